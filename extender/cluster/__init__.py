@@ -1,0 +1,1 @@
+"""The Kubernetes API: credentials, list + watch reflector, Binding, pod patches."""

@@ -1,0 +1,82 @@
+"""Everything that may change the store, and everything the store asks its shell to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from extender.core.facts import NodeFacts, PodFacts
+from extender.core.gangs import GangSpec, SpecProblem
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSeen:
+    """A node was added or changed."""
+
+    node: NodeFacts
+
+
+@dataclass(frozen=True, slots=True)
+class NodeGone:
+    """A node was deleted."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodSeen:
+    """A pod was added or changed."""
+
+    pod: PodFacts
+
+
+@dataclass(frozen=True, slots=True)
+class PodGone:
+    """A pod object was deleted."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpecRead:
+    """A dialect read what the gang led by pod `leader_uid` asks for, or why it cannot."""
+
+    leader_uid: str
+    spec: GangSpec | SpecProblem
+
+
+@dataclass(frozen=True, slots=True)
+class PodBound:
+    """Our own Binding succeeded; the watch will say the same a little later."""
+
+    uid: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class BindFailed:
+    """Our own Binding was refused; the pod's claim is given back."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed: claims whose bind never came expire."""
+
+
+Event = NodeSeen | NodeGone | PodSeen | PodGone | SpecRead | PodBound | BindFailed | Tick
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatePod:
+    """Merge these annotations into a pod. With `wake` its only purpose is to be tried again."""
+
+    uid: str
+    namespace: str
+    name: str
+    annotations: Mapping[str, str]
+    wake: bool = False
+
+
+Instruction = AnnotatePod

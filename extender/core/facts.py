@@ -1,0 +1,86 @@
+"""What the core knows of a node and of a pod: a handful of fields, never the object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from extender.core.resources import Resources
+from extender.core.terms import ANYWHERE, PlacementTerms, Taint
+
+FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
+
+
+class Role(StrEnum):
+    """Part a pod plays in a gang. Spark's driver is a leader, its executors are workers."""
+
+    LEADER = "leader"
+    WORKER = "worker"
+    SINGLE = "single"
+
+
+class GangKey(NamedTuple):
+    """Identity of a gang. The namespace is part of it: equal ids in two namespaces never meet."""
+
+    namespace: str
+    app_id: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.app_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """A node as the core sees it. `allocatable` is in base units (see `resources`)."""
+
+    name: str
+    allocatable: Resources
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    taints: tuple[Taint, ...] = ()
+    unschedulable: bool = False
+    ready: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """A pod as the core sees it.
+
+    `requests` is the effective request (containers, init containers, overhead) in base units,
+    without the pod slot. `annotations` and `config_map` are kept for leaders only: they are what a
+    dialect reads the gang from. `created_s` is seconds since the epoch.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    scheduler_name: str = "default-scheduler"
+    node: str = ""
+    phase: str = "Pending"
+    requests: Resources = field(default_factory=dict[str, int])
+    terms: PlacementTerms = ANYWHERE
+    priority: int = 0
+    created_s: float = 0.0
+    deleting: bool = False
+    gated: bool = False
+    role: Role = Role.SINGLE
+    gang: GangKey | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict[str, str])
+    config_map: str = ""
+    template_config_map: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the pod ended; a finished pod takes no room even while its object is kept."""
+        return self.phase in FINISHED_PHASES
+
+    @property
+    def occupies(self) -> bool:
+        """Whether the pod takes room on its node now."""
+        return bool(self.node) and not self.finished
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the pod still wants a node."""
+        return not self.node and not self.finished and not self.deleting

@@ -1,0 +1,37 @@
+"""What an application asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from extender.core.outcomes import Outcome
+from extender.core.resources import Resources
+from extender.core.terms import ANYWHERE, PlacementTerms
+
+
+@dataclass(frozen=True, slots=True)
+class GangSpec:
+    """A gang's request, complete and checked: 0 <= min_workers <= max_workers, no negative size.
+
+    `worker` is what one worker (Spark: executor) requests, in base units and without the pod slot.
+    The leader's size is not here: it is always the leader pod's own. `packer` is empty for the
+    default of the pool. `source` says where the request was read from.
+    """
+
+    worker: Resources
+    min_workers: int
+    max_workers: int
+    worker_terms: PlacementTerms = ANYWHERE
+    packer: str = ""
+    source: str = "annotations"
+
+
+@dataclass(frozen=True, slots=True)
+class SpecProblem:
+    """Why a gang's request cannot be used (yet): an outcome and one sentence naming key, value and fix."""
+
+    outcome: Outcome
+    detail: str = ""
+
+
+WAIT_FOR_CONFIGURATION = SpecProblem(Outcome.WAITING_FOR_CONFIGURATION)

@@ -1,0 +1,1 @@
+"""Packers: ordered nodes and sizes in, slots out. One file a packer."""

@@ -1,0 +1,1 @@
+"""A virtual cluster that drives the same core over the same webhooks."""

@@ -1,0 +1,1 @@
+"""Spark's dialect: labels, annotations and spark.* configuration, read into a GangSpec."""

@@ -1,0 +1,1 @@
+"""kube-scheduler's wire protocol: filter, prioritize, bind, preempt."""
