@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test lint e2e e2e-full bench format clean
+.PHONY: help demo test lint lock e2e bench format clean
 help:
 	@echo "make demo   gangs on an embedded cluster, live in the terminal"
 	@echo "make test   unit, property and wire tests"
@@ -34,6 +34,14 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+lock:
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
+	(echo '# Every package that make installs, pinned; made from pyproject.toml by: make lock'; \
+	  .venv-lock/bin/python -m pip freeze --exclude carbon-scheduler) > requirements.lock
+	rm -rf .venv-lock
 
 e2e: $(STAMP)
 	$(BIN)/python tests/e2e/setup_tools.py

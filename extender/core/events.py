@@ -65,7 +65,12 @@ class Tick:
     """Time passed: claims whose bind never came expire."""
 
 
-Event = NodeSeen | NodeGone | PodSeen | PodGone | SpecRead | PodBound | BindFailed | Tick
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """Every node and pod that exists has been seen once: gangs are matched with their reservations."""
+
+
+Event = Synced | NodeSeen | NodeGone | PodSeen | PodGone | SpecRead | PodBound | BindFailed | Tick
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,406 @@
+"""NodeTable: the cluster as columns, one row a node.
+
+Arrays are int64[n_resources, n_rows] (resource-major: feasibility reads one resource of all nodes at
+a time). `used` is what bound, unfinished pods request; `held` is room promised to pods that are not
+bound yet; `free = allocatable - used - held` is kept up to date with every change. A row outlives its
+node while pods are still accounted on it; such a row is not alive and offers nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extender.core.facts import NodeFacts
+from extender.core.order import FreeOrder
+from extender.core.packing.base import IntArray, Rows
+from extender.core.resources import BASE_COLUMNS, CPU, MEMORY, Resources, one_pod
+from extender.core.rooms import RoomCache
+from extender.core.terms import NO_SCHEDULE, UNSCHEDULABLE_TAINT, PlacementTerms, Taint
+
+ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
+NO_ZONE = "default"
+UNIQUE_LABELS = frozenset({"kubernetes.io/hostname"})
+"""Labels that differ on every node: they are left out of the classes and read per node instead."""
+
+_CORDON = Taint(UNSCHEDULABLE_TAINT, "", NO_SCHEDULE)
+_NO_ROWS: Rows = np.empty(0, dtype=np.intp)
+
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeClass:
+    """Nodes that answer every constraint alike."""
+
+    labels: frozenset[tuple[str, str]]
+    taints: tuple[Taint, ...]
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Nodes offered in a request. `rows` are their row numbers, -1 for a node that is not known.
+
+    `mask` is bool[n_rows]. Valid while the table's `rows_epoch` equals `epoch`.
+    """
+
+    names: Sequence[str]
+    rows: Rows
+    mask: BoolArray
+    epoch: int
+
+    @property
+    def known(self) -> int:
+        """How many of the offered nodes are known."""
+        return int(self.mask.sum())
+
+
+class NodeTable:
+    """All nodes, what they offer, what is used and held on them, and who may use them."""
+
+    def __init__(self) -> None:
+        self.columns: list[str] = list(BASE_COLUMNS)
+        self.names: list[str] = []
+        self.row_of: dict[str, int] = {}
+        self.facts: list[NodeFacts | None] = []
+        self.allocatable: IntArray = np.zeros((len(self.columns), 0), dtype=np.int64)
+        self.used: IntArray = self.allocatable.copy()
+        self.held: IntArray = self.allocatable.copy()
+        self.free: IntArray = self.allocatable.copy()
+        self.zone: IntArray = np.zeros(0, dtype=np.int64)
+        self.zones: list[str] = []
+        self.class_of: IntArray = np.zeros(0, dtype=np.int64)
+        self.classes: list[NodeClass] = []
+        self.version = 0
+        self.rows_epoch = 0
+        self.capacity_epoch = 0
+        self._class_numbers: dict[NodeClass, int] = {}
+        self._zone_numbers: dict[str, int] = {}
+        self._column_numbers = {name: number for number, name in enumerate(self.columns)}
+        self._masks: dict[PlacementTerms, BoolArray] = {}
+        self._accepts: dict[tuple[PlacementTerms, int], bool] = {}
+        self._vectors: dict[frozenset[tuple[str, int]], IntArray] = {}
+        self._label_ranks: dict[tuple[str, tuple[str, ...]], IntArray] = {}
+        self._order: FreeOrder | None = None
+        self._rooms = RoomCache()
+        self._dead = 0
+
+    # -- rows ------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.names) - self._dead
+
+    def upsert(self, node: NodeFacts) -> bool:
+        """Add or change a node. Returns whether anything that matters changed."""
+        row = self.row(node.name)
+        before = self.facts[row]
+        if before == node:
+            return False
+        for name in node.allocatable:
+            self._column(name)
+        if before is None:
+            self._dead -= 1
+        self.facts[row] = node
+        allocatable = self._spread(node.allocatable)
+        if not np.array_equal(allocatable, self.allocatable[:, row]):
+            self.allocatable[:, row] = allocatable
+            self.capacity_epoch += 1
+            self._recount(row)
+        self._classify(row, node, before)
+        return True
+
+    def remove(self, name: str) -> None:
+        """Forget a node; pods still accounted on it keep their row until they go."""
+        row = self.row_of.get(name)
+        if row is None or self.facts[row] is None:
+            return
+        self.facts[row] = None
+        self._dead += 1
+        self.allocatable[:, row] = 0
+        self.class_of[row] = -1
+        self.capacity_epoch += 1
+        self._masks.clear()
+        self._label_ranks.clear()
+        self._recount(row)
+        self._rooms.forget()
+
+    def row(self, name: str) -> int:
+        """Row of a node; a node that was never seen gets a row that is not alive."""
+        row = self.row_of.get(name)
+        return self._new_row(name) if row is None else row
+
+    def alive(self, row: int) -> bool:
+        """Whether the row's node exists."""
+        return self.facts[row] is not None
+
+    def candidates(self, names: Sequence[str]) -> Candidates:
+        """Rows and mask of offered node names; duplicates are dropped, unknown names get row -1."""
+        unique = names if len(set(names)) == len(names) else list(dict.fromkeys(names))
+        lookup = self.row_of
+        rows = np.fromiter((lookup.get(name, -1) for name in unique), dtype=np.intp, count=len(unique))
+        mask = np.zeros(len(self.names), dtype=np.bool_)
+        mask[rows[rows >= 0]] = True
+        mask &= self.class_of >= 0
+        return Candidates(unique, rows, mask, self.rows_epoch)
+
+    def everything(self) -> Candidates:
+        """All nodes as candidates."""
+        rows = np.flatnonzero(self.class_of >= 0)
+        return Candidates([self.names[row] for row in rows], rows, self.class_of >= 0, self.rows_epoch)
+
+    # -- amounts ---------------------------------------------------------------------------------
+
+    def vector(self, requests: Resources) -> IntArray:
+        """int64[n_resources] of one pod with these requests, its pod slot included. Do not modify."""
+        key = frozenset(requests.items())
+        vector = self._vectors.get(key)
+        if vector is None or len(vector) != len(self.columns):
+            pod = one_pod(requests)
+            for name in pod:
+                self._column(name)
+            vector = self._spread(pod)
+            vector.flags.writeable = False
+            if len(self._vectors) > 4096:
+                self._vectors.clear()
+            self._vectors[key] = vector
+        return vector
+
+    def widened(self, vector: IntArray) -> IntArray:
+        """The vector with a zero for every column that was added after it was made."""
+        missing = len(self.columns) - len(vector)
+        return vector if not missing else np.concatenate([vector, np.zeros(missing, dtype=np.int64)])
+
+    def use(self, row: int, vector: IntArray, sign: int = 1) -> None:
+        """Account (or with sign -1 release) a bound pod."""
+        self._change(self.used, row, vector, sign)
+
+    def hold(self, row: int, vector: IntArray, sign: int = 1) -> None:
+        """Promise (or with sign -1 give back) room."""
+        self._change(self.held, row, vector, sign)
+
+    def turn_held_into_used(self, row: int, held: IntArray, used: IntArray) -> None:
+        """A promised pod is bound. When it has the size that was held, nothing becomes free or taken."""
+        held, used = self.widened(held), self.widened(used)
+        self.held[:, row] -= held
+        self.used[:, row] += used
+        if not np.array_equal(held, used):
+            self.free[:, row] += held - used
+            self._touch(row)
+
+    def fits_on(self, row: int, vector: IntArray) -> bool:
+        """Whether one pod of this size fits the row now."""
+        return bool((self.free[:, row] >= self.widened(vector)).all())
+
+    # -- who may use what ------------------------------------------------------------------------
+
+    def eligible(self, terms: PlacementTerms) -> BoolArray:
+        """bool[n_rows]: nodes that are ready, not cordoned, and accept these terms. Do not modify."""
+        mask = self._masks.get(terms)
+        if mask is None:
+            mask = self._evaluate(terms)
+            if len(self._masks) > 512:
+                self._masks.clear()
+            self._masks[terms] = mask
+        return mask
+
+    def rooms(self, vector: IntArray, terms: PlacementTerms) -> tuple[IntArray, int]:
+        """Pods of this size that fit each eligible node now (int64[n_rows]), and their total.
+
+        Kept per (size, terms) and refreshed only in rows that changed, so that asking again costs
+        microseconds. Do not modify.
+        """
+        return self._rooms.get(self.widened(vector), terms, self.eligible, self.free)
+
+    def order(self) -> Rows:
+        """All rows by free memory, free cpu, name, ascending: the fullest node first."""
+        if self._order is None:
+            self._order = FreeOrder(self.names)
+        return self._order.rows(self.free[self._column_numbers[MEMORY]], self.free[self._column_numbers[CPU]])
+
+    def label_ranks(self, label: str, values: tuple[str, ...]) -> IntArray:
+        """int64[n_rows]: position of each node's label value in `values`; unknown or absent: last."""
+        key = (label, values)
+        ranks = self._label_ranks.get(key)
+        if ranks is None:
+            position = {value: rank for rank, value in enumerate(values)}
+            last = len(values)
+            ranks = np.fromiter(
+                (last if node is None else position.get(node.labels.get(label, ""), last) for node in self.facts),
+                dtype=np.int64,
+                count=len(self.facts),
+            )
+            self._label_ranks[key] = ranks
+        return ranks
+
+    def overcommitted(self) -> list[str]:
+        """Names of nodes on which more is used and held than they offer, in any resource."""
+        rows = np.flatnonzero((self.free < 0).any(axis=0) & (self.class_of >= 0))
+        return [self.names[row] for row in rows]
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _change(self, column: IntArray, row: int, vector: IntArray, sign: int) -> None:
+        vector = self.widened(vector)
+        if sign > 0:
+            column[:, row] += vector
+            self.free[:, row] -= vector
+        else:
+            column[:, row] -= vector
+            self.free[:, row] += vector
+        self._touch(row)
+
+    def _recount(self, row: int) -> None:
+        self.free[:, row] = self.allocatable[:, row] - self.used[:, row] - self.held[:, row]
+        self._touch(row)
+
+    def _touch(self, row: int) -> None:
+        self.version += 1
+        if self._order is not None:
+            self._order.touch((row,))
+        self._rooms.touch(row)
+
+    def _spread(self, resources: Resources) -> IntArray:
+        vector = np.zeros(len(self.columns), dtype=np.int64)
+        for name, amount in resources.items():
+            vector[self._column_numbers[name]] = amount
+        return vector
+
+    def _column(self, name: str) -> int:
+        number = self._column_numbers.get(name)
+        if number is None:
+            number = len(self.columns)
+            self.columns.append(name)
+            self._column_numbers[name] = number
+            for array in ("allocatable", "used", "held", "free"):
+                old: IntArray = getattr(self, array)
+                setattr(self, array, np.vstack([old, np.zeros((1, old.shape[1]), dtype=np.int64)]))
+            self._rooms.forget()
+            self.version += 1
+        return number
+
+    def _new_row(self, name: str) -> int:
+        row = self._recycle()
+        if row is None:
+            row = len(self.names)
+            self.names.append(name)
+            self.facts.append(None)
+            if row >= self._storage():
+                self._grow(max(64, 2 * row))
+            self._show(row + 1)
+        else:
+            del self.row_of[self.names[row]]
+            self.names[row] = name
+        self.row_of[name] = row
+        self.class_of[row] = -1
+        self._dead += 1
+        self.rows_epoch += 1
+        self._masks.clear()
+        self._label_ranks.clear()
+        self._rooms.forget()
+        self._order = None
+        self.version += 1
+        return row
+
+    def _recycle(self) -> int | None:
+        """A row whose node is gone and on which nothing is accounted any more."""
+        if self._dead < 64 or self._dead < len(self.names) // 8:
+            return None
+        idle = (self.class_of < 0) & ~self.used.any(axis=0) & ~self.held.any(axis=0)
+        rows = np.flatnonzero(idle)
+        for row in rows:
+            if self.facts[row] is None:
+                self._dead -= 1
+                return int(row)
+        return None
+
+    # Arrays are views of larger buffers, so that adding 5,000 nodes does not copy 5,000 times.
+    def _storage(self) -> int:
+        base = self.zone.base
+        return len(self.zone) if base is None else len(base)
+
+    def _grow(self, size: int) -> None:
+        rows = len(self.zone)
+        for array in ("allocatable", "used", "held", "free"):
+            old: IntArray = getattr(self, array)
+            buffer = np.zeros((len(self.columns), size), dtype=np.int64)
+            buffer[:, :rows] = old
+            setattr(self, array, buffer[:, :rows])
+        for array in ("zone", "class_of"):
+            old = getattr(self, array)
+            buffer = np.zeros(size, dtype=np.int64)
+            buffer[:rows] = old
+            setattr(self, array, buffer[:rows])
+
+    def _show(self, rows: int) -> None:
+        for array in ("allocatable", "used", "held", "free"):
+            view: IntArray = getattr(self, array)
+            base = view.base
+            if base is None or base.shape[0] != len(self.columns) or base.shape[1] < rows:
+                base = np.zeros((len(self.columns), max(64, 2 * rows)), dtype=np.int64)
+                base[:, : view.shape[1]] = view
+            setattr(self, array, base[:, :rows])
+        for array in ("zone", "class_of"):
+            setattr(self, array, getattr(self, array).base[:rows])
+
+    def _classify(self, row: int, node: NodeFacts, before: NodeFacts | None) -> None:
+        if (
+            before is not None
+            and before.labels == node.labels
+            and before.taints == node.taints
+            and before.unschedulable == node.unschedulable
+            and before.ready == node.ready
+        ):
+            return
+        taints = (*node.taints, _CORDON) if node.unschedulable else node.taints
+        labels = frozenset(item for item in node.labels.items() if item[0] not in UNIQUE_LABELS)
+        kind = NodeClass(labels, taints, node.ready)
+        number = self._class_numbers.setdefault(kind, len(self.classes))
+        if number == len(self.classes):
+            self.classes.append(kind)
+        self.class_of[row] = number
+        zone = next((node.labels[key] for key in ZONE_LABELS if key in node.labels), NO_ZONE)
+        number = self._zone_numbers.setdefault(zone, len(self.zones))
+        if number == len(self.zones):
+            self.zones.append(zone)
+        self.zone[row] = number
+        self.version += 1
+        self.capacity_epoch += 1
+        self._masks.clear()
+        self._label_ranks.clear()
+        self._rooms.forget()
+
+    def _evaluate(self, terms: PlacementTerms) -> BoolArray:
+        if terms.names_nodes or any(key in UNIQUE_LABELS for key in _keys(terms)):
+            return np.fromiter(
+                (node is not None and self._accepts_node(terms, node) for node in self.facts),
+                dtype=np.bool_,
+                count=len(self.facts),
+            )
+        by_class = np.zeros(len(self.classes) + 1, dtype=np.bool_)  # the last one stands for class -1
+        for number, kind in zip(count(), self.classes):
+            known = self._accepts.get((terms, number))
+            if known is None:
+                known = kind.ready and terms.accept_taints(kind.taints) and terms.accept_labels(dict(kind.labels))
+                if len(self._accepts) > 65536:
+                    self._accepts.clear()
+                self._accepts[terms, number] = known
+            by_class[number] = known
+        return by_class[self.class_of]
+
+    @staticmethod
+    def _accepts_node(terms: PlacementTerms, node: NodeFacts) -> bool:
+        taints = (*node.taints, _CORDON) if node.unschedulable else node.taints
+        return node.ready and terms.accept_taints(taints) and terms.accept_labels(node.labels, node.name)
+
+
+def _keys(terms: PlacementTerms) -> Iterable[str]:
+    for key, _ in terms.node_selector:
+        yield key
+    for term in terms.affinity or ():
+        for requirement in term.expressions:
+            yield requirement.key

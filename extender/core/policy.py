@@ -1,0 +1,68 @@
+"""How the store decides: every knob of the core in one frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from extender.core.packing import DEFAULT_PACKER
+
+
+class FifoMode(StrEnum):
+    """What a gang that does not fit does to the younger ones of its pool.
+
+    strict            younger gangs wait until it is admitted
+    strict-after-age  they wait only once it is older than `enforce_after_age_s`
+    backfill          younger gangs that fit may start; places are planned oldest first
+    off               no order: a gang is judged alone when kube-scheduler asks
+    """
+
+    STRICT = "strict"
+    STRICT_AFTER_AGE = "strict-after-age"
+    BACKFILL = "backfill"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPriority:
+    """Prefer nodes by a label: `values` from best to worst; nodes with other values come last."""
+
+    label: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """All options of the core.
+
+    `pool_label` is the node label whose required value on a leader names its pool (its queue).
+    `hold_ttl_s` is how long an answer to filter is believed without a bind. `configuration_grace_s`
+    is how long a leader without a readable configuration keeps its place in a strict queue.
+    """
+
+    scheduler_names: frozenset[str] = frozenset({"carbon-scheduler"})
+    pool_label: str = "carbon-scheduler/pool"
+    packer: str = DEFAULT_PACKER
+    packer_by_pool: Mapping[str, str] = field(default_factory=dict[str, str])
+    fifo: FifoMode = FifoMode.STRICT
+    fifo_by_pool: Mapping[str, FifoMode] = field(default_factory=dict[str, FifoMode])
+    enforce_after_age_s: float = 0.0
+    enforce_after_age_by_pool_s: Mapping[str, float] = field(default_factory=dict[str, float])
+    same_zone_workers: bool = False
+    leader_label_priority: LabelPriority | None = None
+    worker_label_priority: LabelPriority | None = None
+    hold_ttl_s: float = 60.0
+    configuration_grace_s: float = 10.0
+
+    def fifo_for(self, pool: str) -> FifoMode:
+        """Queue discipline of a pool."""
+        return self.fifo_by_pool.get(pool, self.fifo)
+
+    def enforce_after_for(self, pool: str) -> float:
+        """Age in seconds from which a gang that does not fit blocks its pool (strict-after-age)."""
+        return self.enforce_after_age_by_pool_s.get(pool, self.enforce_after_age_s)
+
+    def packer_for(self, pool: str) -> str:
+        """Packer of a pool."""
+        return self.packer_by_pool.get(pool, self.packer)

@@ -1,0 +1,287 @@
+"""The queue pass: waiting gangs planned together, oldest first, on one copy of the free amounts.
+
+A pass is lazy (a gang is judged when somebody asks, together with the gangs before it) and is kept
+until the state it was made from changes, so that a repeated refusal is a dictionary lookup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from extender.core.facts import GangKey, PodFacts
+from extender.core.gangs import GangSpec, SpecProblem
+from extender.core.nodes import BoolArray, Candidates, NodeTable
+from extender.core.order import by_label_priority, zone_ordered
+from extender.core.outcomes import Outcome
+from extender.core.packing import Packing, Problem, packer_named, room_for
+from extender.core.packing.base import IntArray, Rows
+from extender.core.policy import FifoMode, LabelPriority, Policy
+from extender.core.rooms import ROOM_LIMIT
+from extender.core.terms import PlacementTerms
+
+_CPU: Final = 0
+_MEMORY: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A gang in the queue: its leader, what it asks for (or why that is not known), its pool."""
+
+    key: GangKey
+    leader: PodFacts
+    spec: GangSpec | SpecProblem
+    pool: str
+
+    @property
+    def rank(self) -> tuple[int, float, str]:
+        """Priority (higher first), creation time, uid."""
+        return (-self.leader.priority, self.leader.created_s, self.leader.uid)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Plan or refusal of a waiting gang. `blocker` is the earlier gang it waits for.
+
+    `any_nodes` says that the verdict does not depend on which nodes were offered for the leader.
+    """
+
+    outcome: Outcome
+    packing: Packing | None = None
+    detail: str = ""
+    blocker: GangKey | None = None
+    any_nodes: bool = True
+
+
+class Workspace:
+    """Free amounts while gangs are planned one after the other; the table itself is not changed."""
+
+    def __init__(self, table: NodeTable) -> None:
+        self._table = table
+        self._touched: set[int] = set()
+        self.free: IntArray = table.free
+
+    def take(self, packing: Packing, leader: IntArray, worker: IntArray) -> None:
+        """Subtract a placement."""
+        if not self._touched:
+            self.free = self._table.free.copy()
+        self.free[:, packing.leader_row] -= leader
+        rows, numbers = np.unique(packing.worker_rows, return_counts=True)
+        self.free[:, rows] -= worker[:, None] * numbers
+        self._touched.add(packing.leader_row)
+        self._touched.update(rows.tolist())
+
+    def rooms(self, vector: IntArray, terms: PlacementTerms) -> tuple[IntArray, int]:
+        """As NodeTable.rooms, on what is left here."""
+        room, total = self._table.rooms(vector, terms)
+        if self._touched:
+            rows = np.fromiter(self._touched, dtype=np.intp, count=len(self._touched))
+            fresh = np.minimum(room_for(self.free[:, rows], vector), ROOM_LIMIT)
+            fresh[~self._table.eligible(terms)[rows]] = 0
+            total += int(fresh.sum()) - int(room[rows].sum())
+            room = room.copy()
+            room[rows] = fresh
+        return room, total
+
+
+def preferred(
+    table: NodeTable, terms: PlacementTerms, priority: LabelPriority | None, free: IntArray
+) -> Rows:
+    """Eligible rows in order of preference: fullest zone, fullest node, name; then the label priority."""
+    rows = zone_ordered(
+        table.order(), table.eligible(terms), table.zone, free[_MEMORY], free[_CPU], len(table.zones)
+    )
+    if priority is not None:
+        rows = by_label_priority(rows, table.label_ranks(priority.label, priority.values))
+    return rows
+
+
+def plan(
+    table: NodeTable,
+    policy: Policy,
+    waiting: Waiting,
+    offered: BoolArray | None,
+    space: Workspace,
+) -> tuple[Packing | None, bool]:
+    """Place one gang; also tells whether a refusal holds whatever nodes are offered for the leader."""
+    spec = waiting.spec
+    assert isinstance(spec, GangSpec)
+    leader, terms = table.vector(waiting.leader.requests), waiting.leader.terms
+    worker = table.vector(spec.worker)
+    leader = table.widened(leader)
+    room, total = space.rooms(worker, spec.worker_terms)
+    if total < spec.min_workers:
+        return None, True
+    _, leader_total = space.rooms(leader, terms)
+    if leader_total < 1:
+        return None, True
+    worker_rows = preferred(table, spec.worker_terms, policy.worker_label_priority, space.free)
+    if terms == spec.worker_terms and policy.leader_label_priority == policy.worker_label_priority:
+        leader_rows = worker_rows
+    else:
+        leader_rows = preferred(table, terms, policy.leader_label_priority, space.free)
+    if offered is not None:
+        leader_rows = leader_rows[offered[leader_rows]]
+    packer = packer_named(spec.packer or policy.packer_for(waiting.pool))
+    problem = Problem(
+        free=space.free,
+        leader=leader,
+        worker=worker,
+        count=spec.min_workers,
+        leader_rows=leader_rows,
+        worker_rows=worker_rows,
+        zone=table.zone,
+        capacity=table.allocatable,
+        room=room,
+    )
+    return packer(problem), offered is None
+
+
+def fits_empty_cluster(table: NodeTable, policy: Policy, waiting: Waiting) -> bool:
+    """Whether the gang could be placed if nothing ran on any node."""
+    spec = waiting.spec
+    assert isinstance(spec, GangSpec)
+    worker = table.vector(spec.worker)
+    leader = table.widened(table.vector(waiting.leader.requests))
+    everywhere = table.eligible(spec.worker_terms)
+    problem = Problem(
+        free=table.allocatable,
+        leader=leader,
+        worker=worker,
+        count=spec.min_workers,
+        leader_rows=np.flatnonzero(table.eligible(waiting.leader.terms)),
+        worker_rows=np.flatnonzero(everywhere),
+        zone=table.zone,
+        capacity=table.allocatable,
+        room=np.minimum(room_for(table.allocatable, worker), ROOM_LIMIT),
+    )
+    return packer_named(spec.packer or policy.packer_for(waiting.pool))(problem) is not None
+
+
+class CapacityMemo:
+    """Remembers which gangs fit the empty cluster, until what nodes offer changes."""
+
+    def __init__(self, table: NodeTable, policy: Policy) -> None:
+        self._table = table
+        self._policy = policy
+        self._epoch = -1
+        self._answers: dict[str, tuple[GangSpec, bool]] = {}
+
+    def fits(self, waiting: Waiting) -> bool:
+        """Whether the gang could be placed if nothing ran on any node."""
+        assert isinstance(waiting.spec, GangSpec)
+        if self._epoch != self._table.capacity_epoch:
+            self._answers.clear()
+            self._epoch = self._table.capacity_epoch
+        known = self._answers.get(waiting.leader.uid)
+        if known is None or known[0] is not waiting.spec:
+            known = (waiting.spec, fits_empty_cluster(self._table, self._policy, waiting))
+            self._answers[waiting.leader.uid] = known
+        return known[1]
+
+
+class QueuePass:
+    """Verdicts of all waiting gangs for one state of the cluster."""
+
+    def __init__(
+        self,
+        table: NodeTable,
+        policy: Policy,
+        queue: Sequence[Waiting],
+        offered: Mapping[str, Candidates],
+        capacity: CapacityMemo,
+        now: float,
+    ) -> None:
+        self._table = table
+        self._capacity = capacity
+        self._policy = policy
+        self._queue = list(queue)
+        self._offered = offered
+        self._now = now
+        self._space = Workspace(table)
+        self._blockers: dict[str, GangKey] = {}
+        self._next = 0
+        self._places = {waiting.leader.uid: place for place, waiting in enumerate(self._queue)}
+        self.verdicts: dict[str, Verdict] = {}
+        self.valid_until = float("inf")
+
+    @property
+    def queue(self) -> Sequence[Waiting]:
+        """Waiting gangs in order."""
+        return self._queue
+
+    def place(self, uid: str) -> int | None:
+        """Position in the queue, from 0."""
+        return self._places.get(uid)
+
+    def last_rank(self) -> tuple[int, float, str] | None:
+        """Rank of the youngest gang in the pass."""
+        return self._queue[-1].rank if self._queue else None
+
+    def append(self, waiting: Waiting) -> None:
+        """A gang younger than all others joins: what is planned stays as it is."""
+        self._places[waiting.leader.uid] = len(self._queue)
+        self._queue.append(waiting)
+
+    def verdict(self, uid: str) -> Verdict | None:
+        """Plan or refusal for a leader; None when it is not in the queue."""
+        place = self._places.get(uid)
+        if place is None:
+            return None
+        while self._next <= place:
+            waiting = self._queue[self._next]
+            self._next += 1
+            self.verdicts[waiting.leader.uid] = self._judge(waiting)
+        return self.verdicts[uid]
+
+    def _judge(self, waiting: Waiting) -> Verdict:
+        mode = self._policy.fifo_for(waiting.pool)
+        blocker = self._blockers.get(waiting.pool)
+        spec = waiting.spec
+        if isinstance(spec, SpecProblem):
+            return self._not_readable(waiting, spec, mode)
+        if blocker is not None:
+            if not self._fits_empty(waiting):
+                return Verdict(Outcome.EXCEEDS_CLUSTER)
+            return Verdict(Outcome.EARLIER_GANG_WAITS, blocker=blocker)
+        alone = mode is FifoMode.OFF
+        space = Workspace(self._table) if alone else self._space
+        packing, any_nodes = plan(self._table, self._policy, waiting, self._mask(waiting), space)
+        if packing is not None:
+            if not alone:
+                leader = self._table.widened(self._table.vector(waiting.leader.requests))
+                space.take(packing, leader, self._table.vector(spec.worker))
+            return Verdict(Outcome.ADMITTED, packing)
+        if not self._fits_empty(waiting):
+            return Verdict(Outcome.EXCEEDS_CLUSTER)
+        self._block(waiting, mode)
+        return Verdict(Outcome.NO_ROOM, any_nodes=any_nodes)
+
+    def _not_readable(self, waiting: Waiting, problem: SpecProblem, mode: FifoMode) -> Verdict:
+        """Spark's configuration comes a moment after the pod: for that long the gang keeps its place."""
+        if problem.outcome is Outcome.WAITING_FOR_CONFIGURATION and waiting.pool not in self._blockers:
+            grace_ends = waiting.leader.created_s + self._policy.configuration_grace_s
+            if self._now < grace_ends:
+                self._block(waiting, mode)
+                self.valid_until = min(self.valid_until, grace_ends)
+        return Verdict(problem.outcome, detail=problem.detail)
+
+    def _block(self, waiting: Waiting, mode: FifoMode) -> None:
+        if mode is FifoMode.STRICT:
+            self._blockers[waiting.pool] = waiting.key
+        elif mode is FifoMode.STRICT_AFTER_AGE:
+            enforced = waiting.leader.created_s + self._policy.enforce_after_for(waiting.pool)
+            if self._now >= enforced:
+                self._blockers[waiting.pool] = waiting.key
+            else:
+                self.valid_until = min(self.valid_until, enforced)
+
+    def _mask(self, waiting: Waiting) -> BoolArray | None:
+        offered = self._offered.get(waiting.leader.uid)
+        return offered.mask if offered is not None and offered.epoch == self._table.rows_epoch else None
+
+    def _fits_empty(self, waiting: Waiting) -> bool:
+        return self._capacity.fits(waiting)

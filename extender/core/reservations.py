@@ -1,0 +1,134 @@
+"""Gangs that run or wait, the slots held for their members, and how a reservation is written down.
+
+The reservation is the annotation `carbon-scheduler/reservation` on the leader pod. It travels in the
+Binding, so it is durable exactly when the leader is bound; a slot that moves later is patched in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from extender.core.facts import GangKey, PodFacts
+from extender.core.gangs import GangSpec, SpecProblem
+from extender.core.packing.base import IntArray
+from extender.core.resources import Resources
+
+RESERVATION: Final = "carbon-scheduler/reservation"
+VERSION: Final = 1
+MOST_WORKERS: Final = 100_000
+"""A reservation of more workers than this is not believed."""
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """Room for one worker on a node. `pod_uid` is empty while nobody has it.
+
+    `held` is the amount held on the node now, or None once the pod that has the slot is bound
+    (its own request is then accounted as used).
+    """
+
+    row: int
+    held: IntArray | None = None
+    pod_uid: str = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether a worker may still take it."""
+        return not self.pod_uid
+
+
+@dataclass(slots=True, eq=False)
+class Claim:
+    """Room answered to filter for a pod that is not bound yet. It expires: there is no un-reserve call.
+
+    `slot` is the held slot the pod will use, None for leaders, extra workers and single pods, whose
+    room is then held by the claim itself (`held`).
+    """
+
+    pod: PodFacts
+    row: int
+    expires_s: float
+    held: IntArray | None = None
+    slot: Slot | None = None
+    binding: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Gang:
+    """One application: its leader pods (normally one), its workers, its slots."""
+
+    key: GangKey
+    leaders: dict[str, PodFacts] = field(default_factory=dict[str, PodFacts])
+    specs: dict[str, GangSpec | SpecProblem] = field(default_factory=dict[str, "GangSpec | SpecProblem"])
+    workers: dict[str, PodFacts] = field(default_factory=dict[str, PodFacts])
+    owner_uid: str = ""
+    spec: GangSpec | None = None
+    slots: list[Slot] = field(default_factory=list[Slot])
+    written: str = ""
+
+    @property
+    def owner(self) -> PodFacts | None:
+        """The leader whose reservation this is: admitted or bound, not ended."""
+        return self.leaders.get(self.owner_uid)
+
+    def open_slots(self) -> Iterator[Slot]:
+        """Slots nobody has yet, in slot order."""
+        return (slot for slot in self.slots if not slot.pod_uid)
+
+    def slot_of(self, pod_uid: str) -> Slot | None:
+        """The slot a pod has, if any."""
+        return next((slot for slot in self.slots if slot.pod_uid == pod_uid), None)
+
+    def live_workers(self) -> Iterator[PodFacts]:
+        """Workers that are bound and not finished."""
+        return (pod for pod in self.workers.values() if pod.occupies)
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What the annotation says: sizes, bounds, and the nodes of the slots."""
+
+    worker: Resources
+    min_workers: int
+    max_workers: int
+    packer: str
+    nodes: tuple[str, ...]
+
+
+def encode(spec: GangSpec, nodes: Iterable[str]) -> str:
+    """Compact JSON of a reservation; slots are written as [node, how many]."""
+    numbers = Counter(nodes)
+    return json.dumps(
+        {
+            "v": VERSION,
+            "min": spec.min_workers,
+            "max": spec.max_workers,
+            "packer": spec.packer,
+            "worker": {name: spec.worker[name] for name in sorted(spec.worker)},
+            "slots": [[node, number] for node, number in numbers.items()],
+        },
+        separators=(",", ":"),
+    )
+
+
+def decode(text: str) -> Reservation | None:
+    """The reservation in an annotation, or None when it is not one of ours (never an exception)."""
+    try:
+        data = cast("dict[str, Any]", json.loads(text))
+        runs = [(str(node), int(number)) for node, number in cast("list[tuple[str, int]]", data["slots"])]
+        worker = {str(name): int(amount) for name, amount in cast("dict[str, int]", data["worker"]).items()}
+        low, high = int(data["min"]), int(data["max"])
+        packer = str(data.get("packer", ""))
+        version = int(data["v"])
+        if sum(number for _, number in runs) != low or low > MOST_WORKERS:
+            return None
+        nodes = tuple(node for node, number in runs for _ in range(number))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError, MemoryError):
+        return None
+    if version != VERSION or not 0 <= low <= high or len(nodes) != low or any(a < 0 for a in worker.values()):
+        return None
+    return Reservation(worker, low, high, packer, nodes)
