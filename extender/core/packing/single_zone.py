@@ -1,0 +1,151 @@
+"""Packers that keep a gang in one zone: the zone which the gang fills best."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extender.core.packing import minimal_fragmentation, tightly_pack
+from extender.core.packing.base import (
+    Fill,
+    IntArray,
+    Packing,
+    Problem,
+    Rows,
+    leaders_with_room,
+    room_beside,
+    stable_argsort,
+    usable_room,
+)
+
+_DOUBT: Final = 1e-9
+"""Scores closer than this (relative) are compared again as exact fractions."""
+
+
+def single_az_tightly_pack(problem: Problem) -> Packing | None:
+    """tightly-pack inside the best zone."""
+    return _in_best_zone(problem, tightly_pack.fill)
+
+
+def single_az_minimal_fragmentation(problem: Problem) -> Packing | None:
+    """minimal-fragmentation inside the best zone."""
+    return _in_best_zone(problem, minimal_fragmentation.fill)
+
+
+def az_aware_tightly_pack(problem: Problem) -> Packing | None:
+    """One zone if any takes the whole gang, else tightly-pack over all zones."""
+    return single_az_tightly_pack(problem) or tightly_pack.tightly_pack(problem)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Placement inside one zone: `numbers[i]` workers on `rows[i]`, in slot order."""
+
+    leader_row: int
+    rows: Rows
+    numbers: IntArray
+
+
+def _in_best_zone(problem: Problem, fill: Fill) -> Packing | None:
+    """Highest score wins; of equal ones, the zone that comes first in the leader's order."""
+    plans = list(_plans(problem, fill))
+    if not plans:
+        return None
+    best = plans[0] if len(plans) == 1 else _fullest(problem, plans)
+    return Packing(best.leader_row, np.repeat(best.rows, best.numbers))
+
+
+def _plans(problem: Problem, fill: Fill) -> Iterator[_Plan]:
+    """A placement for each zone that takes the whole gang, in the leader's order of zones."""
+    if not len(problem.leader_rows):
+        return
+    n_zones = int(problem.zone.max()) + 1
+    usable = usable_room(problem)
+    worker_zones = problem.zone[problem.worker_rows]
+    # Float sums of whole numbers are exact below 2**53; n_nodes * count is far from that.
+    totals = np.bincount(problem.zone, weights=usable, minlength=n_zones).astype(np.int64)
+    spare = totals - problem.count
+    leaders = leaders_with_room(problem, usable, spare[problem.zone])
+    if not len(leaders):
+        return
+    by_zone = problem.worker_rows[stable_argsort(worker_zones)]
+    ends = np.cumsum(np.bincount(worker_zones, minlength=n_zones))
+    first_leader = _first_positions(problem.zone[leaders], n_zones)
+    seen = _first_positions(problem.zone[problem.leader_rows], n_zones)
+    for zone in sorted(np.flatnonzero(first_leader >= 0).tolist(), key=seen.__getitem__):
+        leader_row = int(leaders[first_leader[zone]])
+        rows = by_zone[ends[zone - 1] if zone else 0 : ends[zone]]
+        room = room_beside(problem, leader_row)[rows]
+        yield _Plan(leader_row, *fill(rows, room, problem.count))
+
+
+def _first_positions(zones: IntArray, n_zones: int) -> IntArray:
+    """int64[n_zones]: where each zone first appears, -1 for one that does not."""
+    first = np.full(n_zones, -1, dtype=np.int64)
+    first[zones[::-1]] = np.arange(len(zones))[::-1]  # the last assignment stays
+    return first
+
+
+def _fullest(problem: Problem, plans: list[_Plan]) -> _Plan:
+    usages = [_usage(problem, plan) for plan in plans]
+    scores = [usage.score() for usage in usages]
+    doubt = _DOUBT * max(1.0, *map(abs, scores))
+    close = [number for number, score in enumerate(scores) if score >= max(scores) - doubt]
+    if len(close) > 1:
+        close.sort(key=lambda number: usages[number].exact_score(), reverse=True)  # stable
+    return plans[close[0]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Usage:
+    """Nodes of a placement as they will be: int64[n_resources, n] used and offered, pods[n] of the gang.
+
+    The score is the sum over all pods of the gang of the largest share used, over the resources their
+    node has. Zones compare alike by the sum and by the mean, as all of them take the same pods.
+    """
+
+    used: IntArray
+    capacity: IntArray
+    pods: IntArray
+
+    def score(self) -> float:
+        """The score, with rounding errors."""
+        shares: NDArray[np.float64] = np.full(self.used.shape, -np.inf)
+        np.divide(self.used, self.capacity, out=shares, where=self.capacity > 0)
+        largest = shares.max(axis=0)
+        return float(np.where(np.isneginf(largest), 0.0, largest) @ self.pods)
+
+    def exact_score(self) -> Fraction:
+        """The score as a fraction. Nodes alike are counted, not added one by one."""
+        alike: Counter[tuple[tuple[int, ...], tuple[int, ...]]] = Counter()
+        used, capacity = map(tuple, self.used.T.tolist()), map(tuple, self.capacity.T.tolist())
+        for node, pods in zip(zip(used, capacity, strict=True), self.pods.tolist(), strict=True):
+            alike[node] += pods
+        by_denominator: Counter[int] = Counter()
+        for (used_amounts, offered), pods in alike.items():
+            shares = [Fraction(a, b) for a, b in zip(used_amounts, offered, strict=True) if b > 0]
+            share = max(shares, default=Fraction(0))
+            by_denominator[share.denominator] += share.numerator * pods
+        return sum((Fraction(a, b) for b, a in by_denominator.items()), Fraction(0))
+
+
+def _usage(problem: Problem, plan: _Plan) -> _Usage:
+    rows, pods = plan.rows, plan.numbers
+    beside = np.flatnonzero(rows == plan.leader_row)
+    if len(beside):
+        place = int(beside[0])
+        pods = pods.copy()
+    else:
+        place = len(rows)
+        rows, pods = np.append(rows, plan.leader_row), np.append(pods, 0)
+    added = problem.worker[:, None] * pods
+    added[:, place] += problem.leader
+    pods[place] += 1
+    capacity = problem.capacity[:, rows]
+    return _Usage(capacity - problem.free[:, rows] + added, capacity, pods)
