@@ -39,9 +39,9 @@ class PodGone:
 
 @dataclass(frozen=True, slots=True)
 class SpecRead:
-    """A dialect read what the gang led by pod `leader_uid` asks for, or why it cannot."""
+    """A dialect read what the gang led by `leader` asks for, or why it cannot."""
 
-    leader_uid: str
+    leader: PodFacts
     spec: GangSpec | SpecProblem
 
 

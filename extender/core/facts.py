@@ -21,6 +21,17 @@ class Role(StrEnum):
     SINGLE = "single"
 
 
+class Identity(NamedTuple):
+    """What a pod's labels say of its gang: the part it plays, and the gang's id in its namespace.
+
+    `leader_optional` says that a worker may run although no leader pod exists (Spark in client mode).
+    """
+
+    role: Role
+    app_id: str
+    leader_optional: bool = False
+
+
 class GangKey(NamedTuple):
     """Identity of a gang. The namespace is part of it: equal ids in two namespaces never meet."""
 
@@ -66,6 +77,7 @@ class PodFacts:
     gated: bool = False
     role: Role = Role.SINGLE
     gang: GangKey | None = None
+    leader_optional: bool = False
     annotations: Mapping[str, str] = field(default_factory=dict[str, str])
     config_map: str = ""
     template_config_map: str = ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,6 @@ UNIQUE_LABELS = frozenset({"kubernetes.io/hostname"})
 """Labels that differ on every node: they are left out of the classes and read per node instead."""
 
 _CORDON = Taint(UNSCHEDULABLE_TAINT, "", NO_SCHEDULE)
-_NO_ROWS: Rows = np.empty(0, dtype=np.intp)
 
 BoolArray = NDArray[np.bool_]
 
@@ -40,24 +39,6 @@ class NodeClass:
     labels: frozenset[tuple[str, str]]
     taints: tuple[Taint, ...]
     ready: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """Nodes offered in a request. `rows` are their row numbers, -1 for a node that is not known.
-
-    `mask` is bool[n_rows]. Valid while the table's `rows_epoch` equals `epoch`.
-    """
-
-    names: Sequence[str]
-    rows: Rows
-    mask: BoolArray
-    epoch: int
-
-    @property
-    def known(self) -> int:
-        """How many of the offered nodes are known."""
-        return int(self.mask.sum())
 
 
 class NodeTable:
@@ -138,20 +119,17 @@ class NodeTable:
         """Whether the row's node exists."""
         return self.facts[row] is not None
 
-    def candidates(self, names: Sequence[str]) -> Candidates:
-        """Rows and mask of offered node names; duplicates are dropped, unknown names get row -1."""
-        unique = names if len(set(names)) == len(names) else list(dict.fromkeys(names))
-        lookup = self.row_of
-        rows = np.fromiter((lookup.get(name, -1) for name in unique), dtype=np.intp, count=len(unique))
-        mask = np.zeros(len(self.names), dtype=np.bool_)
-        mask[rows[rows >= 0]] = True
+    def mask(self, names: Sequence[str]) -> BoolArray:
+        """bool[n_rows]: the nodes of these names that exist. Unknown and repeated names do no harm."""
+        mask = np.zeros(len(self.names) + 1, dtype=np.bool_)
+        mask[self.rows(names)] = True
+        mask = mask[:-1]
         mask &= self.class_of >= 0
-        return Candidates(unique, rows, mask, self.rows_epoch)
+        return mask
 
-    def everything(self) -> Candidates:
-        """All nodes as candidates."""
-        rows = np.flatnonzero(self.class_of >= 0)
-        return Candidates([self.names[row] for row in rows], rows, self.class_of >= 0, self.rows_epoch)
+    def rows(self, names: Sequence[str]) -> Rows:
+        """Row of each name, -1 for a name that was never seen."""
+        return np.fromiter(map(self.row_of.get, names, repeat(-1)), dtype=np.intp, count=len(names))
 
     # -- amounts ---------------------------------------------------------------------------------
 
@@ -230,7 +208,10 @@ class NodeTable:
             position = {value: rank for rank, value in enumerate(values)}
             last = len(values)
             ranks = np.fromiter(
-                (last if node is None else position.get(node.labels.get(label, ""), last) for node in self.facts),
+                (
+                    last if node is None else position.get(node.labels.get(label, ""), last)
+                    for node in self.facts
+                ),
                 dtype=np.int64,
                 count=len(self.facts),
             )
@@ -385,7 +366,9 @@ class NodeTable:
         for number, kind in zip(count(), self.classes):
             known = self._accepts.get((terms, number))
             if known is None:
-                known = kind.ready and terms.accept_taints(kind.taints) and terms.accept_labels(dict(kind.labels))
+                known = (
+                    kind.ready and terms.accept_taints(kind.taints) and terms.accept_labels(dict(kind.labels))
+                )
                 if len(self._accepts) > 65536:
                     self._accepts.clear()
                 self._accepts[terms, number] = known

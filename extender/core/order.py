@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from extender.core.packing.base import IntArray, Rows, stable_argsort
+from extender.core.packing.base import BoolArray, IntArray, Rows, stable_argsort
 
 _EXACT: Final = 2**53
 
@@ -72,7 +72,7 @@ class FreeOrder:
 
 def zone_ordered(
     rows: Rows,
-    eligible: NDArray[np.bool_],
+    eligible: BoolArray,
     zone: IntArray,
     free_memory: IntArray,
     free_cpu: IntArray,

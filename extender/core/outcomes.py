@@ -30,6 +30,8 @@ class Outcome(StrEnum):
     GANG_UNKNOWN = "gang-unknown"
     GANG_FULL = "gang-full"
     LEADER_ENDED = "leader-ended"
+    LEADER_EXISTS = "leader-exists"
+    POD_GONE = "pod-gone"
     OTHER_SCHEDULER = "other-scheduler"
     NODES_UNKNOWN = "nodes-unknown"
 
@@ -68,6 +70,8 @@ EXPLANATIONS: Final[dict[Outcome, str]] = {
     Outcome.GANG_UNKNOWN: "no leader pod is known for this gang",
     Outcome.GANG_FULL: "the gang already has its maximum number of workers",
     Outcome.LEADER_ENDED: "the gang's leader has ended",
+    Outcome.LEADER_EXISTS: "another leader pod of the same gang holds its reservation",
+    Outcome.POD_GONE: "the pod has been deleted",
     Outcome.OTHER_SCHEDULER: "the pod names a scheduler this extender does not serve",
     Outcome.NODES_UNKNOWN: "none of the offered nodes is known",
     Outcome.NOT_READY: "the caches are not synced yet",

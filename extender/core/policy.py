@@ -38,7 +38,9 @@ class Policy:
 
     `pool_label` is the node label whose required value on a leader names its pool (its queue).
     `hold_ttl_s` is how long an answer to filter is believed without a bind. `configuration_grace_s`
-    is how long a leader without a readable configuration keeps its place in a strict queue.
+    is how long a leader without a readable configuration keeps its place in a strict queue. A leader
+    that could start but has not been asked for since `silent_after_s` is woken; one that does not react
+    within `dormant_after_s` more (another plugin refuses it before we are asked) stops holding others up.
     """
 
     scheduler_names: frozenset[str] = frozenset({"carbon-scheduler"})
@@ -54,6 +56,8 @@ class Policy:
     worker_label_priority: LabelPriority | None = None
     hold_ttl_s: float = 60.0
     configuration_grace_s: float = 10.0
+    silent_after_s: float = 5.0
+    dormant_after_s: float = 30.0
 
     def fifo_for(self, pool: str) -> FifoMode:
         """Queue discipline of a pool."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from extender.core.facts import GangKey, PodFacts
 from extender.core.gangs import GangSpec, SpecProblem
-from extender.core.nodes import BoolArray, Candidates, NodeTable
+from extender.core.nodes import BoolArray, NodeTable
 from extender.core.order import by_label_priority, zone_ordered
 from extender.core.outcomes import Outcome
 from extender.core.packing import Packing, Problem, packer_named, room_for
@@ -46,7 +46,8 @@ class Waiting:
 class Verdict:
     """Plan or refusal of a waiting gang. `blocker` is the earlier gang it waits for.
 
-    `any_nodes` says that the verdict does not depend on which nodes were offered for the leader.
+    `any_nodes` says that a refusal does not depend on which nodes were offered for the leader;
+    `offered` are the nodes it was judged on (None: all).
     """
 
     outcome: Outcome
@@ -54,6 +55,22 @@ class Verdict:
     detail: str = ""
     blocker: GangKey | None = None
     any_nodes: bool = True
+    offered: BoolArray | None = None
+
+    def holds_on(self, offered: BoolArray) -> bool:
+        """Whether the verdict is the same when these nodes are offered."""
+        if self.packing is not None:
+            return bool(offered[self.packing.leader_row])
+        return self.any_nodes or (self.offered is not None and np.array_equal(self.offered, offered))
+
+
+def pool_of(terms: PlacementTerms, label: str) -> str:
+    """The pool a pod is bound to: the only value its required affinity or node selector allows for `label`."""
+    for term in terms.affinity or ():
+        for requirement in term.expressions:
+            if requirement.key == label and requirement.operator == "In" and len(requirement.values) == 1:
+                return requirement.values[0]
+    return dict(terms.node_selector).get(label, "")
 
 
 class Workspace:
@@ -73,6 +90,13 @@ class Workspace:
         self.free[:, rows] -= worker[:, None] * numbers
         self._touched.add(packing.leader_row)
         self._touched.update(rows.tolist())
+
+    def give(self, row: int, used: IntArray) -> None:
+        """Suppose that a bound pod were gone."""
+        if not self._touched:
+            self.free = self._table.free.copy()
+        self.free[:, row] += self._table.widened(used)
+        self._touched.add(row)
 
     def rooms(self, vector: IntArray, terms: PlacementTerms) -> tuple[IntArray, int]:
         """As NodeTable.rooms, on what is left here."""
@@ -191,7 +215,7 @@ class QueuePass:
         table: NodeTable,
         policy: Policy,
         queue: Sequence[Waiting],
-        offered: Mapping[str, Candidates],
+        offered: Mapping[str, BoolArray],
         capacity: CapacityMemo,
         now: float,
     ) -> None:
@@ -249,16 +273,17 @@ class QueuePass:
             return Verdict(Outcome.EARLIER_GANG_WAITS, blocker=blocker)
         alone = mode is FifoMode.OFF
         space = Workspace(self._table) if alone else self._space
-        packing, any_nodes = plan(self._table, self._policy, waiting, self._mask(waiting), space)
+        offered = self._offered.get(waiting.leader.uid)
+        packing, any_nodes = plan(self._table, self._policy, waiting, offered, space)
         if packing is not None:
             if not alone:
                 leader = self._table.widened(self._table.vector(waiting.leader.requests))
                 space.take(packing, leader, self._table.vector(spec.worker))
-            return Verdict(Outcome.ADMITTED, packing)
+            return Verdict(Outcome.ADMITTED, packing, offered=offered)
         if not self._fits_empty(waiting):
             return Verdict(Outcome.EXCEEDS_CLUSTER)
         self._block(waiting, mode)
-        return Verdict(Outcome.NO_ROOM, any_nodes=any_nodes)
+        return Verdict(Outcome.NO_ROOM, any_nodes=any_nodes, offered=offered)
 
     def _not_readable(self, waiting: Waiting, problem: SpecProblem, mode: FifoMode) -> Verdict:
         """Spark's configuration comes a moment after the pod: for that long the gang keeps its place."""
@@ -278,10 +303,6 @@ class QueuePass:
                 self._blockers[waiting.pool] = waiting.key
             else:
                 self.valid_until = min(self.valid_until, enforced)
-
-    def _mask(self, waiting: Waiting) -> BoolArray | None:
-        offered = self._offered.get(waiting.leader.uid)
-        return offered.mask if offered is not None and offered.epoch == self._table.rows_epoch else None
 
     def _fits_empty(self, waiting: Waiting) -> bool:
         return self._capacity.fits(waiting)

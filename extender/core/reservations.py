@@ -7,7 +7,7 @@ Binding, so it is durable exactly when the leader is bound; a slot that moves la
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -21,14 +21,16 @@ RESERVATION: Final = "carbon-scheduler/reservation"
 VERSION: Final = 1
 MOST_WORKERS: Final = 100_000
 """A reservation of more workers than this is not believed."""
+NOWHERE: Final = -1
+"""Row of a slot for which no node has room now: it is owed, and placed as soon as room appears."""
 
 
 @dataclass(slots=True, eq=False)
 class Slot:
     """Room for one worker on a node. `pod_uid` is empty while nobody has it.
 
-    `held` is the amount held on the node now, or None once the pod that has the slot is bound
-    (its own request is then accounted as used).
+    `held` is the amount held on the node now. It is None once the pod that has the slot is bound
+    (its own request is then accounted as used), and while the slot is NOWHERE.
     """
 
     row: int
@@ -59,7 +61,11 @@ class Claim:
 
 @dataclass(slots=True, eq=False)
 class Gang:
-    """One application: its leader pods (normally one), its workers, its slots."""
+    """One application: its leader pods (normally one), its workers, its slots.
+
+    `written` are the latest reservation texts of ours, newest last: the watch will echo them. `sized`
+    says that a real worker has confirmed or corrected the worker size of `spec`.
+    """
 
     key: GangKey
     leaders: dict[str, PodFacts] = field(default_factory=dict[str, PodFacts])
@@ -68,7 +74,9 @@ class Gang:
     owner_uid: str = ""
     spec: GangSpec | None = None
     slots: list[Slot] = field(default_factory=list[Slot])
-    written: str = ""
+    written: deque[str] = field(default_factory=lambda: deque[str](maxlen=8))
+    sized: bool = False
+    leader_ended: bool = False
 
     @property
     def owner(self) -> PodFacts | None:

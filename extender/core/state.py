@@ -5,17 +5,20 @@ Nothing here decides: `store` turns events into moves, `members` and `queue` cho
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, replace
+from typing import Final
 
 from extender.core.events import AnnotatePod
-from extender.core.facts import GangKey, PodFacts, Role
+from extender.core.facts import GangKey, PodFacts
 from extender.core.gangs import GangSpec
 from extender.core.nodes import NodeTable
 from extender.core.packing import Packing
 from extender.core.packing.base import IntArray
 from extender.core.policy import Policy
-from extender.core.reservations import RESERVATION, Claim, Gang, Reservation, Slot, encode
+from extender.core.reservations import NOWHERE, RESERVATION, Claim, Gang, Reservation, Slot, encode
+
+_MOST_TOMBSTONES: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,9 @@ class Seat:
 class State:
     """Nodes, gangs, claims and seats.
 
-    `pods` are the pods that matter to us: members of gangs and pods of our scheduler. Every other
-    bound pod is a seat and nothing more. `dirty` collects gangs whose written reservation may be
-    out of date.
+    `pods` are the pods that matter to us: pods of our scheduler that have not ended. Every other
+    bound pod is a seat and nothing more. `dirty` collects gangs whose written reservation may be out
+    of date. `ended` remembers uids of pods that are gone, so that a late request cannot revive them.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -42,6 +45,7 @@ class State:
         self.seats: dict[str, Seat] = {}
         self.claims: dict[str, Claim] = {}
         self.dirty: dict[GangKey, None] = {}
+        self.ended: OrderedDict[str, None] = OrderedDict()
         self.synced = False
 
     # -- seats -----------------------------------------------------------------------------------
@@ -57,12 +61,13 @@ class State:
             self.nodes.use(row, used)
         else:
             claim = self.claims.pop(pod.uid, None)
-            if claim is None or claim.row != row:
-                if claim is not None:
-                    self._give_back(claim)
+            if claim is None:
                 self.nodes.use(row, used)
-            else:
+            elif claim.row == row:
                 self._fulfil(claim, used)
+            else:
+                self._give_back(claim)
+                self.nodes.use(row, used)
         self.seats[pod.uid] = Seat(row, used)
 
     def unseat(self, uid: str) -> None:
@@ -71,17 +76,26 @@ class State:
         if seat is not None:
             self.nodes.use(seat.row, seat.used, -1)
 
+    def bury(self, uid: str) -> None:
+        """Remember that a pod object is gone."""
+        self.ended[uid] = None
+        if len(self.ended) > _MOST_TOMBSTONES:
+            self.ended.popitem(last=False)
+
     def _fulfil(self, claim: Claim, used: IntArray) -> None:
         if claim.slot is not None and claim.slot.held is not None:
             self.nodes.turn_held_into_used(claim.row, claim.slot.held, used)
             claim.slot.held = None
-        elif claim.held is not None:
+        elif claim.slot is None and claim.held is not None:
             self.nodes.turn_held_into_used(claim.row, claim.held, used)
+        else:
+            self.nodes.use(claim.row, used)
 
     # -- claims ----------------------------------------------------------------------------------
 
     def claim_room(self, pod: PodFacts, row: int, expires_s: float) -> None:
-        """Hold the room of a pod that was answered a node (extra worker or single pod)."""
+        """Hold the room of a pod that was answered a node (leader, extra worker or single pod)."""
+        assert pod.uid not in self.claims
         held = self.nodes.vector(pod.requests)
         self.nodes.hold(row, held)
         self.claims[pod.uid] = Claim(pod, row, expires_s, held=held)
@@ -89,15 +103,10 @@ class State:
     def claim_slot(self, gang: Gang, pod: PodFacts, slot: Slot, row: int, expires_s: float) -> None:
         """Give an open slot to a pod, on the slot's node or moved to `row`, at the pod's real size."""
         assert slot.open
-        assert slot.held is not None
-        size = self.nodes.vector(pod.requests)
-        if slot.row != row or slot.held is not size:
-            self.nodes.hold(slot.row, slot.held, -1)
-            self.nodes.hold(row, size)
-            slot.held = size
+        assert pod.uid not in self.claims
         if slot.row != row:
-            slot.row = row
             self.dirty[gang.key] = None
+        self.put(slot, row, self.nodes.vector(pod.requests))
         slot.pod_uid = pod.uid
         self.claims[pod.uid] = Claim(pod, row, expires_s, slot=slot)
 
@@ -107,15 +116,42 @@ class State:
         if claim is None:
             return
         self._give_back(claim)
-        gang = self.gangs.get(claim.pod.gang) if claim.pod.gang else None
+        gang = self.gang_of(claim.pod)
         if gang is not None and gang.owner_uid == uid:
             self.disband(gang)
 
     def _give_back(self, claim: Claim) -> None:
         if claim.slot is not None:
-            self._reopen(claim.slot, self.gangs.get(claim.pod.gang) if claim.pod.gang else None)
+            self.reopen(claim.slot, self.gang_of(claim.pod))
         elif claim.held is not None:
             self.nodes.hold(claim.row, claim.held, -1)
+
+    # -- slots -----------------------------------------------------------------------------------
+
+    def put(self, slot: Slot, row: int, size: IntArray | None) -> None:
+        """Hold `size` for a slot on `row`, instead of what it held before. NOWHERE or None holds nothing."""
+        if slot.held is not None:
+            if slot.row == row and slot.held is size:
+                return
+            self.nodes.hold(slot.row, slot.held, -1)
+        slot.row = row
+        slot.held = None if row == NOWHERE else size
+        if slot.held is not None:
+            self.nodes.hold(row, slot.held)
+
+    def reopen(self, slot: Slot, gang: Gang | None) -> None:
+        """A slot is open again, at the size the gang asks for."""
+        slot.pod_uid = ""
+        if gang is not None and gang.spec is not None:
+            self.put(slot, slot.row, self.nodes.vector(gang.spec.worker))
+
+    def move_slot(self, gang: Gang, slot: Slot, row: int) -> None:
+        """Hold an open slot on another node, or NOWHERE."""
+        assert slot.open
+        assert gang.spec is not None
+        if slot.row != row:
+            self.put(slot, row, self.nodes.vector(gang.spec.worker))
+            self.dirty[gang.key] = None
 
     # -- gangs -----------------------------------------------------------------------------------
 
@@ -126,15 +162,17 @@ class State:
             gang = self.gangs[key] = Gang(key)
         return gang
 
+    def gang_of(self, pod: PodFacts) -> Gang | None:
+        """The gang a pod belongs to, if it is known."""
+        return self.gangs.get(pod.gang) if pod.gang is not None else None
+
     def admit(self, gang: Gang, leader: PodFacts, spec: GangSpec, packing: Packing, expires_s: float) -> None:
         """Hold the room of a leader and all its minimum workers."""
         self.claim_room(leader, packing.leader_row, expires_s)
         self._open_slots(gang, leader, spec, packing.worker_rows.tolist())
-        gang.written = ""
 
     def adopt(self, gang: Gang, leader: PodFacts, reservation: Reservation) -> None:
         """Take over the reservation of a leader that was bound before this process knew it."""
-        known = gang.specs.get(leader.uid)
         spec = GangSpec(
             worker=reservation.worker,
             min_workers=reservation.min_workers,
@@ -142,19 +180,27 @@ class State:
             packer=reservation.packer,
             source="reservation",
         )
+        known = gang.specs.get(leader.uid)
         if isinstance(known, GangSpec):
             spec = replace(spec, worker_terms=known.worker_terms)
-        rows = [self.nodes.row(name) for name in reservation.nodes]
+        rows = [self.nodes.row(name) if name else NOWHERE for name in reservation.nodes]
         self._open_slots(gang, leader, spec, rows)
-        gang.written = leader.annotations.get(RESERVATION, "")
+        gang.written.append(leader.annotations.get(RESERVATION, ""))
+
+    def adopt_bare(self, gang: Gang, leader: PodFacts, spec: GangSpec) -> None:
+        """Take over a bound leader that carries no reservation: its slots are owed, and placed when room is found."""
+        self._open_slots(gang, leader, spec, [NOWHERE] * spec.min_workers)
+        self.dirty[gang.key] = None
 
     def _open_slots(self, gang: Gang, leader: PodFacts, spec: GangSpec, rows: list[int]) -> None:
         worker = self.nodes.vector(spec.worker)
         for row, number in Counter(rows).items():
-            self.nodes.hold(row, worker * number)
+            if row != NOWHERE:
+                self.nodes.hold(row, worker * number)
         gang.owner_uid = leader.uid
         gang.spec = spec
-        gang.slots = [Slot(row, held=worker) for row in rows]
+        gang.sized = False
+        gang.slots = [Slot(row, held=None if row == NOWHERE else worker) for row in rows]
 
     def disband(self, gang: Gang) -> None:
         """The leader ended, is ending, or was never bound: nothing is held for the gang any more."""
@@ -169,19 +215,6 @@ class State:
         gang.spec = None
         self.dirty.pop(gang.key, None)
 
-    def _reopen(self, slot: Slot, gang: Gang | None) -> None:
-        """A slot is open again, at the size the gang asks for."""
-        slot.pod_uid = ""
-        if gang is None or gang.spec is None:
-            return
-        size = self.nodes.vector(gang.spec.worker)
-        if slot.held is None:
-            self.nodes.hold(slot.row, size)
-        elif slot.held is not size:
-            self.nodes.hold(slot.row, slot.held, -1)
-            self.nodes.hold(slot.row, size)
-        slot.held = size
-
     def settle(self, gang: Gang) -> None:
         """Match bound workers with slots: a worker without a slot takes one, on its own node if it can.
 
@@ -191,7 +224,7 @@ class State:
         live = {pod.uid: pod for pod in gang.live_workers()}
         for slot in gang.slots:
             if slot.pod_uid and slot.pod_uid not in live and slot.pod_uid not in self.claims:
-                self._reopen(slot, gang)
+                self.reopen(slot, gang)
         seated = {slot.pod_uid for slot in gang.slots}
         homeless = [pod for uid, pod in live.items() if uid not in seated]
         if not homeless:
@@ -204,32 +237,25 @@ class State:
             if slot is None:
                 away.append(pod)
             else:
-                self._fill(slot, pod)
+                self._fill(gang, slot, pod)
         last_first = [slot for slot in reversed(gang.slots) if slot.open]
         for slot, pod in zip(last_first, away, strict=False):
-            self._fill(slot, pod)
-            slot.row = self.nodes.row(pod.node)
-            self.dirty[gang.key] = None
+            self._fill(gang, slot, pod)
 
-    def _fill(self, slot: Slot, pod: PodFacts) -> None:
-        assert slot.held is not None
-        self.nodes.hold(slot.row, slot.held, -1)
-        slot.held = None
+    def _fill(self, gang: Gang, slot: Slot, pod: PodFacts) -> None:
+        row = self.nodes.row(pod.node)
+        if slot.row != row:
+            self.dirty[gang.key] = None
+        self.put(slot, row, None)
         slot.pod_uid = pod.uid
 
-    def move_slot(self, gang: Gang, slot: Slot, row: int) -> None:
-        """Hold an open slot on another node."""
-        assert slot.open
-        assert slot.held is not None
-        self.nodes.hold(slot.row, slot.held, -1)
-        self.nodes.hold(row, slot.held)
-        slot.row = row
-        self.dirty[gang.key] = None
+    # -- what is written down --------------------------------------------------------------------
 
     def reservation(self, gang: Gang) -> str:
         """The annotation text of the gang as it stands."""
         assert gang.spec is not None
-        return encode(gang.spec, (self.nodes.names[slot.row] for slot in gang.slots))
+        names = self.nodes.names
+        return encode(gang.spec, ("" if slot.row == NOWHERE else names[slot.row] for slot in gang.slots))
 
     def unwritten(self) -> list[AnnotatePod]:
         """Reservations of bound leaders that changed since they were last written."""
@@ -244,17 +270,11 @@ class State:
                 continue  # the Binding itself will carry it
             del self.dirty[key]
             text = self.reservation(gang)
-            if text != gang.written:
-                gang.written = text
+            if not gang.written or text != gang.written[-1]:
+                gang.written.append(text)
                 out.append(AnnotatePod(owner.uid, owner.namespace, owner.name, {RESERVATION: text}))
         return out
 
     def workers_counted(self, gang: Gang) -> int:
         """Workers that are bound or hold a claim."""
-        bound = sum(1 for _ in gang.live_workers())
-        claimed = sum(
-            1
-            for claim in self.claims.values()
-            if claim.pod.gang == gang.key and claim.pod.role is Role.WORKER
-        )
-        return bound + claimed
+        return sum(1 for uid, pod in gang.workers.items() if pod.occupies or uid in self.claims)

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 Rows = NDArray[np.intp]
+BoolArray = NDArray[np.bool_]
 
-UNLIMITED = np.int64(2**62)
+UNLIMITED: Final = np.int64(2**62)
 """Room of a node for a worker that requests nothing."""
 
 _RADIX_LIMIT: Final = 1 << 16
@@ -77,23 +78,23 @@ def room_for(free: IntArray, request: IntArray) -> IntArray:
     does not limit, unless the node is over-committed in it (negative): then nothing fits. A request
     of nothing at all has UNLIMITED room.
     """
-    room: IntArray | None = None
+    room = np.full(free.shape[1], UNLIMITED)
+    row: IntArray
     for row, amount in zip(free, request.tolist(), strict=True):
         if amount > 0:
-            fits = row // amount
-            room = fits if room is None else np.minimum(room, fits, out=room)
-    if room is None:
-        room = np.full(free.shape[1], UNLIMITED, dtype=np.int64)
-    np.maximum(room, 0, out=room)
-    for row, amount in zip(free, request.tolist(), strict=True):
-        if amount <= 0:
-            room[row < 0] = 0
-    return room
+            np.minimum(room, row // amount, out=room)
+        elif (over_committed := row < 0).any():
+            room[over_committed] = 0
+    return np.maximum(room, 0, out=room)
 
 
-def fits(free: IntArray, request: IntArray) -> NDArray[np.bool_]:
+def fits(free: IntArray, request: IntArray) -> BoolArray:
     """Whether one pod of size `request` fits each node; bool[n_nodes]."""
-    return (free >= request[:, None]).all(axis=0)
+    fitting = np.ones(free.shape[1], dtype=np.bool_)
+    row: IntArray
+    for row, amount in zip(free, request.tolist(), strict=True):
+        fitting &= row >= amount
+    return fitting
 
 
 def usable_room(problem: Problem) -> IntArray:
@@ -131,11 +132,11 @@ def first_leader(problem: Problem) -> int | None:
     return int(rows[0]) if len(rows) else None
 
 
-def room_beside(problem: Problem, leader_row: int) -> IntArray:
-    """int64[n_nodes]: the workers' room once the leader is on `leader_row`."""
-    room = problem.room.copy()
-    left = problem.free[:, leader_row : leader_row + 1] - problem.leader[:, None]
-    room[leader_row] = room_for(left, problem.worker)[0]
+def room_beside(problem: Problem, leader_row: int, rows: Rows) -> IntArray:
+    """int64[len(rows)]: the workers' room on `rows` once the leader is on `leader_row`."""
+    room = problem.room[rows]
+    left = problem.free[:, leader_row, None] - problem.leader[:, None]
+    room[rows == leader_row] = room_for(left, problem.worker)
     return room
 
 

@@ -21,11 +21,11 @@ def minimal_fragmentation(problem: Problem) -> Packing | None:
     if leader_row is None:
         return None
     rows = problem.worker_rows
-    rows, numbers = fill(rows, room_beside(problem, leader_row)[rows], problem.count)
+    rows, numbers = fill_sparing(rows, room_beside(problem, leader_row, rows), problem.count)
     return Packing(leader_row, np.repeat(rows, numbers))
 
 
-def fill(rows: Rows, room: IntArray, count: int) -> tuple[Rows, IntArray]:
+def fill_sparing(rows: Rows, room: IntArray, count: int) -> tuple[Rows, IntArray]:
     """Largest rooms first, each filled; the rest goes where it fits best.
 
     When one node could take everything, nodes with room for more than half of what that node has
@@ -48,7 +48,9 @@ def _largest_first(rows: Rows, room: IntArray, count: int) -> tuple[Rows, IntArr
     full = int(np.searchsorted(reached, count))  # nodes before this one are filled
     rest = count - (int(reached[full - 1]) if full else 0)
     # The rest fits on node `full` and maybe on smaller ones: the smallest, the preferred one of its size.
-    smallest = falling[np.searchsorted(-falling, -rest, side="right") - 1]
-    best = max(full, int(np.searchsorted(-falling, -smallest)))
-    chosen = np.append(order[:full], order[best])
-    return rows[chosen], np.append(falling[:full], rest)
+    rising = -falling
+    smallest = rising[int(np.searchsorted(rising, -rest, side="right")) - 1]
+    best = max(full, int(np.searchsorted(rising, smallest)))
+    chosen, numbers = order[: full + 1].copy(), falling[: full + 1].copy()
+    chosen[full], numbers[full] = order[best], rest
+    return rows[chosen], numbers

@@ -11,7 +11,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from extender.core.packing import minimal_fragmentation, tightly_pack
 from extender.core.packing.base import (
     Fill,
     IntArray,
@@ -23,6 +22,8 @@ from extender.core.packing.base import (
     stable_argsort,
     usable_room,
 )
+from extender.core.packing.minimal_fragmentation import fill_sparing
+from extender.core.packing.tightly_pack import fill_in_order, tightly_pack
 
 _DOUBT: Final = 1e-9
 """Scores closer than this (relative) are compared again as exact fractions."""
@@ -30,17 +31,17 @@ _DOUBT: Final = 1e-9
 
 def single_az_tightly_pack(problem: Problem) -> Packing | None:
     """tightly-pack inside the best zone."""
-    return _in_best_zone(problem, tightly_pack.fill)
+    return _in_best_zone(problem, fill_in_order)
 
 
 def single_az_minimal_fragmentation(problem: Problem) -> Packing | None:
     """minimal-fragmentation inside the best zone."""
-    return _in_best_zone(problem, minimal_fragmentation.fill)
+    return _in_best_zone(problem, fill_sparing)
 
 
 def az_aware_tightly_pack(problem: Problem) -> Packing | None:
     """One zone if any takes the whole gang, else tightly-pack over all zones."""
-    return single_az_tightly_pack(problem) or tightly_pack.tightly_pack(problem)
+    return single_az_tightly_pack(problem) or tightly_pack(problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +75,18 @@ def _plans(problem: Problem, fill: Fill) -> Iterator[_Plan]:
     leaders = leaders_with_room(problem, usable, spare[problem.zone])
     if not len(leaders):
         return
+    sizes = np.bincount(worker_zones, minlength=n_zones)
+    ends = np.cumsum(sizes)
     by_zone = problem.worker_rows[stable_argsort(worker_zones)]
-    ends = np.cumsum(np.bincount(worker_zones, minlength=n_zones))
     first_leader = _first_positions(problem.zone[leaders], n_zones)
+    zones = np.flatnonzero(first_leader >= 0)
+    # Without workers any zone will do, but not one in which no worker could ever join.
+    zones = zones[sizes[zones] > 0] if sizes[zones].any() else zones
     seen = _first_positions(problem.zone[problem.leader_rows], n_zones)
-    for zone in sorted(np.flatnonzero(first_leader >= 0).tolist(), key=seen.__getitem__):
+    for zone in sorted(zones.tolist(), key=seen.__getitem__):
         leader_row = int(leaders[first_leader[zone]])
-        rows = by_zone[ends[zone - 1] if zone else 0 : ends[zone]]
-        room = room_beside(problem, leader_row)[rows]
+        rows = by_zone[ends[zone] - sizes[zone] : ends[zone]]
+        room = room_beside(problem, leader_row, rows)
         yield _Plan(leader_row, *fill(rows, room, problem.count))
 
 
@@ -103,7 +108,7 @@ def _fullest(problem: Problem, plans: list[_Plan]) -> _Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Usage:
+class Usage:
     """Nodes of a placement as they will be: int64[n_resources, n] used and offered, pods[n] of the gang.
 
     The score is the sum over all pods of the gang of the largest share used, over the resources their
@@ -118,24 +123,27 @@ class _Usage:
         """The score, with rounding errors."""
         shares: NDArray[np.float64] = np.full(self.used.shape, -np.inf)
         np.divide(self.used, self.capacity, out=shares, where=self.capacity > 0)
-        largest = shares.max(axis=0)
-        return float(np.where(np.isneginf(largest), 0.0, largest) @ self.pods)
+        largest: NDArray[np.float64] = shares.max(axis=0)
+        largest[~(self.capacity > 0).any(axis=0)] = 0.0
+        return float(largest @ self.pods)
 
     def exact_score(self) -> Fraction:
         """The score as a fraction. Nodes alike are counted, not added one by one."""
-        alike: Counter[tuple[tuple[int, ...], tuple[int, ...]]] = Counter()
-        used, capacity = map(tuple, self.used.T.tolist()), map(tuple, self.capacity.T.tolist())
-        for node, pods in zip(zip(used, capacity, strict=True), self.pods.tolist(), strict=True):
-            alike[node] += pods
+        alike: Counter[tuple[int, ...]] = Counter()
+        columns: list[list[int]] = np.concatenate((self.used, self.capacity)).T.tolist()
+        for column, pods in zip(columns, self.pods.tolist(), strict=True):
+            alike[tuple(column)] += pods
         by_denominator: Counter[int] = Counter()
-        for (used_amounts, offered), pods in alike.items():
-            shares = [Fraction(a, b) for a, b in zip(used_amounts, offered, strict=True) if b > 0]
+        n_resources = len(self.used)
+        for column, pods in alike.items():
+            offered = column[n_resources:]
+            shares = [Fraction(a, b) for a, b in zip(column, offered, strict=False) if b > 0]
             share = max(shares, default=Fraction(0))
             by_denominator[share.denominator] += share.numerator * pods
         return sum((Fraction(a, b) for b, a in by_denominator.items()), Fraction(0))
 
 
-def _usage(problem: Problem, plan: _Plan) -> _Usage:
+def _usage(problem: Problem, plan: _Plan) -> Usage:
     rows, pods = plan.rows, plan.numbers
     beside = np.flatnonzero(rows == plan.leader_row)
     if len(beside):
@@ -148,4 +156,4 @@ def _usage(problem: Problem, plan: _Plan) -> _Usage:
     added[:, place] += problem.leader
     pods[place] += 1
     capacity = problem.capacity[:, rows]
-    return _Usage(capacity - problem.free[:, rows] + added, capacity, pods)
+    return Usage(capacity - problem.free[:, rows] + added, capacity, pods)

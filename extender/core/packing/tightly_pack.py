@@ -13,15 +13,16 @@ def tightly_pack(problem: Problem) -> Packing | None:
     if leader_row is None:
         return None
     rows = problem.worker_rows
-    rows, numbers = fill(rows, room_beside(problem, leader_row)[rows], problem.count)
+    rows, numbers = fill_in_order(rows, room_beside(problem, leader_row, rows), problem.count)
     return Packing(leader_row, np.repeat(rows, numbers))
 
 
-def fill(rows: Rows, room: IntArray, count: int) -> tuple[Rows, IntArray]:
+def fill_in_order(rows: Rows, room: IntArray, count: int) -> tuple[Rows, IntArray]:
     """Fill nodes completely, in order; the last one takes what is left."""
+    if count == 0:
+        return rows[:0], room[:0]
     reached = np.cumsum(np.minimum(room, count))
     last = int(np.searchsorted(reached, count))
     numbers = room[: last + 1].copy()
-    if len(numbers):
-        numbers[-1] = count - (int(reached[last - 1]) if last else 0)
+    numbers[last] = count - (int(reached[last - 1]) if last else 0)
     return rows[: last + 1], numbers

@@ -1,0 +1,175 @@
+"""Where one pod goes: a gang's worker (held slot, moved slot, extra) or a pod outside any gang."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from extender.core.decisions import FilterDecision
+from extender.core.facts import PodFacts
+from extender.core.nodes import BoolArray
+from extender.core.outcomes import Outcome
+from extender.core.packing import SINGLE_ZONE
+from extender.core.packing.base import IntArray
+from extender.core.queue import preferred
+from extender.core.reservations import NOWHERE, Gang, Slot
+from extender.core.state import State
+
+_LEAST_FRAGMENTING = frozenset({"minimal-fragmentation", "single-az-minimal-fragmentation"})
+
+
+def place_single(state: State, pod: PodFacts, offered: BoolArray, expires_s: float) -> FilterDecision:
+    """A pod outside any gang: the first node in order with free, unreserved room."""
+    row = choose_row(state, None, pod, offered)
+    if row is None:
+        return FilterDecision(
+            Outcome.NO_ROOM, detail="no offered node has free, unreserved room for this pod"
+        )
+    state.claim_room(pod, row, expires_s)
+    return FilterDecision(Outcome.SINGLE_PLACED, state.nodes.names[row])
+
+
+def place_worker(state: State, pod: PodFacts, offered: BoolArray, expires_s: float) -> FilterDecision:
+    """A gang's worker: a held slot where it is, a held slot moved, or free room above the minimum."""
+    gang = state.gang_of(pod)
+    refusal = _leader_missing(gang)
+    if refusal is not None:
+        if refusal.outcome is Outcome.GANG_UNKNOWN and pod.leader_optional:
+            return place_single(state, pod, offered, expires_s)
+        return refusal
+    assert gang is not None
+    assert gang.spec is not None
+    slot = _open_slot(state, gang, pod, offered)
+    if slot is not None:
+        state.claim_slot(gang, pod, slot, slot.row, expires_s)
+        return FilterDecision(Outcome.SLOT_TAKEN, state.nodes.names[slot.row])
+    # The last slots first: packers fill from the front, so the last ones are the least packed.
+    free_slot = next((slot for slot in reversed(gang.slots) if slot.open), None)
+    if free_slot is None and state.workers_counted(gang) >= gang.spec.max_workers:
+        return FilterDecision(
+            Outcome.GANG_FULL,
+            detail=f"the gang already has its maximum of {gang.spec.max_workers} workers",
+        )
+    row = choose_row(state, gang, pod, offered)
+    if row is None:
+        detail = (
+            "this worker is above the gang's minimum and no offered node has free, unreserved room"
+            if free_slot is None
+            else "the node of the slot held for this worker is not offered and no other offered node has room"
+        )
+        return FilterDecision(Outcome.NO_ROOM, detail=detail)
+    if free_slot is not None:
+        state.claim_slot(gang, pod, free_slot, row, expires_s)
+        return FilterDecision(Outcome.SLOT_MOVED, state.nodes.names[row])
+    state.claim_room(pod, row, expires_s)
+    return FilterDecision(Outcome.EXTRA_ADMITTED, state.nodes.names[row])
+
+
+def _leader_missing(gang: Gang | None) -> FilterDecision | None:
+    if gang is None or not gang.leaders:
+        ended = gang is not None and gang.leader_ended
+        return FilterDecision(Outcome.LEADER_ENDED if ended else Outcome.GANG_UNKNOWN)
+    if gang.owner is not None:
+        return None
+    waiting = any(leader.waiting for leader in gang.leaders.values())
+    return FilterDecision(Outcome.GANG_NOT_ADMITTED if waiting else Outcome.LEADER_ENDED)
+
+
+def _open_slot(state: State, gang: Gang, pod: PodFacts, offered: BoolArray) -> Slot | None:
+    """The first open slot on an offered node that can hold the pod at its real size."""
+    size = state.nodes.vector(pod.requests)
+    for slot in gang.slots:
+        if not slot.open or slot.row == NOWHERE or not offered[slot.row]:
+            continue
+        if slot.held is not None and slot.held is not size:
+            more = state.nodes.widened(size) - state.nodes.widened(slot.held)
+            if (more > np.maximum(state.nodes.free[:, slot.row], 0)).any():
+                continue
+        return slot
+    return None
+
+
+def choose_row(state: State, gang: Gang | None, pod: PodFacts, offered: BoolArray | None) -> int | None:
+    """The best row with free, unreserved room for a pod among those offered (None: all eligible).
+
+    Order: the packer's node order. The least-fragmenting packers prefer nodes the application is on
+    already, then the smallest room (Palantir's rule for rescheduled executors).
+    """
+    table, policy = state.nodes, state.policy
+    room, total = table.rooms(table.vector(pod.requests), pod.terms)
+    if not total:
+        return None
+    usable = room > 0
+    if offered is not None:
+        usable &= offered
+    packer = policy.packer if gang is None or gang.spec is None else gang.spec.packer or policy.packer
+    if gang is not None and policy.same_zone_workers and packer in SINGLE_ZONE:
+        zones = np.unique(table.zone[rows_of(state, gang)])
+        if len(zones) == 1:
+            usable &= table.zone == zones[0]
+    if not usable.any():
+        return None
+    rows = preferred(table, pod.terms, policy.worker_label_priority, table.free)
+    rows = rows[usable[rows]]
+    if gang is not None and packer in _LEAST_FRAGMENTING:
+        own = np.isin(rows, rows_of(state, gang))
+        return int(rows[np.lexsort((room[rows], ~own))[0]])
+    return int(rows[0])
+
+
+def rows_of(state: State, gang: Gang) -> IntArray:
+    """Rows of nodes a gang is on: its leader, its slots, its extra workers."""
+    rows = {slot.row for slot in gang.slots if slot.row != NOWHERE}
+    for uid in (gang.owner_uid, *gang.workers):
+        seat, claim = state.seats.get(uid), state.claims.get(uid)
+        if seat is not None:
+            rows.add(seat.row)
+        elif claim is not None:
+            rows.add(claim.row)
+    return np.fromiter(sorted(rows), dtype=np.int64, count=len(rows))
+
+
+def adjust_size(state: State, gang: Gang, pod: PodFacts) -> None:
+    """The first real worker tells what workers really request; open slots follow.
+
+    Spark's configuration cannot show what user code, webhooks or sidecars add, so the pod wins.
+    """
+    if gang.sized or gang.spec is None or gang.owner is None:
+        return
+    gang.sized = True
+    if dict(pod.requests) == dict(gang.spec.worker):
+        return
+    gang.spec = replace(gang.spec, worker=dict(pod.requests))
+    state.dirty[gang.key] = None
+    for slot in gang.slots:
+        if slot.open:
+            state.put(slot, slot.row, state.nodes.vector(gang.spec.worker))
+    tend(state, gang)
+
+
+def tend(state: State, gang: Gang) -> None:
+    """Move open slots off nodes that are gone, closed to the gang's workers, or over-committed.
+
+    A slot for which there is no room stays where it is while its node may come back, and is held
+    NOWHERE when the node is over-committed by others, so that it does not hide the shortage.
+    """
+    spec = gang.spec
+    if spec is None or gang.owner is None:
+        return
+    table = state.nodes
+    eligible = table.eligible(spec.worker_terms)
+    probe = PodFacts(
+        uid="", namespace=gang.key.namespace, name="", requests=spec.worker, terms=spec.worker_terms
+    )
+    for slot in gang.slots:
+        if not slot.open:
+            continue
+        over = slot.row != NOWHERE and bool((table.free[:, slot.row] < 0).any())
+        if slot.row != NOWHERE and eligible[slot.row] and not over:
+            continue
+        row = choose_row(state, gang, probe, None)
+        if row is not None:
+            state.move_slot(gang, slot, row)
+        elif over and table.alive(slot.row):
+            state.move_slot(gang, slot, NOWHERE)

@@ -1,0 +1,50 @@
+"""Whether evicting pods would really help: kube-scheduler's dry run does not know about gangs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from extender.core.facts import PodFacts, Role
+from extender.core.gangs import GangSpec
+from extender.core.queue import Waiting, Workspace, plan, pool_of
+from extender.core.reservations import NOWHERE
+from extender.core.state import State
+
+
+def useful(state: State, pod: PodFacts, victims: Mapping[str, Sequence[str]]) -> list[str]:
+    """Nodes whose victims make room for the pod: for a leader, for it and all its minimum workers.
+
+    A victim that belongs to the preemptor's own gang never helps.
+    """
+    return [
+        node
+        for node, uids in victims.items()
+        if state.nodes.row_of.get(node, NOWHERE) != NOWHERE and _helps(state, pod, node, uids)
+    ]
+
+
+def _helps(state: State, pod: PodFacts, node: str, uids: Sequence[str]) -> bool:
+    table = state.nodes
+    row = table.row_of[node]
+    if not table.alive(row) or not table.eligible(pod.terms)[row]:
+        return False
+    space = Workspace(table)
+    for uid in uids:
+        victim, seat = state.pods.get(uid), state.seats.get(uid)
+        if seat is None or seat.row != row:
+            return False
+        if victim is not None and victim.gang is not None and victim.gang == pod.gang:
+            return False
+        space.give(row, seat.used)
+    gang = state.gang_of(pod)
+    spec = gang.specs.get(pod.uid) if gang is not None else None
+    if pod.role is not Role.LEADER or gang is None:
+        return bool((space.free[:, row] >= table.vector(pod.requests)).all())
+    if not isinstance(spec, GangSpec):
+        return False
+    offered = np.zeros(len(table.names), dtype=np.bool_)
+    offered[row] = True
+    waiting = Waiting(gang.key, pod, spec, pool_of(pod.terms, state.policy.pool_label))
+    return plan(table, state.policy, waiting, offered, space)[0] is not None

@@ -1,0 +1,413 @@
+"""The store: events change it, requests read it.
+
+`apply(event, now) -> instructions` and `filter / bind / prioritize / preempt -> decision`. No clock, no
+I/O: the same events and requests in the same order give the same state and the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from extender.core import members, preemption
+from extender.core.decisions import BindDecision, FilterDecision
+from extender.core.events import (
+    AnnotatePod,
+    BindFailed,
+    Event,
+    Instruction,
+    NodeGone,
+    NodeSeen,
+    PodBound,
+    PodGone,
+    PodSeen,
+    SpecRead,
+    Synced,
+    Tick,
+)
+from extender.core.facts import PodFacts, Role
+from extender.core.gangs import WAIT_FOR_CONFIGURATION, GangSpec
+from extender.core.nodes import BoolArray
+from extender.core.outcomes import Outcome
+from extender.core.policy import Policy
+from extender.core.queue import preferred
+from extender.core.reservations import NOWHERE, RESERVATION, Gang, decode
+from extender.core.state import State
+from extender.core.waiting import WaitingGangs
+
+WAKE: Final = "carbon-scheduler/wake"
+"""Annotation whose change makes kube-scheduler try a refused pod again."""
+
+ACTIVE_FOR_S: Final = 15.0
+"""Only the extender whose kube-scheduler leads is asked; one not asked for a lease's length does not write."""
+
+Names = Callable[[], Sequence[str]]
+"""The offered node names; a call, because a repeated refusal does not need to decode them."""
+
+
+class Store:
+    """All shared state and every decision over it."""
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        self.policy = policy or Policy()
+        self.state = State(self.policy)
+        self.waiting = WaitingGangs(self.state)
+        self._unconfirmed: dict[str, float] = {}
+        self._refused: dict[str, None] = {}
+        self._asked_s = float("-inf")
+        self._tended_version = -1
+
+    # -- events ----------------------------------------------------------------------------------
+
+    def apply(self, event: Event, now: float) -> list[Instruction]:
+        """Change the state; returns what the shell has to do about it. `now` is seconds since the epoch."""
+        match event:
+            case NodeSeen():
+                self.state.nodes.upsert(event.node)
+            case NodeGone():
+                self.state.nodes.remove(event.name)
+            case PodSeen():
+                self._unconfirmed.pop(event.pod.uid, None)
+                self._see(event.pod, now)
+            case PodGone():
+                self._lose(event.uid, now)
+            case SpecRead():
+                return self._learn(event, now)
+            case PodBound():
+                pod = self.state.pods.get(event.uid)
+                if pod is not None:
+                    self._see(replace(pod, node=event.node), now)
+            case BindFailed():
+                self.state.release_claim(event.uid)
+                self._requeue(event.uid, now)
+            case Synced():
+                self._sync(now)
+            case Tick():
+                return self._tick(now)
+        return self._writes(now)
+
+    def _see(self, pod: PodFacts, now: float) -> None:
+        state = self.state
+        known = state.pods.get(pod.uid)
+        if known is not None and known.node and not pod.node:
+            return  # an event from before our own Binding; a bound pod never loses its node
+        if pod.occupies:
+            state.seat(pod)
+        else:
+            state.unseat(pod.uid)
+        if pod.scheduler_name not in self.policy.scheduler_names:
+            return
+        if pod.finished or (pod.deleting and not pod.node):
+            state.release_claim(pod.uid)
+            state.pods.pop(pod.uid, None)
+        else:
+            state.pods[pod.uid] = pod
+        if pod.gang is not None:
+            gang = state.gang(pod.gang)
+            if pod.role is Role.LEADER:
+                self._see_leader(gang, pod, now)
+            elif pod.role is Role.WORKER:
+                self._see_worker(gang, pod)
+
+    def _see_leader(self, gang: Gang, pod: PodFacts, now: float) -> None:
+        gang.leaders[pod.uid] = pod
+        gang.leader_ended = False
+        if pod.finished or pod.deleting:
+            if gang.owner_uid == pod.uid:
+                self._disband(gang, now)
+        elif pod.node and self.state.synced:
+            self._own(gang, pod)
+        self.waiting.update(pod, now)
+
+    def _see_worker(self, gang: Gang, pod: PodFacts) -> None:
+        if pod.finished:
+            gang.workers.pop(pod.uid, None)
+        else:
+            gang.workers[pod.uid] = pod
+            members.adjust_size(self.state, gang, pod)
+        if self.state.synced:
+            self.state.settle(gang)
+
+    def _own(self, gang: Gang, leader: PodFacts) -> None:
+        """A bound leader owns its gang's reservation: ours, another replica's, or one to be rebuilt."""
+        text = leader.annotations.get(RESERVATION, "")
+        if gang.owner_uid == leader.uid and (not text or text in gang.written or not gang.written):
+            return
+        owner = gang.owner
+        if owner is not None and owner.uid != leader.uid and owner.node:
+            return  # the first bound leader keeps the reservation
+        reservation = decode(text)
+        if reservation is None and gang.owner_uid == leader.uid:
+            return
+        if owner is not None:
+            self.state.release_claim(owner.uid)
+            self.state.disband(gang)
+        if reservation is not None:
+            self.state.adopt(gang, leader, reservation)
+        else:
+            spec = gang.specs.get(leader.uid)
+            if not isinstance(spec, GangSpec):
+                return
+            self.state.adopt_bare(gang, leader, spec)
+        self.state.settle(gang)
+        members.tend(self.state, gang)
+
+    def _disband(self, gang: Gang, now: float) -> None:
+        self.state.disband(gang)
+        for leader in gang.leaders.values():
+            self.waiting.update(leader, now)
+
+    def _lose(self, uid: str, now: float) -> None:
+        state = self.state
+        state.bury(uid)
+        state.release_claim(uid)
+        state.unseat(uid)
+        self.waiting.remove(uid)
+        self._unconfirmed.pop(uid, None)
+        self._refused.pop(uid, None)
+        pod = state.pods.pop(uid, None)
+        for gang in self._gangs_naming(uid, pod):
+            gang.specs.pop(uid, None)
+            if gang.leaders.pop(uid, None) is not None:
+                gang.leader_ended = not gang.leaders
+                if gang.owner_uid == uid:
+                    self._disband(gang, now)
+            if gang.workers.pop(uid, None) is not None and state.synced:
+                state.settle(gang)
+            if not gang.leaders and not gang.workers:
+                state.gangs.pop(gang.key, None)
+
+    def _gangs_naming(self, uid: str, pod: PodFacts | None) -> list[Gang]:
+        if pod is not None:
+            gang = self.state.gang_of(pod)
+            return [] if gang is None else [gang]
+        # A finished pod has left `pods`; its leader entry keeps the gang until the object goes.
+        return [gang for gang in self.state.gangs.values() if uid in gang.leaders or uid in gang.workers]
+
+    def _learn(self, event: SpecRead, now: float) -> list[Instruction]:
+        leader = event.leader
+        if leader.gang is None or leader.uid in self.state.ended:
+            return []
+        gang = self.state.gang(leader.gang)
+        before = gang.specs.get(leader.uid)
+        gang.specs[leader.uid] = event.spec
+        known = gang.leaders.get(leader.uid)
+        if known is None:
+            return []
+        if known.node and self.state.synced:
+            if gang.owner_uid != known.uid:
+                self._own(gang, known)
+            elif gang.spec is not None and isinstance(event.spec, GangSpec):
+                gang.spec = replace(gang.spec, worker_terms=event.spec.worker_terms)
+        self.waiting.update(known, now)
+        waited = before == WAIT_FOR_CONFIGURATION and before != event.spec
+        if waited and leader.uid in self.waiting and leader.uid in self._refused:
+            return [*self._writes(now), wake(known, now)]
+        return self._writes(now)
+
+    def _sync(self, now: float) -> None:
+        self.state.synced = True
+        for gang in list(self.state.gangs.values()):
+            bound = [
+                pod for pod in gang.leaders.values() if pod.node and not pod.finished and not pod.deleting
+            ]
+            for leader in sorted(bound, key=lambda pod: (pod.created_s, pod.uid)):
+                self._own(gang, leader)
+            for worker in list(gang.workers.values()):
+                members.adjust_size(self.state, gang, worker)
+            self.state.settle(gang)
+            for leader in gang.leaders.values():
+                self.waiting.update(leader, now)
+
+    def _tick(self, now: float) -> list[Instruction]:
+        state = self.state
+        out: list[Instruction] = []
+        expired = [uid for uid, claim in state.claims.items() if not claim.binding and now >= claim.expires_s]
+        for uid in expired:
+            state.release_claim(uid)
+            self._requeue(uid, now)
+        for uid in [uid for uid, until in self._unconfirmed.items() if now >= until]:
+            self._lose(uid, now)
+        if not state.synced:
+            return out
+        if state.nodes.version != self._tended_version:
+            for gang in state.gangs.values():
+                members.tend(state, gang)
+            self._tended_version = state.nodes.version
+        if expired:
+            out += [wake(pod, now) for uid in self._refused if (pod := state.pods.get(uid)) and pod.waiting]
+        if self.active(now):
+            out += [wake(leader, now) for leader in self.waiting.to_wake(now)]
+        return self._writes(now) + out
+
+    def _requeue(self, uid: str, now: float) -> None:
+        """A leader whose claim was given back waits again."""
+        pod = self.state.pods.get(uid)
+        if pod is not None and pod.role is Role.LEADER:
+            self.waiting.update(pod, now)
+
+    def _writes(self, now: float) -> list[Instruction]:
+        if not self.state.dirty or not self.active(now):
+            return []
+        return list(self.state.unwritten())
+
+    def active(self, now: float) -> bool:
+        """Whether our kube-scheduler is the one that schedules now."""
+        return now - self._asked_s < ACTIVE_FOR_S
+
+    # -- filter ----------------------------------------------------------------------------------
+
+    def filter(self, pod: PodFacts, names: Names, now: float) -> FilterDecision:
+        """One node for a pod, or the reason why there is none."""
+        self._asked_s = now
+        if not self.state.synced:
+            return FilterDecision(Outcome.NOT_READY)
+        if pod.scheduler_name not in self.policy.scheduler_names:
+            return FilterDecision(Outcome.OTHER_SCHEDULER)
+        if pod.uid in self.state.ended:
+            return FilterDecision(Outcome.POD_GONE)
+        pod = self._meet(pod, now)
+        decision = self._leader(pod, names, now) if _leads(pod) else self._one_pod(pod, names, now)
+        if decision.node:
+            self._refused.pop(pod.uid, None)
+        else:
+            self._refused[pod.uid] = None
+        return decision
+
+    def knows_spec(self, uid: str) -> bool:
+        """Whether a usable request of the gang led by this pod is known."""
+        pod = self.state.pods.get(uid)
+        gang = self.state.gang_of(pod) if pod is not None else None
+        return gang is not None and isinstance(gang.specs.get(uid), GangSpec)
+
+    def _meet(self, pod: PodFacts, now: float) -> PodFacts:
+        """kube-scheduler may know a pod a moment before our watch does."""
+        known = self.state.pods.get(pod.uid)
+        if known is None:
+            self._unconfirmed[pod.uid] = now + self.policy.hold_ttl_s
+            self._see(replace(pod, node=""), now)
+            return self.state.pods.get(pod.uid, pod)
+        return known
+
+    def _leader(self, pod: PodFacts, names: Names, now: float) -> FilterDecision:
+        state = self.state
+        assert pod.gang is not None
+        gang = state.gang(pod.gang)
+        self.waiting.asked(pod.uid, now)
+        held = self._held(pod, names, now)
+        if held is not None:
+            return held
+        if gang.owner is not None:
+            return FilterDecision(Outcome.LEADER_EXISTS)
+        verdict = self.waiting.verdict(pod.uid, now)
+        if verdict is not None and (verdict.packing is not None or not verdict.any_nodes):
+            offered = state.nodes.mask(names())
+            if not offered.any():
+                return FilterDecision(Outcome.NODES_UNKNOWN)
+            verdict = self.waiting.verdict_on(pod.uid, offered, now)
+        if verdict is None:
+            return FilterDecision(Outcome.POD_GONE)
+        if verdict.packing is None:
+            return FilterDecision(verdict.outcome, detail=verdict.detail)
+        spec = gang.specs[pod.uid]
+        assert isinstance(spec, GangSpec)
+        state.admit(gang, pod, spec, verdict.packing, now + self.policy.hold_ttl_s)
+        self.waiting.admitted(pod.uid)
+        return FilterDecision(Outcome.ADMITTED, state.nodes.names[verdict.packing.leader_row])
+
+    def _one_pod(self, pod: PodFacts, names: Names, now: float) -> FilterDecision:
+        held = self._held(pod, names, now)
+        if held is not None:
+            return held
+        offered = self.state.nodes.mask(names())
+        if not offered.any():
+            return FilterDecision(Outcome.NODES_UNKNOWN)
+        expires_s = now + self.policy.hold_ttl_s
+        if pod.role is Role.WORKER and pod.gang is not None:
+            return members.place_worker(self.state, pod, offered, expires_s)
+        return members.place_single(self.state, pod, offered, expires_s)
+
+    def _held(self, pod: PodFacts, names: Names, now: float) -> FilterDecision | None:
+        """The answer to a pod that has a node or a claim already, if that node is offered again."""
+        state = self.state
+        claim = state.claims.get(pod.uid)
+        row = claim.row if claim is not None else state.nodes.row_of.get(pod.node, NOWHERE)
+        if row == NOWHERE:
+            return None
+        if self._offers(names, row):
+            if claim is not None:
+                claim.expires_s = now + self.policy.hold_ttl_s
+            return FilterDecision(Outcome.ALREADY_ADMITTED, state.nodes.names[row])
+        if claim is None:
+            return FilterDecision(
+                Outcome.NODES_UNKNOWN, detail="the pod is bound already, to a node not offered"
+            )
+        if claim.binding:
+            return FilterDecision(
+                Outcome.ALREADY_ADMITTED, detail="the pod is being bound to a node not offered"
+            )
+        state.release_claim(pod.uid)
+        self._requeue(pod.uid, now)
+        return None
+
+    def _offers(self, names: Names, row: int) -> bool:
+        return self.state.nodes.alive(row) and self.state.nodes.names[row] in names()
+
+    # -- bind, prioritize, preempt ---------------------------------------------------------------
+
+    def bind(self, uid: str, node: str, now: float) -> BindDecision:
+        """What the Binding must carry. A pod whose hold expired is admitted again, on that node only."""
+        self._asked_s = now
+        state = self.state
+        if not state.synced:
+            return BindDecision(error="the caches are not synced yet")
+        pod = state.pods.get(uid)
+        if pod is None:
+            return BindDecision(error="the pod is not known; it may be gone")
+        if pod.node:
+            if pod.node == node:
+                return BindDecision(already_bound=True)
+            return BindDecision(error=f"the pod is bound to {pod.node} already")
+        claim = state.claims.get(uid)
+        if claim is None or state.nodes.names[claim.row] != node:
+            decision = self.filter(pod, lambda: (node,), now)
+            if decision.node != node:
+                return BindDecision(error=f"no room is held for the pod on {node}: {decision.reason}")
+            claim = state.claims[uid]
+        gang = state.gang_of(pod)
+        claim.binding = True
+        if gang is None or gang.owner_uid != uid:
+            return BindDecision()
+        text = state.reservation(gang)
+        gang.written.append(text)
+        return BindDecision({RESERVATION: text})
+
+    def prioritize(self, pod: PodFacts, names: Sequence[str], now: float) -> list[int]:
+        """Scores 0..10, one a name: the held node first, else the order of packing."""
+        table = self.state.nodes
+        rows = table.rows(names)
+        claim = self.state.claims.get(pod.uid)
+        if claim is not None:
+            return [10 if row == claim.row else 0 for row in rows.tolist()]
+        order = preferred(table, pod.terms, self.policy.worker_label_priority, table.free)
+        mask: BoolArray = table.mask(names)
+        ranked = order[mask[order]].tolist()
+        score = {row: 10 - 10 * rank // len(ranked) for rank, row in enumerate(ranked)}
+        return [score.get(row, 0) for row in rows.tolist()]
+
+    def preempt(self, pod: PodFacts, victims: Mapping[str, Sequence[str]], now: float) -> list[str]:
+        """The nodes on which evicting these pods (uids by node) would really let the pod start."""
+        self._asked_s = now
+        if not self.state.synced or pod.scheduler_name not in self.policy.scheduler_names:
+            return []
+        return preemption.useful(self.state, self._meet(pod, now), victims)
+
+
+def wake(pod: PodFacts, now: float) -> AnnotatePod:
+    """Make kube-scheduler try a refused pod again."""
+    return AnnotatePod(pod.uid, pod.namespace, pod.name, {WAKE: f"{now:.3f}"}, wake=True)
+
+
+def _leads(pod: PodFacts) -> bool:
+    return pod.role is Role.LEADER and pod.gang is not None

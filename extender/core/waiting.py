@@ -1,0 +1,162 @@
+"""Gangs that wait: who is in the queue, the current queue pass, and whom to wake.
+
+kube-scheduler offers no way to ask for a pod again, so a leader that could start but is not being
+asked for is woken by an annotation. One that never reacts is refused by some other plugin before we
+are called; it goes dormant, so that it cannot hold up the gangs behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from extender.core.facts import PodFacts
+from extender.core.gangs import WAIT_FOR_CONFIGURATION, GangSpec
+from extender.core.nodes import BoolArray
+from extender.core.outcomes import Outcome
+from extender.core.policy import FifoMode
+from extender.core.queue import CapacityMemo, QueuePass, Verdict, Waiting, pool_of
+from extender.core.state import State
+
+_LOOKED_AT: Final = 64
+"""Gangs at the head of the queue that a tick considers for waking: planning costs time."""
+
+
+@dataclass(slots=True)
+class _Attention:
+    """When a waiting leader was last asked for (or first seen), and when it was last woken."""
+
+    asked_s: float
+    woken_s: float | None = None
+    dormant: bool = False
+
+
+class WaitingGangs:
+    """The queue over the store's state."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._capacity = CapacityMemo(state.nodes, state.policy)
+        self._waiting: dict[str, Waiting] = {}
+        self._attention: dict[str, _Attention] = {}
+        self._offered: dict[str, tuple[BoolArray, int]] = {}
+        self._pass: QueuePass | None = None
+        self._pass_version = -1
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._waiting
+
+    def update(self, leader: PodFacts, now: float) -> None:
+        """Put a leader into the queue, change it there, or take it out, as its gang stands."""
+        gang = self._state.gang_of(leader)
+        if gang is None or not leader.waiting or leader.gated or gang.owner is not None:
+            self.remove(leader.uid)
+            return
+        assert leader.gang is not None
+        spec = gang.specs.get(leader.uid, WAIT_FOR_CONFIGURATION)
+        entry = Waiting(leader.gang, leader, spec, pool_of(leader.terms, self._state.policy.pool_label))
+        before = self._waiting.get(leader.uid)
+        self._waiting[leader.uid] = entry
+        attention = self._attention.setdefault(leader.uid, _Attention(now))
+        if attention.dormant or (before is not None and _asks_the_same(before, entry)):
+            return
+        last = self._pass.last_rank() if self._pass is not None else None
+        if before is None and self._pass is not None and (last is None or entry.rank > last):
+            self._pass.append(entry)
+        else:
+            self._pass = None
+
+    def remove(self, uid: str) -> None:
+        """A leader waits no longer."""
+        if self._waiting.pop(uid, None) is not None:
+            self._attention.pop(uid, None)
+            self._offered.pop(uid, None)
+            self._pass = None
+
+    def admitted(self, uid: str) -> None:
+        """A leader was admitted just as the pass planned it: the rest of the pass still holds."""
+        entry = self._waiting.pop(uid, None)
+        if entry is None:
+            return
+        self._attention.pop(uid, None)
+        self._offered.pop(uid, None)
+        if self._state.policy.fifo_for(entry.pool) is FifoMode.OFF:
+            self._pass = None  # gangs without order are planned alone, not after one another
+        self._pass_version = self._state.nodes.version
+
+    def asked(self, uid: str, now: float) -> None:
+        """kube-scheduler asked for a leader."""
+        attention = self._attention.get(uid)
+        if attention is None:
+            return
+        attention.asked_s = now
+        attention.woken_s = None
+        if attention.dormant:
+            attention.dormant = False
+            self._pass = None
+
+    def verdict(self, uid: str, now: float) -> Verdict | None:
+        """Plan or refusal of a waiting leader, whatever nodes are offered; None if it does not wait."""
+        return self.current(now).verdict(uid)
+
+    def verdict_on(self, uid: str, offered: BoolArray, now: float) -> Verdict | None:
+        """Plan or refusal of a waiting leader when exactly these nodes are offered for it."""
+        self._offered[uid] = (offered, self._state.nodes.rows_epoch)
+        verdict = self.current(now).verdict(uid)
+        if verdict is None or verdict.holds_on(offered):
+            return verdict
+        self._pass = None
+        return self.current(now).verdict(uid)
+
+    def current(self, now: float) -> QueuePass:
+        """The pass over the present state."""
+        nodes = self._state.nodes
+        if self._pass is None or self._pass_version != nodes.version or now >= self._pass.valid_until:
+            queue = sorted(
+                (entry for uid, entry in self._waiting.items() if not self._attention[uid].dormant),
+                key=lambda entry: entry.rank,
+            )
+            epoch = nodes.rows_epoch
+            offered = {uid: mask for uid, (mask, made) in self._offered.items() if made == epoch}
+            self._pass = QueuePass(nodes, self._state.policy, queue, offered, self._capacity, now)
+            self._pass_version = nodes.version
+        return self._pass
+
+    def exceeds_cluster(self, uid: str) -> bool:
+        """Whether a waiting gang would not even fit the empty cluster."""
+        entry = self._waiting.get(uid)
+        return entry is not None and isinstance(entry.spec, GangSpec) and not self._capacity.fits(entry)
+
+    def entries(self, now: float) -> list[Waiting]:
+        """Waiting gangs in queue order, dormant ones last."""
+        dormant = [entry for uid, entry in self._waiting.items() if self._attention[uid].dormant]
+        waiting = [entry for entry in self.current(now).queue if entry.leader.uid in self._waiting]
+        return waiting + sorted(dormant, key=lambda entry: entry.rank)
+
+    def to_wake(self, now: float) -> Iterator[PodFacts]:
+        """Leaders that should be asked for again; puts those that never react to sleep."""
+        policy = self._state.policy
+        for entry in self.current(now).queue[:_LOOKED_AT]:
+            uid = entry.leader.uid
+            attention = self._attention.get(uid)
+            if attention is None or now - attention.asked_s < policy.silent_after_s:
+                continue
+            verdict = self.verdict(uid, now)
+            if verdict is None or verdict.outcome is not Outcome.ADMITTED:
+                continue
+            if attention.woken_s is None:
+                attention.woken_s = now
+                yield entry.leader
+            elif now - attention.woken_s >= policy.dormant_after_s:
+                attention.dormant = True
+                self._pass = None
+
+
+def _asks_the_same(before: Waiting, now: Waiting) -> bool:
+    """Whether a leader changed in nothing that matters to the plan (a wake changes its annotations)."""
+    same = replace(before.leader, annotations=now.leader.annotations)
+    return before.spec == now.spec and before.pool == now.pool and same == now.leader
