@@ -1,0 +1,42 @@
+"""Waiting between attempts: exponential, capped, jittered."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+Sleep = Callable[[float], Awaitable[None]]
+Draw = Callable[[], float]
+"""A random number in [0, 1)."""
+
+
+class Backoff:
+    """Delays that double from `first_s` to `longest_s`, each drawn between half of it and all of it.
+
+    The jitter keeps many clients from coming back in the same instant after an outage.
+    """
+
+    def __init__(
+        self,
+        first_s: float = 0.2,
+        longest_s: float = 30.0,
+        *,
+        sleep: Sleep = asyncio.sleep,
+        draw: Draw = random.random,
+    ) -> None:
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self._sleep = sleep
+        self._draw = draw
+        self.failures = 0
+
+    def reset(self) -> None:
+        """The last attempt worked."""
+        self.failures = 0
+
+    async def wait(self, at_least_s: float = 0.0) -> None:
+        """Count a failure and sleep, at least as long as the server asked for."""
+        delay_s = min(self._longest_s, self._first_s * 2.0 ** min(self.failures, 30))
+        self.failures += 1
+        await self._sleep(max(delay_s * (0.5 + self._draw() / 2), at_least_s))
