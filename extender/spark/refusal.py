@@ -19,7 +19,7 @@ class Refused(Exception):
     """
 
     def __init__(self, key: str, value: str | None, fix: str) -> None:
-        stated = f"{_shown(key, _LONGEST_KEY)} is missing" if value is None else _stated(key, value)
+        stated = f"{_shown(key, _LONGEST_KEY)} is missing" if value is None else written(key, value)
         self.detail = _cut(f"{stated}: {fix}", _LONGEST_DETAIL)
         super().__init__(self.detail)
 
@@ -29,7 +29,8 @@ class Refused(Exception):
         return SpecProblem(Outcome.INVALID_REQUEST, self.detail)
 
 
-def _stated(key: str, value: str) -> str:
+def written(key: str, value: str) -> str:
+    """`key=value` as refusals show it: on one line, long parts cut."""
     return f"{_shown(key, _LONGEST_KEY)}={_shown(value, _LONGEST_VALUE)}"
 
 
