@@ -1,0 +1,130 @@
+"""One control plane for all end-to-end tests; nodes, namespaces and schedulers belong to each test."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness.controlplane import BIN, E2E, ControlPlane
+from tests.e2e.harness.kubelet import Kubelet
+from tests.e2e.harness.kwok import Kwok, create_nodes, delete_nodes, node_body
+from tests.e2e.harness.schedulers import Scheduler, plain_config
+from tests.e2e.harness.spark import prepare_namespace
+
+KEPT_RUNS = 5
+StartNodes = Callable[..., list[str]]
+StartKubelet = Callable[..., Kubelet]
+StartScheduler = Callable[[Scheduler], Scheduler]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this directory is an end-to-end test, and says so."""
+    for item in items:
+        if E2E in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def work() -> Path:
+    """Directory of this run; its logs are kept for a few runs."""
+    root = E2E / ".work"
+    root.mkdir(exist_ok=True)
+    for old in sorted(root.iterdir())[: -(KEPT_RUNS - 1)]:
+        remove(old)
+    path = root / time.strftime("%Y%m%d-%H%M%S")
+    path.mkdir()
+    return path
+
+
+def remove(path: Path) -> None:
+    for child in path.iterdir() if path.is_dir() and not path.is_symlink() else ():
+        remove(child)
+    path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+@pytest.fixture(scope="session")
+def cluster(work: Path) -> Iterator[ControlPlane]:
+    """The running control plane, without nodes and without schedulers."""
+    if not (BIN / "kube-apiserver").exists():
+        pytest.fail("the control plane is not built: run tests/e2e/setup_tools.py (make e2e does)")
+    plane = ControlPlane(work)
+    try:
+        plane.start()
+        yield plane
+    finally:
+        plane.stop()
+
+
+@pytest.fixture(scope="session")
+def kwok(cluster: ControlPlane) -> Iterator[Kwok]:
+    player = Kwok(cluster)
+    try:
+        player.start()
+        yield player
+    finally:
+        player.stop()
+
+
+@pytest.fixture
+def fake_nodes(cluster: ControlPlane, kwok: Kwok) -> Iterator[StartNodes]:
+    """`fake_nodes(count, prefix=..., **shape)` or `fake_nodes(bodies=[...])`, as node_body makes them."""
+    made: list[str] = []
+
+    def start(count: int = 0, prefix: str = "fake", bodies: list | None = None, **shape) -> list[str]:
+        wanted = bodies or [node_body(f"{prefix}-{number}", **shape) for number in range(count)]
+        made.extend(body["metadata"]["name"] for body in wanted)
+        return create_nodes(cluster.admin, wanted)
+
+    yield start
+    delete_nodes(cluster.admin, made)
+
+
+@pytest.fixture
+def real_nodes(cluster: ControlPlane, request: pytest.FixtureRequest) -> Iterator[StartKubelet]:
+    """`real_nodes(count, prefix=..., **shape)`: nodes whose pods are processes of this machine."""
+    with ExitStack() as stack:
+
+        def start(count: int = 1, prefix: str = "real", bodies: list | None = None, **shape) -> Kubelet:
+            wanted = bodies or [node_body(f"{prefix}-{number}", **shape) for number in range(count)]
+            kubelet = Kubelet(cluster, wanted, f"kubelet-{request.node.name}-{prefix}")
+            stack.callback(delete_nodes, cluster.admin, list(kubelet.bodies))
+            stack.callback(kubelet.stop)
+            kubelet.start()
+            return kubelet
+
+        yield start
+
+
+@pytest.fixture
+def start_scheduler() -> Iterator[StartScheduler]:
+    """Starts schedulers and stops them after the test; until then they hold no lease of another test."""
+    started: list[Scheduler] = []
+
+    def start(scheduler: Scheduler) -> Scheduler:
+        started.append(scheduler)
+        return scheduler.start()
+
+    yield start
+    for scheduler in started:
+        scheduler.kill()
+
+
+@pytest.fixture
+def plain_scheduler(cluster: ControlPlane, start_scheduler: StartScheduler) -> Scheduler:
+    """A second scheduler of our name, but without extender."""
+    return start_scheduler(Scheduler(cluster, "plain", plain_config("carbon-scheduler")))
+
+
+@pytest.fixture
+def namespace(cluster: ControlPlane) -> Iterator[str]:
+    """Fresh for each test, with what Spark needs; its deletion is left to the cluster."""
+    name = f"e2e-{uuid.uuid4().hex[:8]}"
+    prepare_namespace(cluster, name)
+    yield name
+    cluster.admin.delete_all("pods", name, grace_s=0)
+    cluster.admin.delete("namespaces", name)
