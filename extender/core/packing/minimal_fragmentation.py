@@ -28,8 +28,8 @@ def minimal_fragmentation(problem: Problem) -> Packing | None:
 def fill_sparing(rows: Rows, room: IntArray, count: int) -> tuple[Rows, IntArray]:
     """Largest rooms first, each filled; the rest goes where it fits best.
 
-    When one node could take everything, nodes with room for more than half of what that node has
-    left over are spared if the others suffice: they stay free for a larger application.
+    When the largest room could take all workers, nodes with room for (count + largest) // 2 or more are
+    spared if the others suffice: they stay free for a larger application.
     """
     largest = int(room.max(initial=0))
     if count < largest:
@@ -43,13 +43,13 @@ def _largest_first(rows: Rows, room: IntArray, count: int) -> tuple[Rows, IntArr
     if count == 0:
         return rows[:0], room[:0]
     order = stable_argsort(room.max() - room)
-    falling = room[order]
+    falling: IntArray = room[order]
     reached = np.cumsum(np.minimum(falling, count))
     full = int(np.searchsorted(reached, count))  # nodes before this one are filled
     rest = count - (int(reached[full - 1]) if full else 0)
     # The rest fits on node `full` and maybe on smaller ones: the smallest, the preferred one of its size.
     rising = -falling
-    smallest = rising[int(np.searchsorted(rising, -rest, side="right")) - 1]
+    smallest = int(rising[np.searchsorted(rising, -rest, side="right") - 1])
     best = max(full, int(np.searchsorted(rising, smallest)))
     chosen, numbers = order[: full + 1].copy(), falling[: full + 1].copy()
     chosen[full], numbers[full] = order[best], rest

@@ -1,0 +1,41 @@
+"""Recorded cases that lie beside the checkout: answers of other schedulers, captures of real Spark."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest.mark.structures import ParameterSet
+
+VARIABLE = "CARBON_SCHEDULER_CASES"
+DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "cases"
+
+
+def missing(name: str) -> str:
+    """Why a case file cannot be used; empty when it can.
+
+    A directory that was named on purpose must have the file, else nobody would notice the skipping.
+    """
+    if (directory := os.environ.get(VARIABLE)) is not None:
+        if not (Path(directory) / name).exists():
+            raise pytest.UsageError(f"{VARIABLE}={directory} has no {name}: correct or unset the variable")
+        return ""
+    return "" if (DEFAULT / name).exists() else f"needs {name}: set {VARIABLE} to the directory that has it"
+
+
+def case_path(name: str) -> Path:
+    """Path of a case file; skips the calling test (or test module) where the cases are not available."""
+    if reason := missing(name):
+        pytest.skip(reason, allow_module_level=True)
+    return Path(os.environ.get(VARIABLE, DEFAULT)) / name
+
+
+def case_params(name: str, key: str) -> list[ParameterSet]:
+    """One parameter for each entry (with an `id`) of list `key` in a JSON case file; else one skipped."""
+    if reason := missing(name):
+        return [pytest.param(None, id=f"{key}-missing", marks=pytest.mark.skip(reason=reason))]
+    entries: list[dict[str, Any]] = json.loads(case_path(name).read_text())[key]
+    return [pytest.param(entry, id=entry["id"]) for entry in entries]
