@@ -117,8 +117,7 @@ def leaders_with_room(problem: Problem, usable: IntArray, spare: IntArray) -> Ro
     feasible = shortage <= 0
     tight = np.flatnonzero(~feasible)
     if len(tight):
-        left = room_for(problem.free[:, rows[tight]] - problem.leader[:, None], problem.worker)
-        feasible[tight] = left >= shortage[tight]
+        feasible[tight] = _room_left(problem, rows[tight]) >= shortage[tight]
     return rows[feasible]
 
 
@@ -132,12 +131,16 @@ def first_leader(problem: Problem) -> int | None:
     return int(rows[0]) if len(rows) else None
 
 
-def room_beside(problem: Problem, leader_row: int, rows: Rows) -> IntArray:
-    """int64[len(rows)]: the workers' room on `rows` once the leader is on `leader_row`."""
-    room = problem.room[rows]
-    left = problem.free[:, leader_row, None] - problem.leader[:, None]
-    room[rows == leader_row] = room_for(left, problem.worker)
+def room_beside(problem: Problem, *leader_rows: int) -> IntArray:
+    """int64[n_nodes]: the workers' room, on `leader_rows` as if the leader were there already."""
+    room = problem.room.copy()
+    rows = np.array(leader_rows, dtype=np.intp)
+    room[rows] = _room_left(problem, rows)
     return room
+
+
+def _room_left(problem: Problem, leader_rows: Rows) -> IntArray:
+    return room_for(problem.free[:, leader_rows] - problem.leader[:, None], problem.worker)
 
 
 def stable_argsort(keys: IntArray) -> Rows:

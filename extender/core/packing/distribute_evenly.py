@@ -13,7 +13,7 @@ def distribute_evenly(problem: Problem) -> Packing | None:
     if leader_row is None:
         return None
     rows = problem.worker_rows
-    return Packing(leader_row, deal(rows, room_beside(problem, leader_row, rows), problem.count))
+    return Packing(leader_row, deal(rows, room_beside(problem, leader_row)[rows], problem.count))
 
 
 def deal(rows: Rows, room: IntArray, count: int) -> Rows:

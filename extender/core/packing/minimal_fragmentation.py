@@ -21,7 +21,7 @@ def minimal_fragmentation(problem: Problem) -> Packing | None:
     if leader_row is None:
         return None
     rows = problem.worker_rows
-    rows, numbers = fill_sparing(rows, room_beside(problem, leader_row, rows), problem.count)
+    rows, numbers = fill_sparing(rows, room_beside(problem, leader_row)[rows], problem.count)
     return Packing(leader_row, np.repeat(rows, numbers))
 
 

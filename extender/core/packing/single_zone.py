@@ -83,11 +83,12 @@ def _plans(problem: Problem, fill: Fill) -> Iterator[_Plan]:
     # Without workers any zone will do, but not one in which no worker could ever join.
     zones = zones[sizes[zones] > 0] if sizes[zones].any() else zones
     seen = _first_positions(problem.zone[problem.leader_rows], n_zones)
-    for zone in sorted(zones.tolist(), key=seen.__getitem__):
-        leader_row = int(leaders[first_leader[zone]])
+    zones = zones[np.argsort(seen[zones])]
+    chosen = leaders[first_leader[zones]].tolist()
+    room = room_beside(problem, *chosen)  # one leader a zone: none is in the way of another's workers
+    for zone, leader_row in zip(zones.tolist(), chosen, strict=True):
         rows = by_zone[ends[zone] - sizes[zone] : ends[zone]]
-        room = room_beside(problem, leader_row, rows)
-        yield _Plan(leader_row, *fill(rows, room, problem.count))
+        yield _Plan(leader_row, *fill(rows, room[rows], problem.count))
 
 
 def _first_positions(zones: IntArray, n_zones: int) -> IntArray:
@@ -130,9 +131,9 @@ class Usage:
     def exact_score(self) -> Fraction:
         """The score as a fraction. Nodes alike are counted, not added one by one."""
         alike: Counter[tuple[int, ...]] = Counter()
-        columns: list[list[int]] = np.concatenate((self.used, self.capacity)).T.tolist()
+        columns: Iterator[tuple[int, ...]] = zip(*self.used.tolist(), *self.capacity.tolist(), strict=True)
         for column, pods in zip(columns, self.pods.tolist(), strict=True):
-            alike[tuple(column)] += pods
+            alike[column] += pods
         by_denominator: Counter[int] = Counter()
         n_resources = len(self.used)
         for column, pods in alike.items():

@@ -13,7 +13,7 @@ def tightly_pack(problem: Problem) -> Packing | None:
     if leader_row is None:
         return None
     rows = problem.worker_rows
-    rows, numbers = fill_in_order(rows, room_beside(problem, leader_row, rows), problem.count)
+    rows, numbers = fill_in_order(rows, room_beside(problem, leader_row)[rows], problem.count)
     return Packing(leader_row, np.repeat(rows, numbers))
 
 
