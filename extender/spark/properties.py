@@ -25,6 +25,8 @@ class PropertiesError(ValueError):
 def parse_properties(text: str) -> dict[str, str]:
     """Keys and values; a key written twice has its last value, and values are trimmed as Spark does.
 
+    Entries with an empty key are left out: no option of Spark has one.
+
     Raises:
         PropertiesError: a malformed `\\u` escape (Java refuses the whole text as well).
     """
@@ -36,6 +38,7 @@ def parse_properties(text: str) -> dict[str, str]:
         if value.startswith(("=", ":")):
             value = value[1:].lstrip(_BLANKS)
         properties[_unescaped(match["key"])] = _unescaped(value).strip(_TRIMMED_BY_SPARK)
+    properties.pop("", None)
     return properties
 
 
