@@ -12,7 +12,7 @@ from typing import Final
 
 _BLANKS: Final = " \t\f"
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_SEPARATOR = re.compile(r"(?P<key>(?:\\.|[^\\=:\ \t\f])*\\?)(?P<rest>.*)", re.DOTALL)
+_SEPARATOR = re.compile(r"(?P<key>(?:[^\\=:\ \t\f]++|\\.)*+\\?)(?P<rest>.*)", re.DOTALL)
 _ESCAPE = re.compile(r"\\(u(?P<hex>[0-9a-fA-F]{4})?|.|$)", re.DOTALL)
 _CONTROLS: Final = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 _TRIMMED_BY_SPARK: Final = "".join(chr(code) for code in range(0x21) if chr(code) not in "\r\n")

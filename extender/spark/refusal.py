@@ -8,7 +8,7 @@ from extender.core.gangs import SpecProblem
 from extender.core.outcomes import Outcome
 
 _LONGEST_KEY: Final = 90
-_LONGEST_VALUE: Final = 50
+_LONGEST_VALUE: Final = 64
 _LONGEST_DETAIL: Final = 290
 
 

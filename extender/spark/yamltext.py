@@ -35,8 +35,8 @@ def parse_yaml(text: str) -> Any:
             builder.take(event)
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark
-        where = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
-        raise YamlProblem(f"{problem.problem or 'not YAML'}{where}") from None
+        where = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+        raise YamlProblem(f"{where}{problem.problem or 'not YAML'}") from None
     except (yaml.YAMLError, UnicodeError):
         raise YamlProblem("a character that YAML does not allow") from None
     return builder.root
