@@ -1,1 +1,1 @@
-"""kube-scheduler's wire protocol: filter, prioritize, bind, preempt."""
+"""kube-scheduler's wire protocol: filter, prioritize, bind, preempt. Bytes in, bytes out."""

@@ -1,0 +1,282 @@
+"""Wires the rooms together and keeps them running."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any, Final
+
+from extender.api.app import create_app
+from extender.api.metrics import Metrics
+from extender.api.ports import CacheHealth
+from extender.cluster.binding import Binder, BindError
+from extender.cluster.client import ApiClient, ApiError
+from extender.cluster.patching import PodPatcher
+from extender.cluster.reflector import Reflector, name_of, namespaced_name_of, uid_of
+from extender.core.events import Instruction, Tick
+from extender.core.facts import NodeFacts, PodFacts
+from extender.core.resources import Resources
+from extender.core.store import Store
+from extender.feeds import ConfigMapFacts, Feeds, SpecIndex, config_map_facts
+from extender.kube.objects import decode_node, decode_pod
+from extender.kube.projection import PodProjector, node_facts
+from extender.server import api_server, webhook_server
+from extender.settings import Settings
+from extender.spark.identify import identify
+from extender.spark.reader import SpecReader
+from extender.webhooks.asgi import WebhookApplication
+from extender.webhooks.calls import Calls
+from extender.webhooks.ports import BindFailure
+
+TICK_S: Final = 1.0
+_CRASHES: Final = 5
+_CALM_S: Final = 60.0
+_GRACE_S: Final = 10.0
+_BACKLOG: Final = 2048
+
+_log = logging.getLogger(__name__)
+
+
+class ServiceFailed(Exception):
+    """The service cannot go on; the text says why."""
+
+
+class Service:
+    """The extender for one API server.
+
+    `clock` gives seconds since the epoch. Call `run`; `stop` ends it.
+    """
+
+    def __init__(
+        self, settings: Settings, client: ApiClient, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.settings = settings
+        self.store = Store(settings.to_policy())
+        self.metrics = Metrics(self.store, self, clock)
+        self.patcher = PodPatcher(client)
+        self._clock = clock
+        self._projector = PodProjector(identify)
+        self._specs = SpecIndex(SpecReader())
+        self.feeds = Feeds(self.store, self._specs, self.perform, clock, self._synced)
+        self.reflectors = self._reflectors(client)
+        binder = Binder(client, self._allocatable, self._projector, last_look=settings.last_look)
+        self.calls = Calls(self.store, self._specs, self._projector, _Writer(binder), self.perform, clock)
+        api = create_app(self.store, self, self.metrics, clock)
+        self.application = WebhookApplication(
+            self.calls, api, self.metrics.answered, max_body_bytes=settings.max_body_bytes
+        )
+        self._servers = [webhook_server(self.application, settings)]
+        if settings.api_port is not None:
+            self._servers.append(api_server(api, settings))
+        self._stop = asyncio.Event()
+        self.listening = asyncio.Event()
+        self.ready = asyncio.Event()
+
+    def _reflectors(self, client: ApiClient) -> tuple[Reflector[Any], ...]:
+        options: dict[str, Any] = {"clock": self._clock, "page_size": self.settings.page_size}
+        nodes: Reflector[NodeFacts] = Reflector(
+            client,
+            "/api/v1/nodes",
+            lambda raw: node_facts(decode_node(raw)),
+            self.feeds.nodes,
+            name="nodes",
+            key=name_of,
+            **options,
+        )
+        pods: Reflector[PodFacts] = Reflector(
+            client,
+            "/api/v1/pods",
+            lambda raw: self._projector.facts(decode_pod(raw)),
+            self.feeds.pods,
+            name="pods",
+            key=uid_of,
+            **options,
+        )
+        config_maps: Reflector[ConfigMapFacts] = Reflector(
+            client,
+            "/api/v1/configmaps",
+            config_map_facts,
+            self.feeds.config_maps,
+            name="config maps",
+            key=namespaced_name_of,
+            **options,
+        )
+        return nodes, pods, config_maps
+
+    # -- what other rooms ask of the service -------------------------------------------------------
+
+    def perform(self, instructions: Iterable[Instruction]) -> None:
+        """Carry out what the store asks for."""
+        for each in instructions:
+            self.patcher.submit(each.namespace, each.name, each.uid, each.annotations)
+            self.metrics.annotated(wake=each.wake)
+
+    def caches(self) -> list[CacheHealth]:
+        """How the watches are doing."""
+        return [
+            CacheHealth(
+                name=each.name,
+                synced=each.synced.is_set(),
+                connected=each.health.connected,
+                last_event_s=each.health.last_event_s,
+                restarts=each.health.restarts,
+                relists=each.health.lists,
+                skipped=each.health.skipped,
+                last_problem=each.health.last_problem,
+            )
+            for each in self.reflectors
+        ]
+
+    def binds_under_way(self) -> int:
+        """Bindings being written."""
+        return len(self.calls.binds)
+
+    def annotations_waiting(self) -> int:
+        """Pods whose annotations are not written yet."""
+        return self.patcher.backlog
+
+    @property
+    def ports(self) -> list[int]:
+        """Ports listened on: webhooks, and the API's own if it has one."""
+        return [server.port for server in self._servers]
+
+    # -- life --------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End `run`: answer what was asked, finish the Bindings under way, then go."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until `stop` is called.
+
+        Raises:
+            ServiceFailed: a port cannot be listened on, or a part fails again and again.
+        """
+        sockets = [_listen(server.config.host, server.config.port) for server in self._servers]
+        background = {"annotations": self.patcher.run, "clock": self._tick}
+        background |= {each.name: each.run for each in self.reflectors}
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._keep_running(name, work), name=name)
+                    for name, work in background.items()
+                ]
+                serving = [
+                    group.create_task(server.serve(sockets=[listener]))
+                    for server, listener in zip(self._servers, sockets, strict=True)
+                ]
+                group.create_task(self._announce())
+                await self._stop.wait()
+                await self._wind_down(serving)
+                for task in tasks:
+                    task.cancel()
+        except* ServiceFailed as failures:
+            raise failures.exceptions[0] from None
+        finally:
+            for listener in sockets:
+                listener.close()
+
+    async def _wind_down(self, serving: Iterable[asyncio.Task[None]]) -> None:
+        _log.info("stopping")
+        for server in self._servers:
+            server.should_exit = True
+        await asyncio.wait(serving)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_S):
+                await self.calls.binds.settled()
+                await self.patcher.idle()
+
+    async def _announce(self) -> None:
+        for server in self._servers:
+            await server.listening.wait()
+        _log.info("listening on %s", ", ".join(f"{s.config.host}:{s.port}" for s in self._servers))
+        self.listening.set()
+
+    def _synced(self) -> None:
+        """All caches are filled: what is in them lives long, so the collector need not look at it."""
+        gc.collect()
+        gc.freeze()
+        state = self.store.state
+        _log.info(
+            "ready: %d nodes, %d bound pods, %d gangs", len(state.nodes), len(state.seats), len(state.gangs)
+        )
+        self.ready.set()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.perform(self.store.apply(Tick(), self._clock()))
+
+    async def _keep_running(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Start a part again when it fails; give the whole service up when that does not help."""
+        crashes = 0
+        loop = asyncio.get_running_loop()
+        while True:
+            began_s = loop.time()
+            try:
+                await work()
+                _log.error("%s ended by itself", name)
+            except Exception:
+                _log.exception("%s failed", name)
+            crashes = 1 if loop.time() - began_s > _CALM_S else crashes + 1
+            self.metrics.restarted(name)
+            if crashes >= _CRASHES:
+                raise ServiceFailed(f"{name} failed {crashes} times in a row; see the log")
+            await asyncio.sleep(float(crashes))
+
+    def _allocatable(self, node: str) -> Resources | None:
+        nodes = self.store.state.nodes
+        row = nodes.row_of.get(node)
+        facts = nodes.facts[row] if row is not None else None
+        return facts.allocatable if facts is not None else None
+
+
+class _Writer:
+    """The Binder, its errors as values."""
+
+    def __init__(self, binder: Binder) -> None:
+        self._binder = binder
+
+    async def bind(
+        self, namespace: str, name: str, uid: str, node: str, annotations: Any
+    ) -> BindFailure | None:
+        try:
+            await self._binder.bind(namespace, name, uid, node, annotations)
+        except BindError as problem:
+            cause = problem.__cause__
+            unknown = isinstance(cause, ApiError) and cause.outcome_unknown
+            return BindFailure(str(problem), outcome_unknown=unknown)
+        return None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as problem:
+        raise ServiceFailed(f"cannot listen on {host}:{port}: {problem.strerror or problem}") from None
+
+
+async def serve(settings: Settings) -> None:
+    """Run the service until SIGTERM or SIGINT.
+
+    Raises:
+        ServiceFailed: it could not start or could not go on.
+        CredentialsError: there are no usable credentials for the API server.
+    """
+    if settings.kubeconfig is not None:
+        client = await ApiClient.from_kubeconfig(settings.kubeconfig, settings.kube_context)
+    else:
+        client = await ApiClient.in_cluster()
+    async with client:
+        service = Service(settings, client)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, service.stop)
+        await service.run()
