@@ -152,7 +152,7 @@ class Binder:
             offered = capacity.get(resource, 0)
             if taken + amount > offered:
                 raise BindError(
-                    f"node {node} has no room any more: {resource} {taken} used and {amount} asked for, of {offered}"
+                    f"node {node} is full: {resource} {taken} used, {amount} asked for, {offered} in all"
                 )
 
     # -- write -----------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ class Binder:
         ) from problem
 
     async def _happened(self, namespace: str, name: str, uid: str, node: str, problem: ApiError) -> bool:
-        """After a failed write: whether the pod is bound after all. Raises `BindError` if it never will be."""
+        """After a failed write: is the pod bound after all? Raises `BindError` if it never will be."""
         try:
             pod = await self._read(pod_path(namespace, name))
         except ApiError as unread:

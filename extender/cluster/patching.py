@@ -32,7 +32,7 @@ class _Write:
 
 @dataclass(slots=True)
 class PatcherHealth:
-    """Counters: writes done, for pods that were gone, given up after all attempts, refused by a full queue."""
+    """Counters: writes done, to pods that were gone, given up in the end, refused by a full queue."""
 
     written: int = 0
     pod_gone: int = 0

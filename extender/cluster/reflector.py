@@ -135,6 +135,7 @@ class Reflector(Generic[T]):
         self._reported: set[str] = set()
         self._version = ""
         self._paged = True
+        self._expired_again = False
 
     @property
     def resource_version(self) -> str:
@@ -163,9 +164,9 @@ class Reflector(Generic[T]):
         # followed; in all these cases only a new list gives a sound state.
         if problem.expired or problem.status in (400, 504) or problem.reason == UNREADABLE:
             self._version = ""
-        if problem.expired and self._backoff.failures == 0:
+        if problem.expired and not self._expired_again:
+            self._expired_again = True
             _log.info("%s: %s, listing again", self.name, problem)
-            self._backoff.failures = 1
             return
         _log.warning("%s: %s, trying again", self.name, problem)
         await self._backoff.wait(problem.retry_after_s or 0.0)
@@ -246,7 +247,7 @@ class Reflector(Generic[T]):
         finally:
             lasted_s = self._clock() - started_s
             if lasted_s >= _SHORT_WATCH_S:
-                self._backoff.reset()
+                self._progressed()
         if not events and lasted_s < _SHORT_WATCH_S:
             raise ApiError(0, "ShortWatch", "the watch ended at once and without an event")
 
@@ -256,11 +257,15 @@ class Reflector(Generic[T]):
             if not line.strip():
                 continue
             self._take_event(line)
-            self._backoff.reset()
+            self._progressed()
             count += 1
             if count % _BREATH == 0:
                 await asyncio.sleep(0)
         return count
+
+    def _progressed(self) -> None:
+        self._backoff.reset()
+        self._expired_again = False
 
     def _take_event(self, line: bytes) -> None:
         try:

@@ -261,5 +261,5 @@ decode_pod_list = msgspec.json.Decoder(PodList).decode
 decode_watch_event = msgspec.json.Decoder(WatchEvent).decode
 decode_status = msgspec.json.Decoder(Status).decode
 
-DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+DECODE_ERRORS: tuple[type[Exception], ...] = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What the decoders raise for bytes that are not JSON or not of the expected shape."""
