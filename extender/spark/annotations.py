@@ -40,6 +40,7 @@ FIELDS: Final = (
 """What may follow `carbon-scheduler/executor-` and, meaning the same, `carbon-scheduler/worker-`."""
 
 _SIZES: Final = (("cpu", CPU, 1), ("memory", MEMORY, 1), ("gpu", GPU, 0))
+_UNREADABLE: Final = (*DECODE_ERRORS, UnicodeEncodeError)
 _OPERATORS: Final = frozenset({"", "Equal", "Exists"})
 _read_quantities = msgspec.json.Decoder(Quantities).decode
 _read_labels = msgspec.json.Decoder(dict[str, str]).decode
@@ -163,7 +164,7 @@ def _own_amounts(stated: Mapping[str, tuple[str, str]]) -> dict[str, int]:
     fix = 'write a JSON object of quantities, such as {"example.com/fpga": "1"}'
     try:
         quantities = _read_quantities(text)
-    except DECODE_ERRORS:
+    except _UNREADABLE:
         raise Refused(key, text, fix) from None
     for name, resource, _ in _SIZES:
         if name in stated and resource in quantities:
@@ -198,7 +199,7 @@ def _own_selector(stated: Mapping[str, tuple[str, str]]) -> Mapping[str, str] | 
         return None
     try:
         return _read_labels(stated["node-selector"][1])
-    except DECODE_ERRORS:
+    except _UNREADABLE:
         raise Refused(
             *stated["node-selector"], 'write a JSON object of label values, such as {"pool": "spark"}'
         ) from None
@@ -210,7 +211,7 @@ def _own_tolerations(stated: Mapping[str, tuple[str, str]]) -> tuple[Toleration,
     fix = 'write a JSON list, such as [{"key": "spot", "operator": "Exists"}]'
     try:
         tolerations = _read_tolerations(stated["tolerations"][1])
-    except DECODE_ERRORS:
+    except _UNREADABLE:
         raise Refused(*stated["tolerations"], fix) from None
     if any((each.operator or "") not in _OPERATORS for each in tolerations):
         raise Refused(*stated["tolerations"], "operator must be Equal or Exists")

@@ -200,7 +200,9 @@ def test_refusals_survive_the_way_to_kube_scheduler_uncut() -> None:
 
 
 KEYS = st.sampled_from([key for key, _ in ANNOTATIONS + PALANTIR_KEYS]) | st.text(max_size=20)
-VALUES = st.text(max_size=30) | st.sampled_from(["1", "2", "1g", "true", "{}", "[]", "0", "-1", "1e5", "٣"])
+VALUES = st.text(max_size=30) | st.sampled_from(
+    ["1", "2", "1g", "true", "{}", "[]", "0", "-1", "1e5", "٣", "\ud800"]
+)
 PROPERTIES = st.dictionaries(st.sampled_from([key for key, _ in CONF]) | st.text(max_size=20), VALUES)
 
 
