@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote
+from urllib.request import urlopen
 
 import typer
 import yaml
+from rich.console import Console
 
 from extender import faults, logs
+from extender.api.tables import print_application, print_queue
 from extender.settings import Settings, SettingsError, load, markdown
 
 app = typer.Typer(
@@ -72,12 +78,79 @@ def settings(
     typer.echo(yaml.safe_dump(_load(config, {}).redacted(), sort_keys=False), nl=False)
 
 
+Url = Annotated[
+    str,
+    typer.Option("--url", envvar="CARBON_SCHEDULER_URL", help="Where a running extender's API answers."),
+]
+DEFAULT_URL = "http://127.0.0.1:8420"
+
+
+@app.command()
+def queue(url: Url = DEFAULT_URL) -> None:
+    """Show which gangs wait, in order, and why."""
+    print_queue(Console(), _get(url, "/v1/queue"))
+
+
+@app.command()
+def explain(
+    application: Annotated[str, typer.Argument(metavar="NAMESPACE/APP", help="Namespace and id of a gang.")],
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Explain one application: its state, its slots, and what it waits for."""
+    namespace, slash, app_id = application.partition("/")
+    if not (slash and namespace and app_id):
+        _fail(f"{application!r} is not NAMESPACE/APP, for example spark/spark-4f2c", 2)
+    path = f"/v1/applications/{quote(namespace, safe='')}/{quote(app_id, safe='')}"
+    print_application(Console(), _get(url, path))
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End by itself and print a summary.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
+    output: Annotated[Path | None, typer.Option(help="Where to write summary.json.")] = None,
+) -> None:
+    """Watch gangs come and go on an embedded cluster; needs no Kubernetes."""
+    from extender.simulation.demo import run_demo
+
+    raise typer.Exit(run_demo(once=once, seed=seed, output=output))
+
+
+def _get(url: str, path: str) -> Any:
+    """A JSON document of a running extender."""
+    if not url.startswith(("http://", "https://")):
+        _fail(f"--url {url}: must begin with http:// or https://", 2)
+    try:
+        with urlopen(url.rstrip("/") + path, timeout=10) as answer:  # noqa: S310 - checked above
+            return json.load(answer)
+    except HTTPError as problem:
+        with problem:
+            _fail(_detail(problem.read()) or f"{url} answered {problem.code}", 1)
+    except (URLError, OSError, ValueError) as problem:
+        reason = getattr(problem, "reason", problem)
+        _fail(
+            f"no extender answers at {url} ({reason}); start one with `carbon-scheduler serve` or give --url",
+            1,
+        )
+
+
+def _detail(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    typer.secho(f"carbon-scheduler: {text}", err=True, fg="red")
+    raise typer.Exit(code)
+
+
 def _load(config: Path | None, flags: Mapping[str, str]) -> Settings:
     try:
         return load(config, flags)
     except SettingsError as problem:
-        typer.secho(f"carbon-scheduler: {problem}", err=True, fg="red")
-        raise typer.Exit(2) from None
+        _fail(str(problem), 2)
 
 
 def _run(work: Any) -> None:

@@ -126,7 +126,7 @@ class Service:
                 connected=each.health.connected,
                 last_event_s=each.health.last_event_s,
                 restarts=each.health.restarts,
-                relists=each.health.lists,
+                lists=each.health.lists,
                 skipped=each.health.skipped,
                 last_problem=each.health.last_problem,
             )

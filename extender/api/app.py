@@ -1,20 +1,134 @@
-"""Placeholder of the routes for people."""
+"""Probes, metrics, and what people ask: the queue, applications explained, nodes."""
+
 from __future__ import annotations
+
 from collections.abc import Callable
-from fastapi import FastAPI, Response
+from typing import Annotated, Any
+
+from fastapi import FastAPI, HTTPException, Query, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+import extender
+from extender.api import models
 from extender.api.metrics import Metrics
-from extender.api.ports import ServiceHealth
+from extender.api.openapi import describe_webhooks
+from extender.api.ports import CacheHealth, ServiceHealth
+from extender.core import views
 from extender.core.store import Store
 
+_STALE_AFTER_S = 600.0
+
+
 def create_app(store: Store, health: ServiceHealth, metrics: Metrics, clock: Callable[[], float]) -> FastAPI:
-    app = FastAPI(title="carbon-scheduler")
-    @app.get("/livez")
-    async def livez() -> str:
-        return "ok"
-    @app.get("/readyz")
-    async def readyz(response: Response) -> str:
-        if not store.state.synced:
-            response.status_code = 503
-            return "caches are not synced yet"
-        return "ok"
+    """The API over one store. `clock` gives seconds since the epoch."""
+    app = FastAPI(
+        title="carbon-scheduler",
+        version=extender.__version__,
+        summary="Gang- and carbon-aware kube-scheduler extender",
+        docs_url=None,  # the page would load scripts from elsewhere
+        redoc_url=None,
+    )
+    _add_probes(app, store, health, clock)
+    _add_views(app, store, clock)
+
+    @app.get("/metrics", tags=["operation"], response_class=Response)
+    async def read_metrics() -> Response:
+        """Prometheus metrics."""
+        return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+    describe_webhooks(app)
     return app
+
+
+def _add_probes(app: FastAPI, store: Store, health: ServiceHealth, clock: Callable[[], float]) -> None:
+    @app.get("/livez", tags=["operation"])
+    async def live() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["operation"], responses={503: {"model": models.Problem}})
+    async def ready() -> dict[str, str]:
+        """All caches were filled; until then filter answers an error."""
+        if not store.state.synced:
+            missing = ", ".join(cache.name for cache in health.caches() if not cache.synced)
+            raise HTTPException(503, f"not synced yet: {missing or 'about to be'}")
+        return {"status": "ok"}
+
+    @app.get("/healthz", tags=["operation"])
+    async def detail() -> models.Health:
+        """The service in detail. Always 200; look at `status`."""
+        return _health(store, health, clock())
+
+
+def _add_views(app: FastAPI, store: Store, clock: Callable[[], float]) -> None:
+    @app.get("/v1/queue", tags=["gangs"], response_model=list[models.QueueEntry])
+    async def queue(
+        explained: Annotated[
+            int, Query(ge=0, le=1000, description="How many gangs at the head to explain.")
+        ] = views.MOST_EXPLAINED,
+    ) -> Any:
+        """Waiting gangs in order, and why each waits."""
+        return views.queue(store, clock(), explained)
+
+    @app.get("/v1/applications", tags=["gangs"], response_model=list[models.Summary])
+    async def applications() -> Any:
+        """Every known gang."""
+        return views.applications(store)
+
+    @app.get(
+        "/v1/applications/{namespace}/{app_id}",
+        tags=["gangs"],
+        response_model=models.Application,
+        responses={404: {"model": models.Problem}},
+    )
+    async def application(namespace: str, app_id: str) -> Any:
+        """One gang explained."""
+        found = views.application(store, namespace, app_id, clock())
+        if found is None:
+            raise HTTPException(404, f"no gang {namespace}/{app_id} is known; see /v1/applications")
+        return found
+
+    @app.get("/v1/nodes", tags=["cluster"], response_model=list[models.Node])
+    async def nodes() -> Any:
+        """Every node: what it offers, what is used, held and free."""
+        return views.nodes(store)
+
+
+def _health(store: Store, health: ServiceHealth, now: float) -> models.Health:
+    caches = [_cache(cache, now) for cache in health.caches()]
+    problems = [f"node {name} is over-committed" for name in store.state.nodes.overcommitted()]
+    if store.state.synced:
+        problems += [
+            f"the watch of {cache.name} is not connected: {cache.last_problem or 'no reason known'}"
+            for cache in caches
+            if not cache.connected
+        ]
+    problems += [
+        f"the watch of {cache.name} has been silent for {cache.last_event_age_s:.0f} s"
+        for cache in caches
+        if cache.last_event_age_s is not None and cache.last_event_age_s > _STALE_AFTER_S
+    ]
+    status = "not-ready" if not store.state.synced else "degraded" if problems else "ok"
+    return models.Health(
+        status=status,
+        problems=problems,
+        caches=caches,
+        nodes=len(store.state.nodes),
+        waiting=len(store.waiting),
+        binds_under_way=health.binds_under_way(),
+        annotations_waiting=health.annotations_waiting(),
+    )
+
+
+def _cache(cache: CacheHealth, now: float) -> models.Cache:
+    age_s = None if cache.last_event_s is None else max(0.0, now - cache.last_event_s)
+    return models.Cache(
+        name=cache.name,
+        synced=cache.synced,
+        connected=cache.connected,
+        last_event_age_s=age_s,
+        restarts=cache.restarts,
+        lists=cache.lists,
+        skipped=cache.skipped,
+        last_problem=cache.last_problem,
+    )

@@ -16,7 +16,7 @@ class CacheHealth:
     connected: bool
     last_event_s: float | None
     restarts: int
-    relists: int
+    lists: int
     skipped: int
     last_problem: str
 

@@ -1,0 +1,137 @@
+"""What the API answers."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from extender.core.views import GangState
+
+Amounts = dict[str, int]
+
+
+class Model(BaseModel):
+    """Base: read from the core's views by attribute."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class QueueEntry(Model):
+    """A waiting gang."""
+
+    namespace: str
+    app_id: str
+    leader: str = Field(description="Name of the leader pod (Spark: the driver).")
+    pool: str = Field(description="Queue it waits in; empty for pods bound to no pool.")
+    position: int = Field(description="Place in its pool, from 1.")
+    outcome: str = Field(description="Why it waits, of the closed list; empty for gangs far down the queue.")
+    reason: str
+    blocked_by: str = Field(description="`namespace/id` of the earlier gang it waits for, or empty.")
+    age_s: float
+
+
+class Shortage(Model):
+    """One resource of a waiting gang, in base units (cpu in millicores, memory in bytes)."""
+
+    resource: str
+    requested: int = Field(description="What leader and minimum workers ask for together.")
+    free: int = Field(description="What is free in total on nodes the gang may use.")
+    missing: int
+    fits_workers: int = Field(description="Workers that fit by this resource alone.")
+
+
+class Slot(Model):
+    """Room for one worker."""
+
+    node: str = Field(description="Empty while no node has room for it.")
+    pod: str = Field(description="Who has it; empty while it is open.")
+    bound: bool
+
+
+class Worker(Model):
+    """A worker pod (Spark: an executor)."""
+
+    pod: str
+    node: str
+    has_slot: bool = Field(description="False for one above the gang's minimum, and while it waits.")
+
+
+class Request(Model):
+    """What a gang asks for, in base units."""
+
+    leader: Amounts
+    worker: Amounts
+    min_workers: int
+    max_workers: int
+    packer: str = Field(description="Empty for the pool's default.")
+    source: str = Field(description="Where the request was read.")
+
+
+class Summary(Model):
+    """A gang in one line."""
+
+    namespace: str
+    app_id: str
+    state: GangState
+    leader: str
+    leader_node: str
+    pool: str
+    slots: int
+    slots_open: int
+    workers_bound: int
+    workers_waiting: int
+
+
+class Application(Model):
+    """A gang explained."""
+
+    summary: Summary
+    request: Request | None = Field(description="Null while it is not known.")
+    slots: list[Slot]
+    workers: list[Worker]
+    waiting: QueueEntry | None = Field(description="Null unless it waits.")
+    workers_fit_now: int | None
+    shortages: list[Shortage]
+
+
+class Node(Model):
+    """A node's amounts in base units."""
+
+    name: str
+    ready: bool
+    unschedulable: bool
+    zone: str
+    allocatable: Amounts
+    used: Amounts
+    held: Amounts
+    free: Amounts = Field(description="Neither used nor held; below 0 means over-committed.")
+
+
+class Cache(Model):
+    """One watch."""
+
+    name: str
+    synced: bool
+    connected: bool
+    last_event_age_s: float | None
+    restarts: int
+    lists: int
+    skipped: int = Field(description="Objects that could not be read.")
+    last_problem: str
+
+
+class Health(Model):
+    """The service in detail."""
+
+    status: str = Field(description="`ok`, `not-ready`, or `degraded` (see `problems`).")
+    problems: list[str]
+    caches: list[Cache]
+    nodes: int
+    waiting: int = Field(description="Gangs in the queue.")
+    binds_under_way: int
+    annotations_waiting: int
+
+
+class Problem(BaseModel):
+    """An error."""
+
+    detail: str

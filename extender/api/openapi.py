@@ -1,0 +1,126 @@
+"""The webhooks' part of the OpenAPI document. They are not FastAPI routes, so it is written by hand."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+_STRINGS: Final = {"type": "array", "items": {"type": "string"}, "nullable": True}
+_REASONS: Final = {"type": "object", "additionalProperties": {"type": "string"}}
+_POD: Final = {"type": "object", "description": "core/v1 Pod"}
+_META_VICTIMS: Final = {
+    "type": "object",
+    "additionalProperties": {
+        "type": "object",
+        "properties": {
+            "Pods": {
+                "type": "array",
+                "items": {"type": "object", "properties": {"UID": {"type": "string"}}},
+            },
+            "NumPDBViolations": {"type": "integer"},
+        },
+    },
+}
+
+SCHEMAS: Final[dict[str, Any]] = {
+    "ExtenderArgs": {
+        "type": "object",
+        "required": ["Pod"],
+        "properties": {
+            "Pod": _POD,
+            "Nodes": {"type": "object", "nullable": True, "description": "core/v1 NodeList"},
+            "NodeNames": _STRINGS,
+        },
+    },
+    "ExtenderFilterResult": {
+        "type": "object",
+        "properties": {
+            "Nodes": {"type": "object", "nullable": True},
+            "NodeNames": _STRINGS,
+            "FailedNodes": _REASONS,
+            "FailedAndUnresolvableNodes": _REASONS,
+            "Error": {"type": "string"},
+        },
+    },
+    "HostPriorityList": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "Host": {"type": "string"},
+                "Score": {"type": "integer", "minimum": 0, "maximum": 10},
+            },
+        },
+    },
+    "ExtenderBindingArgs": {
+        "type": "object",
+        "required": ["PodName", "PodNamespace", "PodUID", "Node"],
+        "properties": {key: {"type": "string"} for key in ("PodName", "PodNamespace", "PodUID", "Node")},
+    },
+    "ExtenderBindingResult": {"type": "object", "properties": {"Error": {"type": "string"}}},
+    "ExtenderPreemptionArgs": {
+        "type": "object",
+        "required": ["Pod"],
+        "properties": {
+            "Pod": _POD,
+            "NodeNameToVictims": {"type": "object", "nullable": True},
+            "NodeNameToMetaVictims": {**_META_VICTIMS, "nullable": True},
+        },
+    },
+    "ExtenderPreemptionResult": {
+        "type": "object",
+        "properties": {"NodeNameToMetaVictims": _META_VICTIMS},
+    },
+}
+
+_CALLS: Final = {
+    "filter": (
+        "ExtenderArgs",
+        "ExtenderFilterResult",
+        "The one node on which the pod may be placed, or a reason for every offered node.",
+    ),
+    "prioritize": ("ExtenderArgs", "HostPriorityList", "A score 0..10 for every offered node."),
+    "bind": (
+        "ExtenderBindingArgs",
+        "ExtenderBindingResult",
+        "Binds the pod; the Binding carries the gang's reservation.",
+    ),
+    "preempt": (
+        "ExtenderPreemptionArgs",
+        "ExtenderPreemptionResult",
+        "The nodes on which evicting the victims would really let the pod start.",
+    ),
+}
+
+
+def describe_webhooks(app: FastAPI) -> None:
+    """Add the four webhooks to the application's OpenAPI document."""
+    build = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = build()
+            document.setdefault("components", {}).setdefault("schemas", {}).update(SCHEMAS)
+            document["paths"].update({f"/{verb}": {"post": _operation(verb)} for verb in _CALLS})
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi
+
+
+def _operation(verb: str) -> dict[str, Any]:
+    request, reply, summary = _CALLS[verb]
+    return {
+        "tags": ["kube-scheduler"],
+        "summary": summary,
+        "operationId": verb,
+        "requestBody": {"required": True, "content": _json(request)},
+        "responses": {
+            "200": {"description": "Always, also for a request that cannot be read", "content": _json(reply)}
+        },
+    }
+
+
+def _json(schema: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
