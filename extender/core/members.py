@@ -110,7 +110,7 @@ def choose_row(state: State, gang: Gang | None, pod: PodFacts, offered: BoolArra
             usable &= table.zone == zones[0]
     if not usable.any():
         return None
-    rows = preferred(table, pod.terms, policy.worker_label_priority, table.free)
+    rows = preferred(table, pod.terms, policy.worker_label_priority)
     rows = rows[usable[rows]]
     if gang is not None and packer in _LEAST_FRAGMENTING:
         own = np.isin(rows, rows_of(state, gang))

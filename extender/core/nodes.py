@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count, repeat
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +63,8 @@ class NodeTable:
         self._class_numbers: dict[NodeClass, int] = {}
         self._zone_numbers: dict[str, int] = {}
         self._column_numbers = {name: number for number, name in enumerate(self.columns)}
-        self._masks: dict[PlacementTerms, BoolArray] = {}
-        self._accepts: dict[tuple[PlacementTerms, int], bool] = {}
+        self._masks: dict[tuple[PlacementTerms, bool], BoolArray] = {}
+        self._accepts: dict[tuple[PlacementTerms, int, bool], bool] = {}
         self._vectors: dict[frozenset[tuple[str, int]], IntArray] = {}
         self._label_ranks: dict[tuple[str, tuple[str, ...]], IntArray] = {}
         self._order: FreeOrder | None = None
@@ -178,12 +178,19 @@ class NodeTable:
 
     def eligible(self, terms: PlacementTerms) -> BoolArray:
         """bool[n_rows]: nodes that are ready, not cordoned, and accept these terms. Do not modify."""
-        mask = self._masks.get(terms)
+        return self._mask(terms, open_only=True)
+
+    def matching(self, terms: PlacementTerms) -> BoolArray:
+        """bool[n_rows]: nodes that match selector and affinity, usable now or not. Do not modify."""
+        return self._mask(terms, open_only=False)
+
+    def _mask(self, terms: PlacementTerms, *, open_only: bool) -> BoolArray:
+        mask = self._masks.get((terms, open_only))
         if mask is None:
-            mask = self._evaluate(terms)
+            mask = self._evaluate(terms, open_only=open_only)
             if len(self._masks) > 512:
                 self._masks.clear()
-            self._masks[terms] = mask
+            self._masks[terms, open_only] = mask
         return mask
 
     def rooms(self, vector: IntArray, terms: PlacementTerms) -> tuple[IntArray, int]:
@@ -337,9 +344,8 @@ class NodeTable:
             and before.ready == node.ready
         ):
             return
-        taints = (*node.taints, _CORDON) if node.unschedulable else node.taints
         labels = frozenset(item for item in node.labels.items() if item[0] not in UNIQUE_LABELS)
-        kind = NodeClass(labels, taints, node.ready)
+        kind = NodeClass(labels, _taints(node), node.ready)
         number = self._class_numbers.setdefault(kind, len(self.classes))
         if number == len(self.classes):
             self.classes.append(kind)
@@ -355,30 +361,32 @@ class NodeTable:
         self._label_ranks.clear()
         self._rooms.forget()
 
-    def _evaluate(self, terms: PlacementTerms) -> BoolArray:
+    def _evaluate(self, terms: PlacementTerms, *, open_only: bool) -> BoolArray:
         if terms.names_nodes or any(key in UNIQUE_LABELS for key in _keys(terms)):
-            return np.fromiter(
-                (node is not None and self._accepts_node(terms, node) for node in self.facts),
-                dtype=np.bool_,
-                count=len(self.facts),
+            accepted = (
+                node is not None
+                and terms.accept_labels(node.labels, node.name)
+                and (not open_only or (node.ready and terms.accept_taints(_taints(node))))
+                for node in self.facts
             )
+            return np.fromiter(accepted, dtype=np.bool_, count=len(self.facts))
         by_class = np.zeros(len(self.classes) + 1, dtype=np.bool_)  # the last one stands for class -1
-        for number, kind in zip(count(), self.classes):
-            known = self._accepts.get((terms, number))
+        for number, kind in enumerate(self.classes):
+            key = (terms, number, open_only)
+            known = self._accepts.get(key)
             if known is None:
-                known = (
-                    kind.ready and terms.accept_taints(kind.taints) and terms.accept_labels(dict(kind.labels))
+                known = terms.accept_labels(dict(kind.labels)) and (
+                    not open_only or (kind.ready and terms.accept_taints(kind.taints))
                 )
                 if len(self._accepts) > 65536:
                     self._accepts.clear()
-                self._accepts[terms, number] = known
+                self._accepts[key] = known
             by_class[number] = known
         return by_class[self.class_of]
 
-    @staticmethod
-    def _accepts_node(terms: PlacementTerms, node: NodeFacts) -> bool:
-        taints = (*node.taints, _CORDON) if node.unschedulable else node.taints
-        return node.ready and terms.accept_taints(taints) and terms.accept_labels(node.labels, node.name)
+
+def _taints(node: NodeFacts) -> tuple[Taint, ...]:
+    return (*node.taints, _CORDON) if node.unschedulable else node.taints
 
 
 def _keys(terms: PlacementTerms) -> Iterable[str]:

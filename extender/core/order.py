@@ -73,6 +73,7 @@ class FreeOrder:
 def zone_ordered(
     rows: Rows,
     eligible: BoolArray,
+    counted: BoolArray,
     zone: IntArray,
     free_memory: IntArray,
     free_cpu: IntArray,
@@ -80,27 +81,21 @@ def zone_ordered(
 ) -> Rows:
     """The eligible ones of `rows`, zone by zone, in the order they come in inside a zone.
 
-    Zones ascend by the free memory of their eligible nodes, then by free cpu, then by whose first row
-    comes first. `eligible`, `zone` and the free amounts are by row number.
+    Zones ascend by the free memory of their counted nodes, then by free cpu, then by whose first row
+    comes first. `eligible`, `counted`, `zone` and the free amounts are by row number.
     """
     rows = rows[eligible[rows]]
     if n_zones < 2 or not len(rows):
         return rows
     zones = zone[rows]
-    grouped = rows[stable_argsort(zones)]
-    sizes = np.bincount(zones, minlength=n_zones)
-    ends = np.cumsum(sizes)
-    present = np.flatnonzero(sizes)
-    if len(present) == 1:
-        return rows
-    starts = ends[present] - sizes[present]
-    memory = np.add.reduceat(free_memory[grouped], starts)
-    cpu = np.add.reduceat(free_cpu[grouped], starts)
-    position = np.empty(len(zone), dtype=np.intp)
-    position[rows] = np.arange(len(rows))
-    by_fullness = np.lexsort((position[grouped[starts]], cpu, memory))
-    stops = ends[present]
-    return np.concatenate([grouped[starts[i] : stops[i]] for i in by_fullness.tolist()])
+    memory, cpu = np.zeros(n_zones, dtype=np.int64), np.zeros(n_zones, dtype=np.int64)
+    np.add.at(memory, zone[counted], free_memory[counted])
+    np.add.at(cpu, zone[counted], free_cpu[counted])
+    first = np.full(n_zones, len(rows), dtype=np.intp)
+    first[zones[::-1]] = np.arange(len(rows) - 1, -1, -1)  # the last assignment stays: the first row
+    rank = np.empty(n_zones, dtype=np.int64)
+    rank[np.lexsort((first, cpu, memory))] = np.arange(n_zones)
+    return rows[stable_argsort(rank[zones])]
 
 
 def by_label_priority(rows: Rows, ranks: IntArray) -> Rows:

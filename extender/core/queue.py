@@ -65,7 +65,7 @@ class Verdict:
 
 
 def pool_of(terms: PlacementTerms, label: str) -> str:
-    """The pool a pod is bound to: the only value its required affinity or node selector allows for `label`."""
+    """The pool a pod is bound to: the one value its affinity or node selector requires for `label`."""
     for term in terms.affinity or ():
         for requirement in term.expressions:
             if requirement.key == label and requirement.operator == "In" and len(requirement.values) == 1:
@@ -111,12 +111,20 @@ class Workspace:
         return room, total
 
 
-def preferred(
-    table: NodeTable, terms: PlacementTerms, priority: LabelPriority | None, free: IntArray
-) -> Rows:
-    """Eligible rows in order of preference: fullest zone, fullest node, name; then the label priority."""
+def preferred(table: NodeTable, terms: PlacementTerms, priority: LabelPriority | None) -> Rows:
+    """Eligible rows in order of preference: fullest zone, fullest node, name; then the label priority.
+
+    Like the archived Palantir extender, zones are compared by the free room of all nodes that match
+    selector and affinity, usable now or not, and the order is not recomputed between the gangs of a pass.
+    """
     rows = zone_ordered(
-        table.order(), table.eligible(terms), table.zone, free[_MEMORY], free[_CPU], len(table.zones)
+        table.order(),
+        table.eligible(terms),
+        table.matching(terms),
+        table.zone,
+        table.free[_MEMORY],
+        table.free[_CPU],
+        len(table.zones),
     )
     if priority is not None:
         rows = by_label_priority(rows, table.label_ranks(priority.label, priority.values))
@@ -142,11 +150,11 @@ def plan(
     _, leader_total = space.rooms(leader, terms)
     if leader_total < 1:
         return None, True
-    worker_rows = preferred(table, spec.worker_terms, policy.worker_label_priority, space.free)
+    worker_rows = preferred(table, spec.worker_terms, policy.worker_label_priority)
     if terms == spec.worker_terms and policy.leader_label_priority == policy.worker_label_priority:
         leader_rows = worker_rows
     else:
-        leader_rows = preferred(table, terms, policy.leader_label_priority, space.free)
+        leader_rows = preferred(table, terms, policy.leader_label_priority)
     if offered is not None:
         leader_rows = leader_rows[offered[leader_rows]]
     packer = packer_named(spec.packer or policy.packer_for(waiting.pool))

@@ -117,8 +117,12 @@ class State:
             return
         self._give_back(claim)
         gang = self.gang_of(claim.pod)
-        if gang is not None and gang.owner_uid == uid:
+        if gang is None:
+            return
+        if gang.owner_uid == uid:
             self.disband(gang)
+        elif self.synced:
+            self.settle(gang)
 
     def _give_back(self, claim: Claim) -> None:
         if claim.slot is not None:
@@ -188,7 +192,7 @@ class State:
         gang.written.append(leader.annotations.get(RESERVATION, ""))
 
     def adopt_bare(self, gang: Gang, leader: PodFacts, spec: GangSpec) -> None:
-        """Take over a bound leader that carries no reservation: its slots are owed, and placed when room is found."""
+        """Take over a bound leader that carries no reservation: its slots are owed until room is found."""
         self._open_slots(gang, leader, spec, [NOWHERE] * spec.min_workers)
         self.dirty[gang.key] = None
 

@@ -40,7 +40,7 @@ WAKE: Final = "carbon-scheduler/wake"
 """Annotation whose change makes kube-scheduler try a refused pod again."""
 
 ACTIVE_FOR_S: Final = 15.0
-"""Only the extender whose kube-scheduler leads is asked; one not asked for a lease's length does not write."""
+"""Only the extender beside the leading kube-scheduler is asked; one unasked this long does not write."""
 
 Names = Callable[[], Sequence[str]]
 """The offered node names; a call, because a repeated refusal does not need to decode them."""
@@ -390,7 +390,7 @@ class Store:
         claim = self.state.claims.get(pod.uid)
         if claim is not None:
             return [10 if row == claim.row else 0 for row in rows.tolist()]
-        order = preferred(table, pod.terms, self.policy.worker_label_priority, table.free)
+        order = preferred(table, pod.terms, self.policy.worker_label_priority)
         mask: BoolArray = table.mask(names)
         ranked = order[mask[order]].tolist()
         score = {row: 10 - 10 * rank // len(ranked) for rank, row in enumerate(ranked)}

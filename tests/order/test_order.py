@@ -24,7 +24,8 @@ def ordered(nodes: list[Node]) -> list[str]:
     everyone = np.ones(len(nodes), dtype=np.bool_)
     rows = FreeOrder(names).rows(memory, cpu)
     return [
-        names[row] for row in zone_ordered(rows, everyone, zone, memory, cpu, int(zone.max()) + 1).tolist()
+        names[row]
+        for row in zone_ordered(rows, everyone, everyone, zone, memory, cpu, int(zone.max()) + 1).tolist()
     ]
 
 
@@ -68,20 +69,22 @@ def test_label_priority(priority: str, labels: str, order: str, expected: str) -
     assert [names[row] for row in by_label_priority(rows, ints(ranks)).tolist()] == expected.split()
 
 
-def test_only_eligible_nodes_count_for_their_zone() -> None:
+def test_a_zone_is_as_full_as_its_counted_nodes() -> None:
     """The second zone has more free memory, but only on a node that is not eligible."""
     memory, cpu, zone = ints([5, 4, 9]), ints([1, 1, 1]), ints([0, 1, 1])
     rows = FreeOrder(["a", "b", "c"]).rows(memory, cpu)
-    eligible = np.array([True, True, False])
-    assert zone_ordered(rows, eligible, zone, memory, cpu, 2).tolist() == [1, 0]
-    assert zone_ordered(rows, ~eligible, zone, memory, cpu, 2).tolist() == [2]
-    assert zone_ordered(rows, np.zeros(3, dtype=np.bool_), zone, memory, cpu, 2).tolist() == []
+    eligible, everyone = np.array([True, True, False]), np.ones(3, dtype=np.bool_)
+    assert zone_ordered(rows, eligible, eligible, zone, memory, cpu, 2).tolist() == [1, 0]
+    assert zone_ordered(rows, eligible, everyone, zone, memory, cpu, 2).tolist() == [0, 1]
+    assert zone_ordered(rows, ~eligible, everyone, zone, memory, cpu, 2).tolist() == [2]
+    assert zone_ordered(rows, ~everyone, everyone, zone, memory, cpu, 2).tolist() == []
 
 
 def test_zone_sums_are_exact_beyond_floating_point() -> None:
     memory, cpu, zone = ints([2**53, 2**53, 1]), ints([0, 0, 0]), ints([0, 1, 1])
     rows = FreeOrder(["b", "a", "c"]).rows(memory, cpu)
-    assert zone_ordered(rows, np.ones(3, dtype=np.bool_), zone, memory, cpu, 2).tolist() == [0, 2, 1]
+    everyone = np.ones(3, dtype=np.bool_)
+    assert zone_ordered(rows, everyone, everyone, zone, memory, cpu, 2).tolist() == [0, 2, 1]
 
 
 def test_no_nodes() -> None:

@@ -91,7 +91,7 @@ def test_row_numbers_do_not_matter(name: str, problem: Problem, data: st.DataObj
         memory, cpu = problem.free[1], problem.free[0]
         rows = FreeOrder(names).rows(memory, cpu)
         everyone = np.ones(len(names), dtype=np.bool_)
-        rows = zone_ordered(rows, everyone, problem.zone, memory, cpu, int(problem.zone.max()) + 1)
+        rows = zone_ordered(rows, everyone, everyone, problem.zone, memory, cpu, int(problem.zone.max()) + 1)
         packing = PACKERS[name](
             make_problem(
                 free=problem.free,

@@ -1,0 +1,249 @@
+"""A small Kubernetes for the store: the API's truth, an extender over it, and faults between the two.
+
+Watch events can be late, Bindings can fail or be answered late, annotation writes can be lost, and the
+extender can be killed at any step and rebuilt from the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from extender.core.decisions import FilterDecision
+from extender.core.events import (
+    AnnotatePod,
+    BindFailed,
+    Instruction,
+    NodeGone,
+    NodeSeen,
+    PodBound,
+    PodGone,
+    PodSeen,
+    SpecRead,
+    Synced,
+    Tick,
+)
+from extender.core.facts import GangKey, NodeFacts, PodFacts, Role
+from extender.core.gangs import WAIT_FOR_CONFIGURATION, GangSpec, SpecProblem
+from extender.core.policy import Policy
+from extender.core.resources import CPU, MEMORY, PODS
+from extender.core.store import WAKE, Store
+
+GIB = 1 << 30
+
+
+def node(
+    name: str, cpu: int = 8, memory: int = 32, *, pods: int = 110, zone: str = "", **kwargs: object
+) -> NodeFacts:
+    """A ready node; cpu in cores, memory in GiB."""
+    labels = {"topology.kubernetes.io/zone": zone} if zone else {}
+    labels.update(kwargs.pop("labels", {}))  # type: ignore[call-overload]
+    allocatable = {CPU: cpu * 1000, MEMORY: memory * GIB, PODS: pods, **kwargs.pop("extra", {})}  # type: ignore[dict-item]
+    return NodeFacts(name, allocatable, labels, **kwargs)  # type: ignore[arg-type]
+
+
+def size(cpu: int = 1, memory: int = 1, **more: int) -> dict[str, int]:
+    """A request; cpu in cores, memory in GiB."""
+    return {CPU: cpu * 1000, MEMORY: memory * GIB, **more}
+
+
+def spec(workers: int, most: int | None = None, **kwargs: object) -> GangSpec:
+    """A gang of `workers` workers of 1 core and 1 GiB."""
+    worker = kwargs.pop("worker", size())
+    return GangSpec(worker, workers, workers if most is None else most, **kwargs)  # type: ignore[arg-type]
+
+
+@dataclass
+class World:
+    """Truth (`nodes`, `pods`, `specs`), the store, and the clock."""
+
+    policy: Policy = field(default_factory=Policy)
+    now: float = 1_000.0
+    nodes: dict[str, NodeFacts] = field(default_factory=dict)
+    pods: dict[str, PodFacts] = field(default_factory=dict)
+    specs: dict[str, GangSpec | SpecProblem] = field(default_factory=dict)
+    woken: list[str] = field(default_factory=list)
+    lose_writes: bool = False
+    store: Store = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.policy)
+        self.store.apply(Synced(), self.now)
+
+    # -- the extender --------------------------------------------------------------------------
+
+    def restart(self) -> None:
+        """Kill the extender; a new one rebuilds its state from the API."""
+        self.store = Store(self.policy)
+        for facts in self.nodes.values():
+            self.store.apply(NodeSeen(facts), self.now)
+        for pod in self.pods.values():
+            self.store.apply(PodSeen(pod), self.now)
+        for uid, wanted in self.specs.items():
+            if uid in self.pods:
+                self.store.apply(SpecRead(self.pods[uid], wanted), self.now)
+        self.store.apply(Synced(), self.now)
+        self.tick()
+
+    def do(self, instructions: Sequence[Instruction]) -> None:
+        """Carry out what the store asked for."""
+        for instruction in instructions:
+            assert isinstance(instruction, AnnotatePod)
+            pod = self.pods.get(instruction.uid)
+            if instruction.wake:
+                assert set(instruction.annotations) == {WAKE}
+                self.woken.append(instruction.name)
+            if pod is not None and not self.lose_writes:
+                self.pods[pod.uid] = replace(pod, annotations={**pod.annotations, **instruction.annotations})
+                self.see(pod.uid)
+
+    def tick(self, seconds: float = 1.0) -> None:
+        """Let time pass."""
+        self.now += seconds
+        self.do(self.store.apply(Tick(), self.now))
+
+    # -- nodes and pods ------------------------------------------------------------------------
+
+    def add(self, *nodes: NodeFacts) -> None:
+        """Add or change nodes."""
+        for facts in nodes:
+            self.nodes[facts.name] = facts
+            self.do(self.store.apply(NodeSeen(facts), self.now))
+
+    def remove_node(self, name: str) -> None:
+        """Delete a node; its pods stay until somebody deletes them."""
+        del self.nodes[name]
+        self.do(self.store.apply(NodeGone(name), self.now))
+
+    def see(self, uid: str) -> None:
+        """The watch delivers a pod as it is now."""
+        self.do(self.store.apply(PodSeen(self.pods[uid]), self.now))
+
+    def pod(self, name: str, *, seen: bool = True, **fields: object) -> PodFacts:
+        """Create a pod of our scheduler in namespace `ns` (or as `fields` say)."""
+        values: dict[str, object] = {
+            "uid": f"uid-{name}",
+            "namespace": "ns",
+            "name": name,
+            "scheduler_name": "carbon-scheduler",
+            "requests": size(),
+            "created_s": self.now,
+        }
+        pod = PodFacts(**{**values, **fields})  # type: ignore[arg-type]
+        self.pods[pod.uid] = pod
+        if seen:
+            self.see(pod.uid)
+        return pod
+
+    def leader(self, app: str, wanted: GangSpec | SpecProblem | None, **fields: object) -> PodFacts:
+        """Create a driver; `wanted` None means that its configuration has not come yet."""
+        namespace = str(fields.get("namespace", "ns"))
+        name = str(fields.pop("name", f"{app}-driver"))
+        seen = bool(fields.pop("seen", True))
+        pod = self.pod(name, role=Role.LEADER, gang=GangKey(namespace, app), seen=seen, **fields)
+        if wanted is not None:
+            self.configure(pod, wanted)
+        return pod
+
+    def configure(self, leader: PodFacts, wanted: GangSpec | SpecProblem) -> None:
+        """The driver's configuration becomes readable."""
+        self.specs[leader.uid] = wanted
+        self.do(self.store.apply(SpecRead(leader, wanted), self.now))
+
+    def worker(self, app: str, number: int, **fields: object) -> PodFacts:
+        """Create an executor."""
+        namespace = str(fields.get("namespace", "ns"))
+        name = str(fields.pop("name", f"{app}-exec-{number}"))
+        return self.pod(name, role=Role.WORKER, gang=GangKey(namespace, app), **fields)
+
+    def foreign(self, name: str, on: str, **fields: object) -> PodFacts:
+        """A pod of the default scheduler, bound."""
+        return self.pod(name, scheduler_name="default-scheduler", node=on, phase="Running", **fields)
+
+    def end(self, name: str, phase: str = "Succeeded") -> None:
+        """A pod ends; its object stays."""
+        uid = self.uid(name)
+        self.pods[uid] = replace(self.pods[uid], phase=phase)
+        self.see(uid)
+
+    def delete(self, name: str) -> None:
+        """A pod object goes."""
+        uid = self.uid(name)
+        del self.pods[uid]
+        self.do(self.store.apply(PodGone(uid), self.now))
+
+    def uid(self, name: str) -> str:
+        """The uid of the pod of this name."""
+        return next(uid for uid, pod in self.pods.items() if pod.name == name)
+
+    def node_of(self, name: str) -> str:
+        """Where a pod is bound."""
+        return self.pods[self.uid(name)].node
+
+    # -- kube-scheduler ------------------------------------------------------------------------
+
+    def filter(self, name: str, offered: Sequence[str] | None = None) -> FilterDecision:
+        """One filter call; by default with every node on which the pod fits beside bound pods."""
+        pod = self.pods[self.uid(name)]
+        if pod.role is Role.LEADER and not self.store.knows_spec(pod.uid):
+            wanted = self.specs.get(pod.uid, WAIT_FOR_CONFIGURATION)
+            self.do(self.store.apply(SpecRead(pod, wanted), self.now))
+        names = self.feasible(pod) if offered is None else offered
+        return self.store.filter(pod, lambda: names, self.now)
+
+    def feasible(self, pod: PodFacts) -> list[str]:
+        """What kube-scheduler's own filters leave: fit beside bound pods, readiness, constraints."""
+        free: dict[str, dict[str, int]] = {
+            name: dict(facts.allocatable) for name, facts in self.nodes.items()
+        }
+        for other in self.pods.values():
+            if other.occupies and other.node in free:
+                left = free[other.node]
+                for resource, amount in {**other.requests, PODS: 1}.items():
+                    left[resource] = left.get(resource, 0) - amount
+        need: Mapping[str, int] = {**pod.requests, PODS: 1}
+        return [
+            name
+            for name, facts in self.nodes.items()
+            if facts.ready
+            and not facts.unschedulable
+            and pod.terms.accept_taints(facts.taints)
+            and pod.terms.accept_labels(facts.labels, name)
+            and all(free[name].get(resource, 0) >= amount for resource, amount in need.items())
+        ]
+
+    def bind(self, name: str, on: str, *, fails: bool = False, seen: bool = True, told: bool = True) -> str:
+        """One bind call; returns the error text, empty when the pod is bound."""
+        uid = self.uid(name)
+        decision = self.store.bind(uid, on, self.now)
+        if decision.error:
+            return decision.error
+        if decision.already_bound:
+            return ""
+        if fails:
+            self.do(self.store.apply(BindFailed(uid), self.now))
+            return "the API server refused"
+        pod = self.pods[uid]
+        self.pods[uid] = replace(pod, node=on, annotations={**pod.annotations, **decision.annotations})
+        if told:
+            self.do(self.store.apply(PodBound(uid, on), self.now))
+        if seen:
+            self.see(uid)
+        return ""
+
+    def schedule(self, name: str) -> FilterDecision:
+        """Filter and, if a node is answered, bind."""
+        decision = self.filter(name)
+        if decision.node:
+            error = self.bind(name, decision.node)
+            assert not error, error
+        return decision
+
+    def run(self, app: str, workers: int) -> None:
+        """Schedule a leader and its first workers."""
+        decision = self.schedule(f"{app}-driver")
+        assert decision.node, decision.reason
+        for number in range(1, workers + 1):
+            self.worker(app, number)
+            decision = self.schedule(f"{app}-exec-{number}")
+            assert decision.node, decision.reason
