@@ -1,0 +1,313 @@
+"""Manifests: least privilege, hardened pods, and names that fit together."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from extender.settings import load
+from tests.config.files import (
+    MANIFESTS,
+    NAME,
+    SCHEDULER_CONFIG,
+    Object,
+    containers,
+    documents,
+    kustomizations,
+    objects,
+    of_kind,
+    yaml_files,
+)
+
+BASE = MANIFESTS / "base"
+SEPARATE = MANIFESTS / "separate-extender"
+READS = {"get", "list", "watch"}
+
+each_kustomization = pytest.mark.parametrize(
+    "folder", kustomizations(), ids=lambda path: str(path.relative_to(path.parents[1]))
+)
+
+
+def rules() -> list[Object]:
+    roles = of_kind(MANIFESTS / "rbac", "Role", "ClusterRole")
+    assert roles
+    return [rule for role in roles for rule in role["rules"]]
+
+
+def granted(role_name: str) -> set[tuple[str, str]]:
+    """(verb, resource) of a role of ours."""
+    (role,) = [
+        each
+        for each in of_kind(MANIFESTS / "rbac", "Role", "ClusterRole")
+        if each["metadata"]["name"] == role_name
+    ]
+    return {
+        (verb, resource) for rule in role["rules"] for verb in rule["verbs"] for resource in rule["resources"]
+    }
+
+
+def deployments(folder: Path) -> dict[str, Object]:
+    return {each["metadata"]["name"]: each for each in of_kind(folder, "Deployment")}
+
+
+def test_every_file_is_yaml():
+    files = yaml_files()
+    assert files
+    for path in files:
+        for document in documents(path):
+            assert isinstance(document, dict), path
+
+
+# -- kustomize ---------------------------------------------------------------------------------------
+
+
+@each_kustomization
+def test_kustomizations_refer_to_files_that_exist(folder: Path):
+    content = documents(folder / "kustomization.yaml")[0]
+    entries = [*content.get("resources", []), *content.get("components", [])]
+    entries += [patch["path"] for patch in content.get("patches", [])]
+    entries += [file for generator in content.get("configMapGenerator", []) for file in generator["files"]]
+    assert entries
+    for entry in entries:
+        assert (folder / entry).exists(), f"{folder.name}/kustomization.yaml names {entry}"
+        if (folder / entry).is_dir():
+            assert (folder / entry / "kustomization.yaml").is_file()
+
+
+@each_kustomization
+def test_every_file_beside_a_kustomization_is_used(folder: Path):
+    text = (folder / "kustomization.yaml").read_text(encoding="utf-8")
+    unused = [path.name for path in folder.glob("*.yaml") if path.name not in text]
+    assert unused == ["kustomization.yaml"]
+
+
+@pytest.mark.parametrize("folder", [BASE, SEPARATE], ids=lambda path: path.name)
+def test_mounted_config_maps_are_generated(folder: Path):
+    generated = {
+        generator["name"]
+        for each in kustomizations()
+        for generator in documents(each / "kustomization.yaml")[0].get("configMapGenerator", [])
+    }
+    mounted = {
+        volume["configMap"]["name"]
+        for deployment in deployments(folder).values()
+        for volume in deployment["spec"]["template"]["spec"]["volumes"]
+        if "configMap" in volume
+    }
+    assert mounted
+    assert mounted <= generated
+
+
+def test_kube_scheduler_is_started_with_files_that_are_in_the_config_map():
+    content = documents(SCHEDULER_CONFIG / "kustomization.yaml")[0]
+    files = {file for generator in content["configMapGenerator"] for file in generator["files"]}
+    started = [deployments(BASE)[NAME], *documents(SEPARATE / "without-side-car.yaml")]
+    for deployment in started:
+        (argument,) = [
+            argument
+            for argument in containers(deployment)["kube-scheduler"]["args"]
+            if argument.startswith("--config=")
+        ]
+        assert Path(argument.removeprefix("--config=")).name in files
+
+
+# -- least privilege ---------------------------------------------------------------------------------
+
+
+def test_no_rule_has_a_wildcard():
+    for rule in rules():
+        for field in ("apiGroups", "resources", "verbs", "resourceNames"):
+            assert "*" not in "".join(rule.get(field, [])), rule
+
+
+def test_no_rule_reaches_for_more_rights():
+    for rule in rules():
+        assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"])
+        assert not {"secrets", "serviceaccounts/token", "pods/exec", "nodes/proxy"} & set(rule["resources"])
+        assert "rbac.authorization.k8s.io" not in rule["apiGroups"]
+
+
+def test_only_these_built_in_roles_are_bound():
+    own = {each["metadata"]["name"] for each in of_kind(BASE, "Role", "ClusterRole")}
+    bound = {each["roleRef"]["name"] for each in of_kind(BASE, "RoleBinding", "ClusterRoleBinding")}
+    assert bound - own == {
+        "system:kube-scheduler",
+        "system:volume-scheduler",
+        "extension-apiserver-authentication-reader",
+    }
+    assert own <= bound
+
+
+def test_the_extender_writes_bindings_and_annotations_only():
+    writes = {each for each in granted("carbon-scheduler:extender") if each[0] not in READS}
+    assert writes == {("patch", "pods"), ("create", "pods/binding")}
+
+
+def test_the_extender_may_watch_what_its_reflectors_watch():
+    wanted = {(verb, kind) for verb in ("list", "watch") for kind in ("pods", "nodes", "configmaps")}
+    assert wanted <= granted("carbon-scheduler:extender")
+
+
+@pytest.mark.parametrize("folder", [BASE, SEPARATE], ids=lambda path: path.name)
+def test_subjects_and_pods_use_service_accounts_that_exist(folder: Path):
+    accounts = {
+        (each["metadata"]["namespace"], each["metadata"]["name"])
+        for each in of_kind(folder, "ServiceAccount")
+    }
+    subjects = {
+        (subject["namespace"], subject["name"])
+        for binding in of_kind(folder, "RoleBinding", "ClusterRoleBinding")
+        for subject in binding["subjects"]
+    }
+    used = {
+        (each["metadata"]["namespace"], each["spec"]["template"]["spec"]["serviceAccountName"])
+        for each in deployments(folder).values()
+    }
+    assert subjects == accounts
+    assert used <= accounts
+
+
+def test_strict_roles_give_each_account_its_own_process_only():
+    by_account: dict[str, set[str]] = {}
+    for binding in of_kind(MANIFESTS / "rbac", "RoleBinding", "ClusterRoleBinding"):
+        for subject in binding["subjects"]:
+            by_account.setdefault(subject["name"], set()).add(binding["roleRef"]["name"])
+    assert by_account["carbon-scheduler-extender"] == {"carbon-scheduler:extender"}
+    assert "carbon-scheduler:extender" not in by_account["carbon-scheduler"]
+
+
+# -- pods --------------------------------------------------------------------------------------------
+
+
+def hardened() -> list[Any]:
+    return [
+        pytest.param(deployment, name, id=f"{folder.name}-{deployment['metadata']['name']}-{name}")
+        for folder in (BASE, SEPARATE)
+        for deployment in deployments(folder).values()
+        for name in containers(deployment)
+    ]
+
+
+@pytest.mark.parametrize(("deployment", "name"), hardened())
+def test_pods_satisfy_the_restricted_profile_with_a_read_only_root(deployment: Object, name: str):
+    pod = deployment["spec"]["template"]["spec"]["securityContext"]
+    assert pod["runAsNonRoot"] is True
+    assert pod["runAsUser"] > 0
+    assert pod["seccompProfile"] == {"type": "RuntimeDefault"}
+    container = containers(deployment)[name]["securityContext"]
+    assert container["allowPrivilegeEscalation"] is False
+    assert container["readOnlyRootFilesystem"] is True
+    assert container["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize(("deployment", "name"), hardened())
+def test_containers_have_probes_requests_and_a_memory_limit(deployment: Object, name: str):
+    container = containers(deployment)[name]
+    ports = {port["name"] for port in container["ports"]}
+    for probe in ("readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["port"] in ports
+    assert {"cpu", "memory"} <= set(container["resources"]["requests"])
+    assert "memory" in container["resources"]["limits"]
+    assert "cpu" not in container["resources"]["limits"]
+
+
+def test_the_namespace_enforces_the_restricted_profile():
+    (namespace,) = of_kind(BASE, "Namespace")
+    assert namespace["metadata"]["name"] == NAME
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_everything_of_ours_is_in_our_namespace():
+    elsewhere = [
+        (each["kind"], each["metadata"]["namespace"])
+        for folder in (BASE, SEPARATE)
+        for each in objects(folder)
+        if each["metadata"].get("namespace", NAME) != NAME
+    ]
+    assert set(elsewhere) == {("RoleBinding", "kube-system")}
+
+
+def test_the_extender_is_a_side_car_that_outlives_kube_scheduler():
+    spec = deployments(BASE)[NAME]["spec"]["template"]["spec"]
+    (side_car,) = spec["initContainers"]
+    assert (side_car["name"], side_car["restartPolicy"]) == ("extender", "Always")
+    assert side_car["startupProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def test_replicas_stand_by_and_are_not_drained_together():
+    deployment = deployments(BASE)[NAME]
+    (budget,) = of_kind(BASE, "PodDisruptionBudget")
+    assert deployment["spec"]["replicas"] == 2
+    assert budget["spec"]["maxUnavailable"] == 1
+    assert budget["spec"]["selector"] == deployment["spec"]["selector"]
+
+
+def test_an_extender_behind_a_service_is_alone():
+    spec = deployments(SEPARATE)["carbon-scheduler-extender"]["spec"]
+    assert spec["replicas"] == 1
+    assert spec["strategy"] == {"type": "Recreate"}
+
+
+# -- settings of the extender ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("CARBON_SCHEDULER_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("no_variables")
+@pytest.mark.parametrize("folder", [BASE, SEPARATE], ids=lambda path: path.name)
+def test_settings_files_are_accepted_and_fit_the_pod(folder: Path):
+    settings = load(folder / "settings.yaml")
+    name = NAME if folder == BASE else "carbon-scheduler-extender"
+    deployment = deployments(folder)[name]
+    ports = {each["name"]: each["containerPort"] for each in containers(deployment)["extender"]["ports"]}
+    assert ports["api"] == settings.api_port
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(settings.api_port)
+    # Whoever reaches the webhooks can bind pods: loopback, or a certificate.
+    if folder == BASE:
+        assert settings.listen_address == "127.0.0.1"
+        assert "webhooks" not in ports
+    else:
+        assert settings.tls_client_ca_file is not None
+        assert settings.tls_client_names
+        assert ports["webhooks"] == settings.listen_port
+
+
+# -- examples ----------------------------------------------------------------------------------------
+
+
+def test_pod_templates_ask_for_our_scheduler():
+    for role in ("driver", "executor"):
+        (template,) = documents(MANIFESTS / "examples" / f"{role}-template.yaml")
+        assert template["kind"] == "Pod"
+        assert template["spec"]["schedulerName"] == NAME
+
+
+def test_spark_submit_examples_ask_for_our_scheduler_one_way_or_the_other():
+    scripts = sorted((MANIFESTS / "examples").glob("*.sh"))
+    assert len(scripts) == 2
+    for script in scripts:
+        text = script.read_text(encoding="utf-8")
+        assert os.access(script, os.X_OK)
+        assert "--deploy-mode cluster" in text
+        by_conf = f"spark.kubernetes.scheduler.name={NAME}" in text
+        by_template = all(f"{role}-template.yaml" in text for role in ("driver", "executor"))
+        assert by_conf or by_template
+
+
+def test_the_network_policy_selects_the_schedulers_pods():
+    (policy,) = documents(MANIFESTS / "components" / "network-policy" / "network-policy.yaml")
+    labels = policy["spec"]["podSelector"]["matchLabels"]
+    assert labels.items() <= deployments(BASE)[NAME]["spec"]["template"]["metadata"]["labels"].items()
+    open_ports = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+    api_port = yaml.safe_load((BASE / "settings.yaml").read_text(encoding="utf-8"))["api_port"]
+    assert open_ports == {10259, api_port}
