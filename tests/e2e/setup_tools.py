@@ -77,6 +77,12 @@ def once(name: str, stamp: Path, wanted: str, products: list[Path], build: Calla
     say(f"{name}: done")
 
 
+def check_system() -> None:
+    """Pods get addresses of their own in 127/8, which only Linux lets a process bind without set-up."""
+    if sys.platform != "linux":
+        raise SetupFailedError("The end-to-end tests need Linux (a container with Go and Java will do).")
+
+
 def check_go() -> str:
     """Path of go, if it is new enough or can fetch a toolchain that is."""
     go = shutil.which("go")
@@ -174,6 +180,7 @@ def main() -> int:
             failures.append(str(failure))
 
     try:
+        check_system()
         go = check_go()
         check_java()
     except SetupFailedError as failure:

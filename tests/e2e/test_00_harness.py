@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.e2e.harness.bodies import SPARK_3_VERSION, SPARK_4_VERSION, SimulatedDriver, SparkApp
-from tests.e2e.harness.client import ApiError
+from tests.e2e.harness.client import MERGE, ApiError
 from tests.e2e.harness.controlplane import ControlPlane
 from tests.e2e.harness.kwok import RUN_FOR
-from tests.e2e.harness.schedulers import Scheduler
+from tests.e2e.harness.schedulers import ExtenderAddress, Scheduler, default_scheduler, load_config
 from tests.e2e.harness.spark import submit
 from tests.e2e.harness.sparks import SPARK_3, SPARK_4, SparkHome
 from tests.e2e.harness.waiting import holds_for, wait_for
@@ -149,3 +150,98 @@ def test_real_spark_counts_words(
     assert result["executors"] == 2
     assert result["version"] == spark.version
     application.await_phase("Succeeded")
+
+
+def test_templates_and_sidecars_reach_real_pods(
+    cluster: ControlPlane, namespace: str, real_nodes, start_scheduler, tmp_path: Path
+) -> None:
+    """The cluster's default scheduler, a gated driver, and a sidecar in the executors."""
+    start_scheduler(default_scheduler(cluster))
+    kubelet = real_nodes(1, cpu="6", memory="8Gi")
+    sidecar = {"name": "sidecar", "image": "none", "command": ["sh", "-c", "echo beside; exec sleep 300"]}
+    gate = {"spec": {"containers": [{"name": "driver"}], "schedulingGates": [{"name": "e2e/hold"}]}}
+    beside = {"spec": {"containers": [{"name": "executor"}, sidecar]}}
+    application = submit(
+        cluster,
+        SPARK_3,
+        "templates",
+        namespace=namespace,
+        args=[tmp_path / "result.json", "100", "2", "1"],
+        driver_template=gate,
+        executor_template=beside,
+        conf={
+            "spark.executor.instances": "1",
+            "spark.kubernetes.executor.podTemplateContainerName": "executor",
+            "spark.kubernetes.driver.podTemplateContainerName": "driver",
+        },
+        wait_completion=False,
+    )
+    driver = application.await_driver()
+    assert application.wait(60) == 0
+    holds_for(lambda: phase(cluster, driver["metadata"]["name"], namespace) == "Pending", "gated", 1)
+    cluster.admin.patch(
+        "pods", driver["metadata"]["name"], {"spec": {"schedulingGates": None}}, namespace, content_type=MERGE
+    )
+    wait_for(application.executors, "executor pods", 60)
+    executor = application.executors()[0]["metadata"]["name"]
+    wait_for(lambda: "beside" in kubelet.container_log(executor), "sidecar runs")
+    application.await_phase("Succeeded")
+    wait_for(lambda: not application.executors(), "executors gone, sidecars included", 60)
+    assert (tmp_path / "result.json").exists(), kubelet.container_log(driver["metadata"]["name"])
+
+
+CONFIG = """
+apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+leaderElection: {leaderElect: true, resourceNamespace: kube-system, resourceName: e2e-lease}
+profiles: [{schedulerName: carbon-scheduler}]
+extenders:
+- urlPrefix: https://carbon-scheduler.example/wire
+  enableHTTPS: true
+  tlsConfig: {caFile: /nowhere/ca, certFile: /nowhere/crt, keyFile: /nowhere/key}
+  filterVerb: filter
+  nodeCacheCapable: true
+"""
+
+
+def test_configuration_files_run_with_the_addresses_of_the_test(
+    cluster: ControlPlane, start_scheduler, tmp_path: Path
+) -> None:
+    """kube-scheduler itself validates the result, and reads the TLS files before it is ready."""
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    pki = cluster.pki
+    files = (cluster.ca_file, pki / "scheduler-client.crt", pki / "scheduler-client.key")
+    address = ExtenderAddress("https://127.0.0.1:1/wire", *files)
+    config = load_config(tmp_path / "config.yaml", address, podMaxBackoffSeconds=2)
+    start_scheduler(Scheduler(cluster, "configured", config))
+    wait_for(lambda: cluster.admin.find("leases", "e2e-lease", "kube-system"), "own lease held")
+    written = yaml.safe_load((cluster.work / "configured.yaml").read_text())
+    assert written["extenders"][0]["urlPrefix"] == address.url_prefix
+    assert written["extenders"][0]["filterVerb"] == "filter"
+    assert written["extenders"][0]["tlsConfig"]["caFile"] == str(cluster.ca_file)
+
+
+def test_kubelet_outlives_the_api_server(
+    cluster: ControlPlane, namespace: str, real_nodes, plain_scheduler: Scheduler
+) -> None:
+    """What ends while the API server is away is reported when it is back."""
+    real_nodes(1)
+    cluster.admin.create("pods", program("short", "sleep", "2"), namespace)
+    wait_for(lambda: phase(cluster, "short", namespace) == "Running", "program runs")
+    cluster.stop_apiserver()
+    cluster.start_apiserver()
+    wait_for(lambda: phase(cluster, "short", namespace) == "Succeeded", "end reported", 60)
+    cluster.admin.create("pods", program("next", "true"), namespace)
+    wait_for(lambda: phase(cluster, "next", namespace) == "Succeeded", "next program ran", 60)
+
+
+def test_a_lost_node_reports_nothing(
+    cluster: ControlPlane, namespace: str, real_nodes, plain_scheduler: Scheduler
+) -> None:
+    kubelet = real_nodes(1)
+    cluster.admin.create("pods", program("lost", "sleep", "60"), namespace)
+    wait_for(lambda: phase(cluster, "lost", namespace) == "Running", "program runs")
+    process = kubelet.process("lost")
+    kubelet.lose_node("real-0")
+    assert not process.running()
+    holds_for(lambda: phase(cluster, "lost", namespace) == "Running", "nobody says so", 0.5)

@@ -49,6 +49,10 @@ class ApiError(Exception):
         super().__init__(f"{request}: {status} {self.reason} {self.message}")
 
 
+class WatchEnded(Exception):
+    """The server ended a watch before the event came that was waited for."""
+
+
 class Client:
     """Speaks as one user (a bearer token). Safe in threads: a connection serves one request at a time."""
 
@@ -211,6 +215,7 @@ class Watch:
 
     def __init__(self, client: Client, target: str) -> None:
         self.events: list[tuple[float, str, Object]] = []
+        self.failure: Exception | None = None
         self._queue: queue.Queue[tuple[str, Object] | None] = queue.Queue()
         self._connection = client.connect(timeout_s=None)
         self._connection.request("GET", target, headers={"Authorization": f"Bearer {client.token}"})
@@ -222,11 +227,13 @@ class Watch:
         self._thread.start()
 
     def _read(self, response: http.client.HTTPResponse) -> None:
-        with contextlib.suppress(OSError, ValueError, AttributeError, http.client.HTTPException):
+        try:
             for line in response:
                 event = json.loads(line)
                 self.events.append((time.monotonic(), event["type"], event["object"]))
                 self._queue.put((event["type"], event["object"]))
+        except (OSError, ValueError, AttributeError, http.client.HTTPException) as failure:
+            self.failure = failure  # also how stop() looks from here
         self._queue.put(None)
 
     def __iter__(self) -> Iterator[tuple[str, Object]]:
@@ -249,7 +256,7 @@ class Watch:
             except queue.Empty:
                 break
             if event is None:
-                raise AssertionError(f"{what}: the watch ended")
+                raise WatchEnded(f"{what}: the watch ended ({self.failure or 'by the server'})")
             if wanted(*event):
                 return event
         raise TimeoutError(f"{what}: no such event within {timeout_s:g} s")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import yaml
 
-from tests.e2e.harness.client import Client, Object
+from tests.e2e.harness.client import Client, Object, WatchEnded
 from tests.e2e.harness.controlplane import ADMIN_TOKEN, BIN, ControlPlane
 from tests.e2e.harness.processes import Process
-from tests.e2e.harness.waiting import wait_for
 
 FAKE = {"kwok.x-k8s.io/node": "fake"}
 RUN_FOR = "e2e.carbon-scheduler/run-for"  # annotation of a pod: it succeeds that long after it started ("5s")
@@ -40,8 +41,8 @@ POD_RUNNING = """
 {{ $now := Now | Quote }}
 phase: Running
 startTime: {{ $now }}
-hostIP: {{ NodeIPWith .spec.nodeName | Quote }}
-podIP: {{ PodIPWith .spec.nodeName false .metadata.uid .metadata.name .metadata.namespace | Quote }}
+hostIP: {{ NodeIP | Quote }}
+podIP: {{ PodIP | Quote }}
 conditions:
 {{ range $type := list "Initialized" "ContainersReady" "Ready" }}
 - type: {{ $type }}
@@ -171,13 +172,21 @@ class Kwok:
 
     def start(self) -> None:
         config = self.cluster.work / "kwok-stages.yaml"
-        config.write_text(yaml.safe_dump_all(stages(), sort_keys=False))
+        workers = ("nodePlayStageParallelism", "nodeLeaseParallelism", "podPlayStageParallelism")
+        options = {
+            "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
+            "kind": "KwokConfiguration",
+            "options": dict.fromkeys(workers, CONNECTIONS),
+        }
+        config.write_text(yaml.safe_dump_all([options, *stages()], sort_keys=False))
         command = [
             BIN / "kwok",
             f"--kubeconfig={self.cluster.kubeconfig(ADMIN_TOKEN, 'kwok')}",
             f"--config={config}",
             "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
             "--node-lease-duration-seconds=40",
+            "--node-ip=192.0.2.1",
+            "--cidr=198.18.0.0/15",  # for benchmarks: nobody answers there
         ]
         self.process = Process("kwok", command, self.cluster.log("kwok"))
 
@@ -202,13 +211,23 @@ def create_nodes(client: Client, bodies: Sequence[Object], timeout_s: float = 60
 
 
 def await_ready(client: Client, names: Sequence[str], timeout_s: float = 60.0) -> None:
-    """A node takes pods when it is Ready and the node controller removed its initial taint."""
-    wanted = set(names)
+    """A node takes pods when it is Ready and the node controller removed its initial taint.
 
-    def all_ready() -> bool:
-        return wanted <= {node["metadata"]["name"] for node in client.list("nodes") if takes_pods(node)}
+    Watched, not polled: listing thousands of nodes again and again would slow down what is waited for.
+    """
+    missing = set(names)
 
-    wait_for(all_ready, f"{len(wanted)} nodes ready", timeout_s)
+    def last_one(_: str, node: Object) -> bool:
+        if takes_pods(node):
+            missing.discard(node["metadata"]["name"])
+        return not missing
+
+    deadline_s = time.monotonic() + timeout_s
+    while missing:
+        left_s = deadline_s - time.monotonic()
+        # a server under load ends the watches of slow readers; then it starts over
+        with client.watch("nodes") as watch, suppress(WatchEnded):
+            watch.until(last_one, f"{len(names)} nodes ready", left_s)
 
 
 def takes_pods(node: Object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -51,6 +52,9 @@ class LocalPod:
 
 
 def loopback_address() -> str:
-    """Pod addresses: every address in 127/8 can be bound without any set-up (on Linux)."""
+    """Pod addresses: every address in 127/8 can be bound without any set-up (on Linux).
+
+    The network follows from the process number, so that two runs at a time seldom meet.
+    """
     number = next(ADDRESSES)
-    return f"127.1.{number // 250}.{number % 250 + 1}"
+    return f"127.{os.getpid() % 250 + 1}.{number // 250}.{number % 250 + 1}"
