@@ -7,6 +7,7 @@ instead, and lets other tasks run in between.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from extender.kube.objects import DECODE_ERRORS, ObjectKey, ObjectList, decode_key, decode_list
@@ -32,26 +33,27 @@ class ListSplitter:
         self._rest = bytearray()
         self._searched = 0
 
-    def feed(self, chunk: bytes) -> list[Item]:
-        """The items that are complete with this chunk, but for the last one."""
+    def feed(self, chunk: bytes) -> Iterator[Item]:
+        """The items that are complete with this chunk, cut as they are asked for; ask for them all.
+
+        The last item of the list is never among them: see `finish`.
+        """
         self._rest += chunk
         if not self._head and not self._find_head():
-            return []
-        whole: list[Item] = []
+            return
         start = 0
         end = self._rest.find(_BETWEEN, self._searched)
         while end >= 0:
             body = bytes(self._rest[start : end + 1])
             key = _complete(body)
             if key is not None:
-                whole.append(Item(key, body))
+                yield Item(key, body)
                 start = end + 2
             self._searched = end + 1
             end = self._rest.find(_BETWEEN, self._searched)
         del self._rest[:start]
         # A separator may be cut by the end of the chunk.
         self._searched = max(0, self._searched - start, len(self._rest) - len(_BETWEEN) + 1)
-        return whole
 
     def finish(self) -> tuple[ObjectList, list[Item]]:
         """The list itself, and the items not handed out yet.

@@ -10,7 +10,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
@@ -216,7 +216,7 @@ class Reflector(Generic[T]):
         await self._take_items(items, listed)
         return page.metadata or ListMetadata()
 
-    async def _take_items(self, items: list[Item], listed: set[str]) -> None:
+    async def _take_items(self, items: Iterable[Item], listed: set[str]) -> None:
         for count, item in enumerate(items):
             if count % _BREATH == 0:
                 await asyncio.sleep(0)

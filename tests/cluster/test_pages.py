@@ -71,6 +71,6 @@ def test_items_of_the_api_servers_spelling_come_before_the_end() -> None:
 )
 def test_a_body_that_is_no_list_is_an_error_at_its_end(body: bytes) -> None:
     splitter = ListSplitter()
-    splitter.feed(body)
+    list(splitter.feed(body))
     with pytest.raises(DECODE_ERRORS):
         splitter.finish()
