@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from extender.core.decisions import FilterDecision
 from extender.core.events import (
     AnnotatePod,
     BindFailed,
+    Event,
     Instruction,
     NodeGone,
     NodeSeen,
@@ -25,6 +27,7 @@ from extender.core.events import (
 )
 from extender.core.facts import GangKey, NodeFacts, PodFacts, Role
 from extender.core.gangs import WAIT_FOR_CONFIGURATION, GangSpec, SpecProblem
+from extender.core.invariants import violations
 from extender.core.policy import Policy
 from extender.core.resources import CPU, MEMORY, PODS
 from extender.core.store import WAKE, Store
@@ -33,13 +36,13 @@ GIB = 1 << 30
 
 
 def node(
-    name: str, cpu: int = 8, memory: int = 32, *, pods: int = 110, zone: str = "", **kwargs: object
+    name: str, cpu: int = 8, memory: int = 32, *, pods: int = 110, zone: str = "", **kwargs: Any
 ) -> NodeFacts:
     """A ready node; cpu in cores, memory in GiB."""
     labels = {"topology.kubernetes.io/zone": zone} if zone else {}
-    labels.update(kwargs.pop("labels", {}))  # type: ignore[call-overload]
-    allocatable = {CPU: cpu * 1000, MEMORY: memory * GIB, PODS: pods, **kwargs.pop("extra", {})}  # type: ignore[dict-item]
-    return NodeFacts(name, allocatable, labels, **kwargs)  # type: ignore[arg-type]
+    labels.update(kwargs.pop("labels", {}))
+    allocatable = {CPU: cpu * 1000, MEMORY: memory * GIB, PODS: pods, **kwargs.pop("extra", {})}
+    return NodeFacts(name, allocatable, labels, **kwargs)
 
 
 def size(cpu: int = 1, memory: int = 1, **more: int) -> dict[str, int]:
@@ -47,15 +50,20 @@ def size(cpu: int = 1, memory: int = 1, **more: int) -> dict[str, int]:
     return {CPU: cpu * 1000, MEMORY: memory * GIB, **more}
 
 
-def spec(workers: int, most: int | None = None, **kwargs: object) -> GangSpec:
+def spec(workers: int, most: int | None = None, **kwargs: Any) -> GangSpec:
     """A gang of `workers` workers of 1 core and 1 GiB."""
     worker = kwargs.pop("worker", size())
-    return GangSpec(worker, workers, workers if most is None else most, **kwargs)  # type: ignore[arg-type]
+    return GangSpec(worker, workers, workers if most is None else most, **kwargs)
 
 
 @dataclass
 class World:
-    """Truth (`nodes`, `pods`, `specs`), the store, and the clock."""
+    """Truth (`nodes`, `pods`, `specs`), the store, and the clock.
+
+    `standby` is the store of a second extender: the watch tells it everything, kube-scheduler asks it
+    nothing. `writes` are the annotations that were written, and by whom:
+    "asked" or "standby".
+    """
 
     policy: Policy = field(default_factory=Policy)
     now: float = 1_000.0
@@ -63,7 +71,9 @@ class World:
     pods: dict[str, PodFacts] = field(default_factory=dict)
     specs: dict[str, GangSpec | SpecProblem] = field(default_factory=dict)
     woken: list[str] = field(default_factory=list)
+    writes: list[tuple[str, AnnotatePod]] = field(default_factory=list)
     lose_writes: bool = False
+    standby: Store | None = None
     store: Store = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,22 +84,42 @@ class World:
 
     def restart(self) -> None:
         """Kill the extender; a new one rebuilds its state from the API."""
-        self.store = Store(self.policy)
-        for facts in self.nodes.values():
-            self.store.apply(NodeSeen(facts), self.now)
-        for pod in self.pods.values():
-            self.store.apply(PodSeen(pod), self.now)
-        for uid, wanted in self.specs.items():
-            if uid in self.pods:
-                self.store.apply(SpecRead(self.pods[uid], wanted), self.now)
-        self.store.apply(Synced(), self.now)
+        self.store = self.rebuilt()
         self.tick()
 
-    def do(self, instructions: Sequence[Instruction]) -> None:
-        """Carry out what the store asked for."""
+    def start_standby(self) -> None:
+        """A second extender starts; kube-scheduler goes on asking the first one."""
+        self.standby = self.rebuilt()
+
+    def fail_over(self) -> None:
+        """The other kube-scheduler becomes leader; from now on its extender is asked."""
+        assert self.standby is not None
+        self.store, self.standby = self.standby, self.store
+
+    def rebuilt(self) -> Store:
+        """The store of an extender that starts now."""
+        store = Store(self.policy)
+        for facts in self.nodes.values():
+            store.apply(NodeSeen(facts), self.now)
+        for pod in self.pods.values():
+            store.apply(PodSeen(pod), self.now)
+        for uid, wanted in self.specs.items():
+            if uid in self.pods:
+                store.apply(SpecRead(self.pods[uid], wanted), self.now)
+        store.apply(Synced(), self.now)
+        return store
+
+    def tell(self, event: Event) -> None:
+        """Every extender learns of an event."""
+        for store in [self.store] if self.standby is None else [self.store, self.standby]:
+            self.do(store.apply(event, self.now), store)
+
+    def do(self, instructions: Sequence[Instruction], by: Store | None = None) -> None:
+        """Carry out what a store (by default the one that is asked) wants done."""
         for instruction in instructions:
             assert isinstance(instruction, AnnotatePod)
             pod = self.pods.get(instruction.uid)
+            self.writes.append(("standby" if by is not None and by is self.standby else "asked", instruction))
             if instruction.wake:
                 assert set(instruction.annotations) == {WAKE}
                 self.woken.append(instruction.name)
@@ -100,7 +130,7 @@ class World:
     def tick(self, seconds: float = 1.0) -> None:
         """Let time pass."""
         self.now += seconds
-        self.do(self.store.apply(Tick(), self.now))
+        self.tell(Tick())
 
     # -- nodes and pods ------------------------------------------------------------------------
 
@@ -108,20 +138,20 @@ class World:
         """Add or change nodes."""
         for facts in nodes:
             self.nodes[facts.name] = facts
-            self.do(self.store.apply(NodeSeen(facts), self.now))
+            self.tell(NodeSeen(facts))
 
     def remove_node(self, name: str) -> None:
         """Delete a node; its pods stay until somebody deletes them."""
         del self.nodes[name]
-        self.do(self.store.apply(NodeGone(name), self.now))
+        self.tell(NodeGone(name))
 
     def see(self, uid: str) -> None:
         """The watch delivers a pod as it is now."""
-        self.do(self.store.apply(PodSeen(self.pods[uid]), self.now))
+        self.tell(PodSeen(self.pods[uid]))
 
-    def pod(self, name: str, *, seen: bool = True, **fields: object) -> PodFacts:
+    def pod(self, name: str, *, seen: bool = True, **fields: Any) -> PodFacts:
         """Create a pod of our scheduler in namespace `ns` (or as `fields` say)."""
-        values: dict[str, object] = {
+        values: dict[str, Any] = {
             "uid": f"uid-{name}",
             "namespace": "ns",
             "name": name,
@@ -129,13 +159,13 @@ class World:
             "requests": size(),
             "created_s": self.now,
         }
-        pod = PodFacts(**{**values, **fields})  # type: ignore[arg-type]
+        pod = PodFacts(**{**values, **fields})
         self.pods[pod.uid] = pod
         if seen:
             self.see(pod.uid)
         return pod
 
-    def leader(self, app: str, wanted: GangSpec | SpecProblem | None, **fields: object) -> PodFacts:
+    def leader(self, app: str, wanted: GangSpec | SpecProblem | None, **fields: Any) -> PodFacts:
         """Create a driver; `wanted` None means that its configuration has not come yet."""
         namespace = str(fields.get("namespace", "ns"))
         name = str(fields.pop("name", f"{app}-driver"))
@@ -148,15 +178,15 @@ class World:
     def configure(self, leader: PodFacts, wanted: GangSpec | SpecProblem) -> None:
         """The driver's configuration becomes readable."""
         self.specs[leader.uid] = wanted
-        self.do(self.store.apply(SpecRead(leader, wanted), self.now))
+        self.tell(SpecRead(leader, wanted))
 
-    def worker(self, app: str, number: int, **fields: object) -> PodFacts:
+    def worker(self, app: str, number: int, **fields: Any) -> PodFacts:
         """Create an executor."""
         namespace = str(fields.get("namespace", "ns"))
         name = str(fields.pop("name", f"{app}-exec-{number}"))
         return self.pod(name, role=Role.WORKER, gang=GangKey(namespace, app), **fields)
 
-    def foreign(self, name: str, on: str, **fields: object) -> PodFacts:
+    def foreign(self, name: str, on: str, **fields: Any) -> PodFacts:
         """A pod of the default scheduler, bound."""
         return self.pod(name, scheduler_name="default-scheduler", node=on, phase="Running", **fields)
 
@@ -170,7 +200,7 @@ class World:
         """A pod object goes."""
         uid = self.uid(name)
         del self.pods[uid]
-        self.do(self.store.apply(PodGone(uid), self.now))
+        self.tell(PodGone(uid))
 
     def uid(self, name: str) -> str:
         """The uid of the pod of this name."""
@@ -179,6 +209,36 @@ class World:
     def node_of(self, name: str) -> str:
         """Where a pod is bound."""
         return self.pods[self.uid(name)].node
+
+    def change(self, name: str, *, seen: bool = True, **fields: Any) -> PodFacts:
+        """A pod changes."""
+        uid = self.uid(name)
+        self.pods[uid] = replace(self.pods[uid], **fields)
+        if seen:
+            self.see(uid)
+        return self.pods[uid]
+
+    # -- what the extender believes --------------------------------------------------------------
+
+    def held(self, *, by: Store | None = None) -> dict[str, int]:
+        """Pods for which room is held, by node."""
+        table = (by or self.store).state.nodes
+        pods = table.held[table.columns.index(PODS)]
+        return {name: int(pods[row]) for name, row in table.row_of.items() if pods[row]}
+
+    def slots(self, app: str, namespace: str = "ns", *, by: Store | None = None) -> list[tuple[str, str]]:
+        """Node and pod of each slot of an application, sorted; "" for none."""
+        state = (by or self.store).state
+        gang = state.gangs.get(GangKey(namespace, app))
+        names = {pod.uid: pod.name for pod in self.pods.values()}
+        return sorted(
+            (state.nodes.names[slot.row] if slot.row >= 0 else "", names.get(slot.pod_uid, slot.pod_uid))
+            for slot in (gang.slots if gang is not None else ())
+        )
+
+    def sound(self) -> None:
+        """No invariant is broken."""
+        assert violations(self.store.state) == []
 
     # -- kube-scheduler ------------------------------------------------------------------------
 
