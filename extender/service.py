@@ -96,6 +96,9 @@ class Service:
             self.feeds.pods,
             name="pods",
             key=uid_of,
+            # A list from the API server's cache may be old: after a restart it could lack a driver bound
+            # a moment before, whose room would then be given away twice.
+            first_list_from_cache=False,
             **options,
         )
         config_maps: Reflector[ConfigMapFacts] = Reflector(

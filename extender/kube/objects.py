@@ -20,6 +20,12 @@ class Projection(msgspec.Struct, rename="camel", gc=False):
     """Base of all projections: camelCase keys; no cycles are possible, so the collector may skip them."""
 
 
+class OwnerReference(Projection):
+    """Whom an object goes with; one owner at most is its controller."""
+
+    controller: bool | None = None
+
+
 class Metadata(Projection):
     """`metadata` of any object. `deletion_timestamp` is read only for being there."""
 
@@ -31,6 +37,7 @@ class Metadata(Projection):
     annotations: dict[str, str] | None = None
     creation_timestamp: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     deletion_timestamp: str | None = None
+    owner_references: list[OwnerReference] | None = None
 
 
 class ObjectKey(Projection):

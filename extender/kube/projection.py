@@ -94,6 +94,7 @@ class PodProjector:
             gated=bool(spec.scheduling_gates),
             role=identity.role if identity is not None else Role.SINGLE,
             gang=GangKey(namespace, identity.app_id) if identity is not None else None,
+            leader_optional=identity is not None and identity.leader_optional and not _controlled(metadata),
             annotations=(metadata.annotations or _EMPTY) if leads else _EMPTY,
             config_map=_config_map(spec.volumes, SPARK_CONF_VOLUME) if leads else "",
             template_config_map=_config_map(spec.volumes, POD_TEMPLATE_VOLUME) if leads else "",
@@ -111,6 +112,11 @@ class PodProjector:
         if len(self._terms) >= _MOST_SHARED:
             self._terms.clear()
         return self._terms.setdefault(terms, terms)
+
+
+def _controlled(metadata: Metadata) -> bool:
+    """Whether a pod has a controller: in cluster mode Spark makes the driver pod that of its executors."""
+    return any(owner.controller for owner in metadata.owner_references or ())
 
 
 def node_facts(node: Node) -> NodeFacts:

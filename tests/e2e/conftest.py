@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,14 +12,17 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness.controlplane import BIN, E2E, ControlPlane
+from tests.e2e.harness.extender import Pair, install, make_pair
 from tests.e2e.harness.kubelet import Kubelet
 from tests.e2e.harness.kwok import Kwok, create_nodes, delete_nodes, node_body
+from tests.e2e.harness.observer import Observer
 from tests.e2e.harness.schedulers import Scheduler, plain_config
 from tests.e2e.harness.spark import prepare_namespace
 
 KEPT_RUNS = 5
 StartNodes = Callable[..., list[str]]
 StartKubelet = Callable[..., Kubelet]
+StartPair = Callable[..., Pair]
 StartScheduler = Callable[[Scheduler], Scheduler]
 
 
@@ -39,6 +43,11 @@ def work() -> Path:
     path = root / time.strftime("%Y%m%d-%H%M%S")
     path.mkdir()
     return path
+
+
+def plain(name: str) -> str:
+    """A test's name as a directory: Spark takes paths for URIs, in which brackets are an error."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-")
 
 
 def remove(path: Path) -> None:
@@ -91,7 +100,7 @@ def real_nodes(cluster: ControlPlane, request: pytest.FixtureRequest) -> Iterato
 
         def start(count: int = 1, prefix: str = "real", bodies: list | None = None, **shape) -> Kubelet:
             wanted = bodies or [node_body(f"{prefix}-{number}", **shape) for number in range(count)]
-            kubelet = Kubelet(cluster, wanted, f"kubelet-{request.node.name}-{prefix}")
+            kubelet = Kubelet(cluster, wanted, f"kubelet-{plain(request.node.name)}-{prefix}")
             stack.callback(delete_nodes, cluster.admin, list(kubelet.bodies))
             stack.callback(kubelet.stop)
             kubelet.start()
@@ -118,6 +127,43 @@ def start_scheduler() -> Iterator[StartScheduler]:
 def plain_scheduler(cluster: ControlPlane, start_scheduler: StartScheduler) -> Scheduler:
     """A second scheduler of our name, but without extender."""
     return start_scheduler(Scheduler(cluster, "plain", plain_config("carbon-scheduler")))
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: ControlPlane) -> ControlPlane:
+    """The control plane with the repository's roles and ServiceAccounts."""
+    install(cluster)
+    return cluster
+
+
+@pytest.fixture
+def start_pair(installed: ControlPlane, request: pytest.FixtureRequest) -> Iterator[StartPair]:
+    """Starts pairs of kube-scheduler and extender; they die with the test."""
+    started: list[Pair] = []
+
+    def start(name: str = "", *, crash_at: str = "", leader_elect: bool = False, **options: str) -> Pair:
+        label = f"{request.node.name.split('[')[0].removeprefix('test_')[:30]}-{name or len(started)}"
+        pair = make_pair(installed, label, leader_elect=leader_elect, **options)
+        started.append(pair)
+        return pair.start(crash_at)
+
+    yield start
+    for pair in started:
+        pair.kill()
+
+
+@pytest.fixture
+def observer(cluster: ControlPlane) -> Iterator[Callable[[], Observer]]:
+    """Starts observers; call it when all nodes are there."""
+    started: list[Observer] = []
+
+    def start() -> Observer:
+        started.append(Observer(cluster.admin).start())
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop()
 
 
 @pytest.fixture

@@ -1,0 +1,143 @@
+"""Watches the cluster's truth and notes every moment at which a promise was broken."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from tests.e2e.harness.client import Client, Object
+from tests.e2e.harness.extender import RESERVATION
+from tests.e2e.harness.quantities import amounts, pod_requests
+from tests.e2e.harness.waiting import wait_for
+
+FINISHED = ("Succeeded", "Failed")
+LOST = ("OutOf", "NodeAffinity", "UnexpectedAdmissionError")
+
+
+@dataclass
+class Observer:
+    """Follows all pods; after each event the state of the world is judged.
+
+    Judged is what the API shows, independent of the extender's own opinion: no node over its
+    allocatable; no pod refused by its kubelet; and no driver bound without room for its executors, where
+    an executor has room if it is bound or its slot, as the driver's annotation places it, still fits.
+    """
+
+    client: Client
+    nodes: dict[str, dict[str, Fraction]] = field(default_factory=dict)
+    pods: dict[str, Object] = field(default_factory=dict)
+    bound_order: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    judged: int = 0
+    check_gangs: bool = True
+
+    def start(self) -> Observer:
+        """Take the present state and follow from there."""
+        for node in self.client.list("nodes"):
+            self.nodes[node["metadata"]["name"]] = amounts(node["status"]["allocatable"])
+        pods, version = self.client.list_with_version("pods")
+        for pod in pods:
+            self.pods[pod["metadata"]["uid"]] = pod
+        self._watch = self.client.watch("pods", version)
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """No more judging."""
+        self._watch.stop()
+        self._thread.join(10)
+
+    def assert_kept(self) -> None:
+        """Every promise held at every observed moment, and there were such moments."""
+        self.stop()
+        assert self.judged > 0
+        assert not self.broken, "\n".join(self.broken[:20])
+
+    def named(self, name: str) -> Object | None:
+        """The pod of this name as last seen."""
+        return next((pod for pod in list(self.pods.values()) if pod["metadata"]["name"] == name), None)
+
+    def await_bound(self, names: Iterable[str], timeout_s: float = 60.0) -> None:
+        """Wait until all these pods have been seen bound."""
+        wanted = set(names)
+        wait_for(
+            lambda: wanted <= set(self.bound_order),
+            "pods bound",
+            timeout_s,
+            lambda: f"missing: {sorted(wanted - set(self.bound_order))}",
+        )
+
+    def _follow(self) -> None:
+        for kind, pod in self._watch:
+            uid = pod["metadata"]["uid"]
+            before = self.pods.get(uid)
+            if kind == "DELETED":
+                self.pods.pop(uid, None)
+            else:
+                self.pods[uid] = pod
+                if pod["spec"].get("nodeName") and not (before and before["spec"].get("nodeName")):
+                    self.bound_order.append(pod["metadata"]["name"])
+            self._judge(pod)
+
+    def _judge(self, changed: Object) -> None:
+        self.judged += 1
+        reason = changed.get("status", {}).get("reason", "")
+        if changed.get("status", {}).get("phase") == "Failed" and reason.startswith(LOST):
+            self.broken.append(f"{changed['metadata']['name']} failed on its node: {reason}")
+        used: dict[str, dict[str, Fraction]] = {name: {} for name in self.nodes}
+        for pod in self.pods.values():
+            node = pod["spec"].get("nodeName")
+            if node in used and pod["status"].get("phase") not in FINISHED:
+                add(used[node], pod_requests(pod) | {"pods": Fraction(1)})
+        for name, amount in used.items():
+            over = {k: v for k, v in amount.items() if v > self.nodes[name].get(k, Fraction(0))}
+            if over:
+                self.broken.append(f"node {name} is over its allocatable in {sorted(over)}")
+        if self.check_gangs:
+            for pod in list(self.pods.values()):
+                if pod["metadata"].get("labels", {}).get("spark-role") == "driver":
+                    self._judge_gang(pod, used)
+
+    def _judge_gang(self, driver: Object, used: dict[str, dict[str, Fraction]]) -> None:
+        if not driver["spec"].get("nodeName") or driver["status"].get("phase") in FINISHED:
+            return
+        name = driver["metadata"]["name"]
+        text = driver["metadata"].get("annotations", {}).get(RESERVATION)
+        if driver["spec"].get("schedulerName") != "carbon-scheduler":
+            return
+        if text is None:
+            self.broken.append(f"{name} is bound without a reservation")
+            return
+        reservation = json.loads(text)
+        app = driver["metadata"]["labels"]["spark-app-selector"]
+        bound = [
+            pod
+            for pod in self.pods.values()
+            if pod["metadata"].get("labels", {}).get("spark-app-selector") == app
+            and pod["metadata"]["labels"].get("spark-role") == "executor"
+            and pod["spec"].get("nodeName")
+            and pod["status"].get("phase") not in FINISHED
+        ]
+        open_slots = [node for node, number in reservation["slots"] for _ in range(number)]
+        for pod in bound:
+            if pod["spec"]["nodeName"] in open_slots:
+                open_slots.remove(pod["spec"]["nodeName"])
+            elif open_slots:
+                open_slots.pop()
+        worker = {k: Fraction(v) / (1000 if k == "cpu" else 1) for k, v in reservation["worker"].items()}
+        for node in open_slots:
+            add(used[node], worker | {"pods": Fraction(1)})
+        for node in set(open_slots):
+            over = {k for k, v in used[node].items() if v > self.nodes[node].get(k, Fraction(0))}
+            if over:
+                self.broken.append(f"{name} is bound but {node} has no room for its slots in {sorted(over)}")
+
+
+def add(total: dict[str, Fraction], more: dict[str, Fraction]) -> None:
+    """Add amounts in place."""
+    for key, value in more.items():
+        total[key] = total.get(key, Fraction(0)) + value
