@@ -2,8 +2,8 @@
 
 kube-scheduler sends every node name with every call, and a refusal has to name each of them again.
 For 5,000 nodes that is 180 kB in and 600 kB out, so a refusal is made from the received bytes: in
-`["a","b"]` each comma becomes `:"reason",`. Whatever does not have exactly this form takes the slow
-path through decoded names; both give the same answer.
+`["a","b"]` each comma becomes `:"reason",`. Whatever does not have this form takes the slow path
+through decoded names; both give the same answer.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from extender.kube.objects import DECODE_ERRORS, KeyedObject, Projection
 _QUOTE: Final = ord('"')
 _COMMA: Final = ord(",")
 _FIRST_PRINTABLE: Final = 32
-_FEWEST_FOR_BYTES: Final = 32
-"""Below this many bytes decoding costs less than looking whether it can be avoided."""
 
 encode: Final = msgspec.json.Encoder().encode
 _decode_names: Final = msgspec.json.Decoder(list[str]).decode
+
+
+Parts = tuple[bytes | memoryview, ...]
+"""JSON in pieces: replies are large, so they are put together once."""
 
 
 class BadRequest(ValueError):
@@ -45,8 +47,8 @@ class Offered(Protocol):
         """Their names, in the order received; made once."""
         ...
 
-    def refusals(self, reason: str) -> bytes:
-        """A JSON object that gives every offered node this reason."""
+    def refusals(self, reason: str) -> Parts:
+        """A JSON object that gives every offered node this reason, in pieces to be joined."""
         ...
 
     def survivor(self, name: str) -> tuple[bytes, bytes]:
@@ -77,12 +79,13 @@ class OfferedNames:
                 raise BadRequest(f"NodeNames must be a list of strings: {problem}") from None
         return self._names
 
-    def refusals(self, reason: str) -> bytes:
+    def refusals(self, reason: str) -> Parts:
         """A JSON object that gives every offered node this reason. A name offered twice may come twice."""
         if not self._plain:
-            return refusals_of(self.names(), reason)
-        text = encode(reason)
-        return b"{" + self._raw[1:-1].replace(b",", b":" + text + b",") + b":" + text + b"}"
+            return (refusals_of(self.names(), reason),)
+        text = b":" + encode(reason)
+        inside = memoryview(self._raw.replace(b",", text + b","))[1:-1]
+        return b"{", inside, text, b"}"
 
     def survivor(self, name: str) -> tuple[bytes, bytes]:
         """JSON of `Nodes` and of `NodeNames`."""
@@ -111,9 +114,9 @@ class OfferedNodes:
         """The names in the order received."""
         return self._names
 
-    def refusals(self, reason: str) -> bytes:
+    def refusals(self, reason: str) -> Parts:
         """A JSON object that gives every offered node this reason."""
-        return refusals_of(self._names, reason)
+        return (refusals_of(self._names, reason),)
 
     def survivor(self, name: str) -> tuple[bytes, bytes]:
         """JSON of `Nodes` and of `NodeNames`."""
@@ -126,20 +129,18 @@ def refusals_of(names: Sequence[str], reason: str) -> bytes:
 
 
 def is_plain(raw: bytes) -> bool:
-    """Whether JSON text is `["a","b"]` with at least one string, no escapes, spaces or commas in strings.
+    """Whether a JSON value is an array of strings that can be answered without decoding it.
 
-    Every comma stands between two quotes and there are two quotes more than twice the commas; since
-    quotes without escapes alternate between opening and closing, each comma separates two strings and
-    no string contains one.
+    Such an array has at least one string, no escapes, and no comma or bracket in a string. That is so
+    if it begins and ends with a string, nothing in it is nested, and there are two quotes more than
+    twice the commas: every comma in a string and every element that is no string would make them fewer.
     """
-    if len(raw) < _FEWEST_FOR_BYTES or not (raw.startswith(b'["') and raw.endswith(b'"]')):
+    if not (raw.startswith(b'["') and raw.endswith(b'"]') and raw.isascii()):
         return False
-    if b"\\" in raw or not raw.isascii():
+    if b"\\" in raw or b"{" in raw or raw.find(b"[", 1) != -1:
         return False
     text = np.frombuffer(raw, dtype=np.uint8)
-    quote, comma = text == _QUOTE, text == _COMMA
-    commas = int(np.count_nonzero(comma))
-    if int(np.count_nonzero(quote)) != 2 * commas + 2:
+    if text.min() < _FIRST_PRINTABLE:
         return False
-    between = int(np.count_nonzero(quote[:-2] & comma[1:-1] & quote[2:]))
-    return between == commas and not bool((text < _FIRST_PRINTABLE).any())
+    quotes, commas = np.count_nonzero(text == _QUOTE), np.count_nonzero(text == _COMMA)
+    return bool(quotes == 2 * commas + 2)

@@ -9,7 +9,7 @@ import msgspec
 
 from extender.core.outcomes import Outcome, reason
 from extender.kube.objects import DECODE_ERRORS, KeyedObject, Pod
-from extender.webhooks.offered import BadRequest, Offered, OfferedNames, OfferedNodes, encode
+from extender.webhooks.offered import BadRequest, Offered, OfferedNames, OfferedNodes, Parts, encode
 
 _NULL: Final = b"null"
 _ABSENT: Final = msgspec.Raw(_NULL)
@@ -154,7 +154,7 @@ def placed(offered: Offered, node: str) -> bytes:
     to decode thousands of reasons for nothing.
     """
     nodes, names = offered.survivor(node)
-    return _filter_reply(nodes, names, b"{}", _NO_TEXT)
+    return _filter_reply(nodes, names, (b"{}",), _NO_TEXT)
 
 
 def refused(offered: Offered, text: str) -> bytes:
@@ -164,15 +164,12 @@ def refused(offered: Offered, text: str) -> bytes:
 
 def failed(text: str) -> bytes:
     """Reply to filter: the request could not be judged; kube-scheduler retries by itself."""
-    return _filter_reply(b"null", b"null", b"{}", encode(text))
+    return _filter_reply(b"null", b"null", (b"{}",), encode(text))
 
 
-def _filter_reply(nodes: bytes, names: bytes, unresolvable: bytes, error: bytes) -> bytes:
-    return (
-        b'{"Nodes":%b,"NodeNames":%b,"FailedNodes":{},"FailedAndUnresolvableNodes":' % (nodes, names)
-        + unresolvable
-        + b',"Error":%b}' % error
-    )
+def _filter_reply(nodes: bytes, names: bytes, unresolvable: Parts, error: bytes) -> bytes:
+    survivors = b'{"Nodes":%b,"NodeNames":%b,"FailedNodes":{},"FailedAndUnresolvableNodes":' % (nodes, names)
+    return b"".join((survivors, *unresolvable, b',"Error":', error, b"}"))
 
 
 def priorities(names: Iterable[str], scores: Iterable[int]) -> bytes:
