@@ -12,7 +12,7 @@ from extender.core.nodes import BoolArray
 from extender.core.outcomes import Outcome
 from extender.core.packing import SINGLE_ZONE
 from extender.core.packing.base import IntArray
-from extender.core.queue import preferred
+from extender.core.queue import pool_of, preferred
 from extender.core.reservations import NOWHERE, Gang, Slot
 from extender.core.state import State
 
@@ -103,7 +103,7 @@ def choose_row(state: State, gang: Gang | None, pod: PodFacts, offered: BoolArra
     usable = room > 0
     if offered is not None:
         usable &= offered
-    packer = policy.packer if gang is None or gang.spec is None else gang.spec.packer or policy.packer
+    packer = _packer(state, gang)
     if gang is not None and policy.same_zone_workers and packer in SINGLE_ZONE:
         zones = np.unique(table.zone[rows_of(state, gang)])
         if len(zones) == 1:
@@ -116,6 +116,14 @@ def choose_row(state: State, gang: Gang | None, pod: PodFacts, offered: BoolArra
         own = np.isin(rows, rows_of(state, gang))
         return int(rows[np.lexsort((room[rows], ~own))[0]])
     return int(rows[0])
+
+
+def _packer(state: State, gang: Gang | None) -> str:
+    """The packer a gang was placed with: its own, else its pool's."""
+    if gang is None or gang.spec is None or gang.owner is None:
+        return state.policy.packer
+    pool = pool_of(gang.owner.terms, state.policy.pool_label)
+    return gang.spec.packer or state.policy.packer_for(pool)
 
 
 def rows_of(state: State, gang: Gang) -> IntArray:
