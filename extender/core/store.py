@@ -42,6 +42,9 @@ WAKE: Final = "carbon-scheduler/wake"
 ACTIVE_FOR_S: Final = 15.0
 """Only the extender beside the leading kube-scheduler is asked; one unasked this long does not write."""
 
+_UNTIL_LISTED: Final = float("inf")
+"""A pod that we bound exists, however late the watch is; only a complete list without it says otherwise."""
+
 Names = Callable[[], Sequence[str]]
 """The offered node names; a call, because a repeated refusal does not need to decode them."""
 
@@ -69,13 +72,17 @@ class Store:
                 self.state.nodes.remove(event.name)
             case PodSeen():
                 self._unconfirmed.pop(event.pod.uid, None)
+                self.state.ended.pop(event.pod.uid, None)  # a restored API server brings pods back
                 self._see(event.pod, now)
             case PodGone():
+                self.state.bury(event.uid)
                 self._lose(event.uid, now)
             case SpecRead():
                 return self._learn(event, now)
             case PodBound():
                 pod = self.state.pods.get(event.uid)
+                if event.uid in self._unconfirmed:
+                    self._unconfirmed[event.uid] = _UNTIL_LISTED
                 if pod is not None:
                     self._see(replace(pod, node=event.node), now)
             case BindFailed():
@@ -155,12 +162,18 @@ class Store:
 
     def _disband(self, gang: Gang, now: float) -> None:
         self.state.disband(gang)
+        self._find_owner(gang)
         for leader in gang.leaders.values():
             self.waiting.update(leader, now)
 
+    def _find_owner(self, gang: Gang) -> None:
+        """The oldest leader that runs owns the gang's reservation."""
+        bound = [pod for pod in gang.leaders.values() if pod.occupies and not pod.deleting]
+        for leader in sorted(bound, key=lambda pod: (pod.created_s, pod.uid)):
+            self._own(gang, leader)
+
     def _lose(self, uid: str, now: float) -> None:
         state = self.state
-        state.bury(uid)
         state.release_claim(uid)
         state.unseat(uid)
         self.waiting.remove(uid)
@@ -208,12 +221,10 @@ class Store:
 
     def _sync(self, now: float) -> None:
         self.state.synced = True
+        for uid in [uid for uid, until in self._unconfirmed.items() if until == _UNTIL_LISTED]:
+            self._lose(uid, now)
         for gang in list(self.state.gangs.values()):
-            bound = [
-                pod for pod in gang.leaders.values() if pod.node and not pod.finished and not pod.deleting
-            ]
-            for leader in sorted(bound, key=lambda pod: (pod.created_s, pod.uid)):
-                self._own(gang, leader)
+            self._find_owner(gang)
             for worker in list(gang.workers.values()):
                 members.adjust_size(self.state, gang, worker)
             self.state.settle(gang)
@@ -228,7 +239,9 @@ class Store:
             state.release_claim(uid)
             self._requeue(uid, now)
         for uid in [uid for uid, until in self._unconfirmed.items() if now >= until]:
-            self._lose(uid, now)
+            claim = state.claims.get(uid)
+            if claim is None or not claim.binding:
+                self._lose(uid, now)
         if not state.synced:
             return out
         if state.nodes.version != self._tended_version:
@@ -390,7 +403,9 @@ class Store:
         claim = self.state.claims.get(pod.uid)
         if claim is not None:
             return [10 if row == claim.row else 0 for row in rows.tolist()]
-        order = preferred(table, pod.terms, self.policy.worker_label_priority)
+        policy = self.policy
+        priority = policy.leader_label_priority if _leads(pod) else policy.worker_label_priority
+        order = preferred(table, pod.terms, priority)
         mask: BoolArray = table.mask(names)
         ranked = order[mask[order]].tolist()
         score = {row: 10 - 10 * rank // len(ranked) for rank, row in enumerate(ranked)}
