@@ -15,6 +15,7 @@ from typing import Any, Final
 from extender.api.app import create_app
 from extender.api.metrics import Metrics
 from extender.api.ports import CacheHealth
+from extender.cluster.backoff import Sleep
 from extender.cluster.binding import Binder, BindError
 from extender.cluster.client import ApiClient, ApiError
 from extender.cluster.patching import PodPatcher
@@ -54,13 +55,19 @@ class Service:
     """
 
     def __init__(
-        self, settings: Settings, client: ApiClient, *, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        client: ApiClient,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.settings = settings
         self.store = Store(settings.to_policy())
         self.metrics = Metrics(self.store, self, clock)
         self.patcher = PodPatcher(client)
         self._clock = clock
+        self._sleep = sleep
         self._projector = PodProjector(identify)
         self._specs = SpecIndex(SpecReader())
         self.feeds = Feeds(self.store, self._specs, self.perform, clock, self._synced)
@@ -202,18 +209,15 @@ class Service:
         self.listening.set()
 
     def _synced(self) -> None:
-        """All caches are filled: what is in them lives long, so the collector need not look at it."""
-        gc.collect()
-        gc.freeze()
+        """All caches are filled."""
         state = self.store.state
-        _log.info(
-            "ready: %d nodes, %d bound pods, %d gangs", len(state.nodes), len(state.seats), len(state.gangs)
-        )
+        nodes, pods, gangs = len(state.nodes), len(state.seats), len(state.gangs)
+        _log.info("ready: %d nodes, %d bound pods, %d gangs", nodes, pods, gangs)
         self.ready.set()
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(TICK_S)
+            await self._sleep(TICK_S)
             self.perform(self.store.apply(Tick(), self._clock()))
 
     async def _keep_running(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -231,7 +235,7 @@ class Service:
             self.metrics.restarted(name)
             if crashes >= _CRASHES:
                 raise ServiceFailed(f"{name} failed {crashes} times in a row; see the log")
-            await asyncio.sleep(float(crashes))
+            await self._sleep(float(crashes))
 
     def _allocatable(self, node: str) -> Resources | None:
         nodes = self.store.state.nodes
@@ -282,4 +286,15 @@ async def serve(settings: Settings) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, service.stop)
-        await service.run()
+        freezing = asyncio.create_task(_freeze(service))
+        try:
+            await service.run()
+        finally:
+            freezing.cancel()
+
+
+async def _freeze(service: Service) -> None:
+    """What fills the caches lives long: the collector need not look at it again with every round."""
+    await service.ready.wait()
+    gc.collect()
+    gc.freeze()

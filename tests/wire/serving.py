@@ -84,22 +84,30 @@ def request(path: str, body: bytes, method: str = "POST", *headers: str) -> byte
     return "\r\n".join(lines).encode() + body
 
 
-def read_reply(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of the next reply."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        piece = connection.recv(65536)
-        if not piece:
-            raise ConnectionError("closed before the headers ended")
-        data += piece
-    head, _, body = data.partition(b"\r\n\r\n")
-    first, *lines = head.decode("latin-1").split("\r\n")
-    headers = {key.lower(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    while len(body) < int(headers["content-length"]):
+def read_reply(
+    connection: socket.socket, unread: bytearray | None = None
+) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the next reply. `unread` takes what came beyond it."""
+    data = bytearray() if unread is None else unread
+
+    def more() -> None:
         piece = connection.recv(1 << 20)
         if not piece:
-            raise ConnectionError("closed before the body ended")
-        body += piece
+            raise ConnectionError("closed before the reply ended")
+        data.extend(piece)
+
+    while b"\r\n\r\n" not in data:
+        more()
+    end = data.index(b"\r\n\r\n")
+    first, *lines = data[:end].decode("latin-1").split("\r\n")
+    del data[: end + 4]
+    headers = {key.lower(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    length = int(headers["content-length"])
+    while len(data) < length:
+        more()
+    body = bytes(data[:length])
+    del data[:length]
+    assert unread is not None or not data, "more came than one reply"
     return int(first.split()[1]), headers, body
 
 

@@ -60,8 +60,9 @@ def test_calls_sent_without_waiting_are_answered_in_order(server: Running, world
         connection.sendall(
             request("/filter", args(pod("p"), names)) + request("/prioritize", args(pod("p"), names))
         )
-        assert go.filter_result(read_reply(connection)[2], names).names
-        assert go.priorities(read_reply(connection)[2])
+        unread = bytearray()
+        assert go.filter_result(read_reply(connection, unread)[2], names).names
+        assert go.priorities(read_reply(connection, unread)[2])
 
 
 def test_large_requests_and_replies(server: Running, world: World):
