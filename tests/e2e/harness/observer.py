@@ -41,7 +41,7 @@ class Observer:
         pods, version = self.client.list_with_version("pods")
         for pod in pods:
             self.pods[pod["metadata"]["uid"]] = pod
-        self._watch = self.client.watch("pods", version)
+        self._watch = self.client.watch("pods", version=version)
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
         return self
@@ -68,10 +68,20 @@ class Observer:
             lambda: wanted <= set(self.bound_order),
             "pods bound",
             timeout_s,
-            lambda: f"missing: {sorted(wanted - set(self.bound_order))}",
+            lambda: (
+                f"missing: {sorted(wanted - set(self.bound_order))}, judged {self.judged} events, "
+                f"watch: {self._watch.failure}, broken: {self.broken[:3]}"
+            ),
         )
 
     def _follow(self) -> None:
+        try:
+            self._note_events()
+        except Exception as failure:
+            self.broken.append(f"the observer itself failed: {failure!r}")
+            raise
+
+    def _note_events(self) -> None:
         for kind, pod in self._watch:
             uid = pod["metadata"]["uid"]
             before = self.pods.get(uid)
