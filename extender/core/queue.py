@@ -258,6 +258,14 @@ class QueuePass:
         self._places[waiting.leader.uid] = len(self._queue)
         self._queue.append(waiting)
 
+    def change(self, waiting: Waiting) -> bool:
+        """A gang asks for something else (its configuration came); whether the pass can go on with that."""
+        place = self._places.get(waiting.leader.uid)
+        if place is None or place < self._next or self._queue[place].rank != waiting.rank:
+            return False
+        self._queue[place] = waiting
+        return True
+
     def verdict(self, uid: str) -> Verdict | None:
         """Plan or refusal for a leader; None when it is not in the queue."""
         place = self._places.get(uid)

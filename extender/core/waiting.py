@@ -64,8 +64,14 @@ class WaitingGangs:
         attention = self._attention.setdefault(leader.uid, _Attention(now))
         if attention.dormant or (before is not None and _asks_the_same(before, entry)):
             return
-        last = self._pass.last_rank() if self._pass is not None else None
-        if before is None and self._pass is not None and (last is None or entry.rank > last):
+        if self._pass is None:
+            return
+        if before is not None:
+            if not self._pass.change(entry):
+                self._pass = None
+            return
+        last = self._pass.last_rank()
+        if last is None or entry.rank > last:
             self._pass.append(entry)
         else:
             self._pass = None
