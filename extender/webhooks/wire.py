@@ -61,6 +61,11 @@ class PreemptCall(msgspec.Struct, rename="pascal"):
     node_name_to_meta_victims: dict[str, MetaVictims] | None = None
 
 
+class _HostPriority(msgspec.Struct, rename="pascal", gc=False):
+    host: str
+    score: int
+
+
 _decode_call: Final = msgspec.json.Decoder(Call).decode
 _decode_bind: Final = msgspec.json.Decoder(BindCall).decode
 _decode_preempt: Final = msgspec.json.Decoder(PreemptCall).decode
@@ -174,7 +179,7 @@ def _filter_reply(nodes: bytes, names: bytes, unresolvable: Parts, error: bytes)
 
 def priorities(names: Iterable[str], scores: Iterable[int]) -> bytes:
     """Reply to prioritize: whole numbers 0..10, one an offered node. It has no room for an error."""
-    return encode([{"Host": host, "Score": score} for host, score in zip(names, scores, strict=True)])
+    return encode(list(map(_HostPriority, names, scores)))
 
 
 def bound(text: str = "") -> bytes:
