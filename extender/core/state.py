@@ -217,6 +217,7 @@ class State:
         gang.slots = []
         gang.owner_uid = ""
         gang.spec = None
+        gang.written.clear()
         self.dirty.pop(gang.key, None)
 
     def settle(self, gang: Gang) -> None:

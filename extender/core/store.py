@@ -139,7 +139,7 @@ class Store:
     def _own(self, gang: Gang, leader: PodFacts) -> None:
         """A bound leader owns its gang's reservation: ours, another replica's, or one to be rebuilt."""
         text = leader.annotations.get(RESERVATION, "")
-        if gang.owner_uid == leader.uid and (not text or text in gang.written or not gang.written):
+        if gang.owner_uid == leader.uid and (not text or text in gang.written):
             return
         owner = gang.owner
         if owner is not None and owner.uid != leader.uid and owner.node:
