@@ -273,8 +273,8 @@ def test_a_binding_that_was_given_up_and_happened_after_all_counts_as_written() 
     first = world.store.bind("uid-a-driver", "n1", world.now).annotations
     world.store.state.claims["uid-a-driver"].binding = False
     world.tick(POLICY.hold_ttl_s)
-    world.foreign("stranger", "n2", requests=size(1, 0))
-    assert world.filter("a-driver").node == "n1"
+    world.foreign("stranger", "n2", requests=size(2))
+    assert world.filter("a-driver", ["n1"]).node == "n1"
     assert [where for where, _ in world.slots("a")] != ["n1", "n2", "n2"]
     world.delete("stranger")
     world.change("a-driver", node="n1", annotations=first)
