@@ -21,6 +21,8 @@ RESERVATION: Final = "carbon-scheduler/reservation"
 VERSION: Final = 1
 MOST_WORKERS: Final = 100_000
 """A reservation of more workers than this is not believed."""
+MOST_HELD: Final = 1 << 56
+"""Nor is one that holds more than this of a resource (64 PiB of memory): sums must stay exact."""
 NOWHERE: Final = -1
 """Row of a slot for which no node has room now: it is owed, and placed as soon as room appears."""
 
@@ -137,6 +139,8 @@ def decode(text: str) -> Reservation | None:
         nodes = tuple(node for node, number in runs for _ in range(number))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError, MemoryError):
         return None
-    if version != VERSION or not 0 <= low <= high or len(nodes) != low or any(a < 0 for a in worker.values()):
+    if version != VERSION or not 0 <= low <= high or len(nodes) != low:
+        return None
+    if any(amount < 0 or amount * max(low, 1) > MOST_HELD for amount in worker.values()):
         return None
     return Reservation(worker, low, high, packer, nodes)
