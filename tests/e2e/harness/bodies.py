@@ -262,12 +262,16 @@ def executor_pod(app: SparkApp, driver: Object, number: int) -> Object:
 class SimulatedDriver:
     """Does on the API what spark-submit and a driver do: pod, then ConfigMap, then executors in batches.
 
-    Executors are posted as soon as the driver runs and whatever becomes of them, as a static Spark does.
+    Executors are posted as soon as the driver runs and whatever becomes of them, as a static Spark does;
+    with `by_hand` only when the test calls `post_executors`.
     """
 
-    def __init__(self, client: Client, app: SparkApp, config_map_delay_s: float = 0.2) -> None:
+    def __init__(
+        self, client: Client, app: SparkApp, config_map_delay_s: float = 0.2, *, by_hand: bool = False
+    ) -> None:
         self.client, self.app = client, app
         self.config_map_delay_s = config_map_delay_s
+        self.by_hand = by_hand
         self.driver: Object = {}
         self.posted: list[str] = []
         self.failure: Exception | None = None
@@ -281,7 +285,8 @@ class SimulatedDriver:
         self.driver = self.client.create("pods", driver_pod(app), app.namespace)
         self._stop.wait(self.config_map_delay_s)
         self.client.create("configmaps", driver_config_map(app, self.driver), app.namespace)
-        self._thread.start()
+        if not self.by_hand:
+            self._thread.start()
         return self
 
     def _live(self) -> None:
