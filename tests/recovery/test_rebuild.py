@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from extender.core.outcomes import Outcome
@@ -110,7 +112,7 @@ def test_workers_whose_leader_is_gone_are_used_room_and_nothing_else() -> None: 
 
 
 @pytest.mark.parametrize("fields", [{"phase": "Succeeded"}, {"phase": "Failed"}, {"deleting": True}])
-def test_a_leader_that_ended_before_the_restart_holds_nothing(fields: dict[str, object]) -> None:
+def test_a_leader_that_ended_before_the_restart_holds_nothing(fields: dict[str, Any]) -> None:
     world = World(POLICY)
     world.add(node("n1", 4))
     world.leader("a", spec(3))
