@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
 from extender.core.decisions import FilterDecision
 from extender.core.facts import PodFacts
-from extender.core.nodes import BoolArray
+from extender.core.offers import Offered
 from extender.core.outcomes import Outcome
 from extender.core.packing import SINGLE_ZONE
 from extender.core.packing.base import IntArray
@@ -16,10 +17,12 @@ from extender.core.queue import pool_of, preferred
 from extender.core.reservations import NOWHERE, Gang, Slot
 from extender.core.state import State
 
-_LEAST_FRAGMENTING = frozenset({"minimal-fragmentation", "single-az-minimal-fragmentation"})
+_FIRST_CHOICES: Final = 4
+"""Nodes looked for one by one in the request, before all of its names are looked up."""
+_LEAST_FRAGMENTING: Final = frozenset({"minimal-fragmentation", "single-az-minimal-fragmentation"})
 
 
-def place_single(state: State, pod: PodFacts, offered: BoolArray, expires_s: float) -> FilterDecision:
+def place_single(state: State, pod: PodFacts, offered: Offered, expires_s: float) -> FilterDecision:
     """A pod outside any gang: the first node in order with free, unreserved room."""
     row = choose_row(state, None, pod, offered)
     if row is None:
@@ -30,7 +33,7 @@ def place_single(state: State, pod: PodFacts, offered: BoolArray, expires_s: flo
     return FilterDecision(Outcome.SINGLE_PLACED, state.nodes.names[row])
 
 
-def place_worker(state: State, pod: PodFacts, offered: BoolArray, expires_s: float) -> FilterDecision:
+def place_worker(state: State, pod: PodFacts, offered: Offered, expires_s: float) -> FilterDecision:
     """A gang's worker: a held slot where it is, a held slot moved, or free room above the minimum."""
     gang = state.gang_of(pod)
     refusal = _leader_missing(gang)
@@ -76,21 +79,22 @@ def _leader_missing(gang: Gang | None) -> FilterDecision | None:
     return FilterDecision(Outcome.GANG_NOT_ADMITTED if waiting else Outcome.LEADER_ENDED)
 
 
-def _open_slot(state: State, gang: Gang, pod: PodFacts, offered: BoolArray) -> Slot | None:
+def _open_slot(state: State, gang: Gang, pod: PodFacts, offered: Offered) -> Slot | None:
     """The first open slot on an offered node that can hold the pod at its real size."""
     size = state.nodes.vector(pod.requests)
     for slot in gang.slots:
-        if not slot.open or slot.row == NOWHERE or not offered[slot.row]:
+        if not slot.open or slot.row == NOWHERE:
             continue
         if slot.held is not None and slot.held is not size:
             more = state.nodes.widened(size) - state.nodes.widened(slot.held)
             if (more > np.maximum(state.nodes.free[:, slot.row], 0)).any():
                 continue
-        return slot
+        if offered.has(slot.row):
+            return slot
     return None
 
 
-def choose_row(state: State, gang: Gang | None, pod: PodFacts, offered: BoolArray | None) -> int | None:
+def choose_row(state: State, gang: Gang | None, pod: PodFacts, offered: Offered | None) -> int | None:
     """The best row with free, unreserved room for a pod among those offered (None: all eligible).
 
     Order: the packer's node order. The least-fragmenting packers prefer nodes the application is on
@@ -100,22 +104,24 @@ def choose_row(state: State, gang: Gang | None, pod: PodFacts, offered: BoolArra
     room, total = table.rooms(table.vector(pod.requests), pod.terms)
     if not total:
         return None
-    usable = room > 0
-    if offered is not None:
-        usable &= offered
-    packer = _packer(state, gang)
-    if gang is not None and policy.same_zone_workers and packer in SINGLE_ZONE:
-        zones = np.unique(table.zone[rows_of(state, gang)])
-        if len(zones) == 1:
-            usable &= table.zone == zones[0]
-    if not usable.any():
-        return None
     rows = preferred(table, pod.terms, policy.worker_label_priority)
-    rows = rows[usable[rows]]
-    if gang is not None and packer in _LEAST_FRAGMENTING:
-        own = np.isin(rows, rows_of(state, gang))
-        return int(rows[np.lexsort((room[rows], ~own))[0]])
-    return int(rows[0])
+    rows = rows[room[rows] > 0]
+    packer = _packer(state, gang)
+    if gang is not None:
+        own = rows_of(state, gang)
+        if policy.same_zone_workers and packer in SINGLE_ZONE:
+            zones = np.unique(table.zone[own])
+            if len(zones) == 1:
+                rows = rows[table.zone[rows] == zones[0]]
+        if packer in _LEAST_FRAGMENTING:
+            rows = rows[np.lexsort((room[rows], ~np.isin(rows, own)))]
+    if offered is None:
+        return int(rows[0]) if len(rows) else None
+    for row in rows[:_FIRST_CHOICES].tolist():
+        if offered.has(row):
+            return row
+    rows = rows[offered.mask[rows]]
+    return int(rows[0]) if len(rows) else None
 
 
 def _packer(state: State, gang: Gang | None) -> str:
@@ -138,21 +144,26 @@ def rows_of(state: State, gang: Gang) -> IntArray:
     return np.fromiter(sorted(rows), dtype=np.int64, count=len(rows))
 
 
-def adjust_size(state: State, gang: Gang, pod: PodFacts) -> None:
-    """The first real worker tells what workers really request; open slots follow.
+def settle(state: State, gang: Gang) -> None:
+    """Match workers with slots, then let open slots have the size that workers really request.
 
-    Spark's configuration cannot show what user code, webhooks or sidecars add, so the pod wins.
+    Spark's configuration cannot show what user code, webhooks or sidecars add, so the latest worker
+    pod tells better than the configuration what the next one will be like.
     """
-    if gang.sized or gang.spec is None or gang.owner is None:
+    if gang.spec is None or gang.owner is None:
         return
-    gang.sized = True
-    if dict(pod.requests) == dict(gang.spec.worker):
+    state.settle(gang)
+    workers = [pod for pod in gang.workers.values() if not pod.deleting]
+    if not workers or not any(slot.open for slot in gang.slots):
         return
-    gang.spec = replace(gang.spec, worker=dict(pod.requests))
+    requests = max(workers, key=lambda pod: (pod.created_s, pod.uid)).requests
+    if dict(requests) == dict(gang.spec.worker):
+        return
+    gang.spec = replace(gang.spec, worker=dict(requests))
     state.dirty[gang.key] = None
     for slot in gang.slots:
         if slot.open:
-            state.put(slot, slot.row, state.nodes.vector(gang.spec.worker))
+            state.put(slot, slot.row, state.nodes.vector(requests))
     tend(state, gang)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from extender.core.facts import GangKey, PodFacts
 from extender.core.gangs import GangSpec, SpecProblem
 from extender.core.nodes import BoolArray, NodeTable
+from extender.core.offers import Offered
 from extender.core.order import by_label_priority, zone_ordered
 from extender.core.outcomes import Outcome
 from extender.core.packing import Packing, Problem, packer_named, room_for
@@ -57,11 +58,11 @@ class Verdict:
     any_nodes: bool = True
     offered: BoolArray | None = None
 
-    def holds_on(self, offered: BoolArray) -> bool:
+    def holds_for(self, offered: Offered) -> bool:
         """Whether the verdict is the same when these nodes are offered."""
         if self.packing is not None:
-            return bool(offered[self.packing.leader_row])
-        return self.any_nodes or (self.offered is not None and np.array_equal(self.offered, offered))
+            return offered.has(self.packing.leader_row)
+        return self.any_nodes or (self.offered is not None and np.array_equal(self.offered, offered.mask))
 
 
 def pool_of(terms: PlacementTerms, label: str) -> str:

@@ -65,8 +65,7 @@ class Claim:
 class Gang:
     """One application: its leader pods (normally one), its workers, its slots.
 
-    `written` are the latest reservation texts of ours, newest last: the watch will echo them. `sized`
-    says that a real worker has confirmed or corrected the worker size of `spec`.
+    `written` are the latest reservation texts of ours, newest last: the watch will echo them.
     """
 
     key: GangKey
@@ -77,7 +76,6 @@ class Gang:
     spec: GangSpec | None = None
     slots: list[Slot] = field(default_factory=list[Slot])
     written: deque[str] = field(default_factory=lambda: deque[str](maxlen=8))
-    sized: bool = False
     leader_ended: bool = False
 
     @property

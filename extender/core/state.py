@@ -33,8 +33,9 @@ class State:
     """Nodes, gangs, claims and seats.
 
     `pods` are the pods that matter to us: pods of our scheduler that have not ended. Every other
-    bound pod is a seat and nothing more. `dirty` collects gangs whose written reservation may be out
-    of date. `ended` remembers uids of pods that are gone, so that a late request cannot revive them.
+    bound pod is a seat and nothing more. `unsettled` collects gangs whose slots and workers must be
+    matched again, `dirty` those whose written reservation may be out of date. `ended` remembers uids of
+    pods that are gone, so that a late request cannot revive them.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -44,6 +45,7 @@ class State:
         self.pods: dict[str, PodFacts] = {}
         self.seats: dict[str, Seat] = {}
         self.claims: dict[str, Claim] = {}
+        self.unsettled: dict[GangKey, None] = {}
         self.dirty: dict[GangKey, None] = {}
         self.ended: OrderedDict[str, None] = OrderedDict()
         self.synced = False
@@ -117,12 +119,8 @@ class State:
             return
         self._give_back(claim)
         gang = self.gang_of(claim.pod)
-        if gang is None:
-            return
-        if gang.owner_uid == uid:
+        if gang is not None and gang.owner_uid == uid:
             self.disband(gang)
-        elif self.synced:
-            self.settle(gang)
 
     def _give_back(self, claim: Claim) -> None:
         if claim.slot is not None:
@@ -147,6 +145,7 @@ class State:
         """A slot is open again, at the size the gang asks for."""
         slot.pod_uid = ""
         if gang is not None and gang.spec is not None:
+            self.unsettled[gang.key] = None
             self.put(slot, slot.row, self.nodes.vector(gang.spec.worker))
 
     def move_slot(self, gang: Gang, slot: Slot, row: int) -> None:
@@ -203,7 +202,7 @@ class State:
                 self.nodes.hold(row, worker * number)
         gang.owner_uid = leader.uid
         gang.spec = spec
-        gang.sized = False
+        self.unsettled[gang.key] = None
         gang.slots = [Slot(row, held=None if row == NOWHERE else worker) for row in rows]
 
     def disband(self, gang: Gang) -> None:

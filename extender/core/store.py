@@ -6,7 +6,7 @@ I/O: the same events and requests in the same order give the same state and the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -29,6 +29,7 @@ from extender.core.events import (
 from extender.core.facts import PodFacts, Role
 from extender.core.gangs import WAIT_FOR_CONFIGURATION, GangSpec
 from extender.core.nodes import BoolArray
+from extender.core.offers import Listed, Offer, Offered
 from extender.core.outcomes import Outcome
 from extender.core.policy import Policy
 from extender.core.queue import preferred
@@ -44,9 +45,6 @@ ACTIVE_FOR_S: Final = 15.0
 
 _UNTIL_LISTED: Final = float("inf")
 """A pod that we bound exists, however late the watch is; only a complete list without it says otherwise."""
-
-Names = Callable[[], Sequence[str]]
-"""The offered node names; a call, because a repeated refusal does not need to decode them."""
 
 
 class Store:
@@ -65,6 +63,11 @@ class Store:
 
     def apply(self, event: Event, now: float) -> list[Instruction]:
         """Change the state; returns what the shell has to do about it. `now` is seconds since the epoch."""
+        out = self._change(event, now)
+        self._settle()
+        return self._writes(now) + out
+
+    def _change(self, event: Event, now: float) -> list[Instruction]:
         match event:
             case NodeSeen():
                 self.state.nodes.upsert(event.node)
@@ -92,7 +95,17 @@ class Store:
                 self._sync(now)
             case Tick():
                 return self._tick(now)
-        return self._writes(now)
+        return []
+
+    def _settle(self) -> None:
+        """Match slots and workers of the gangs in which something changed."""
+        if not self.state.synced:
+            return
+        while self.state.unsettled:
+            key, _ = self.state.unsettled.popitem()
+            gang = self.state.gangs.get(key)
+            if gang is not None:
+                members.settle(self.state, gang)
 
     def _see(self, pod: PodFacts, now: float) -> None:
         state = self.state
@@ -132,9 +145,7 @@ class Store:
             gang.workers.pop(pod.uid, None)
         else:
             gang.workers[pod.uid] = pod
-            members.adjust_size(self.state, gang, pod)
-        if self.state.synced:
-            self.state.settle(gang)
+        self.state.unsettled[gang.key] = None
 
     def _own(self, gang: Gang, leader: PodFacts) -> None:
         """A bound leader owns its gang's reservation: ours, another replica's, or one to be rebuilt."""
@@ -157,7 +168,7 @@ class Store:
             if not isinstance(spec, GangSpec):
                 return
             self.state.adopt_bare(gang, leader, spec)
-        self.state.settle(gang)
+        members.settle(self.state, gang)
         members.tend(self.state, gang)
 
     def _disband(self, gang: Gang, now: float) -> None:
@@ -186,8 +197,8 @@ class Store:
                 gang.leader_ended = not gang.leaders
                 if gang.owner_uid == uid:
                     self._disband(gang, now)
-            if gang.workers.pop(uid, None) is not None and state.synced:
-                state.settle(gang)
+            if gang.workers.pop(uid, None) is not None:
+                state.unsettled[gang.key] = None
             if not gang.leaders and not gang.workers:
                 state.gangs.pop(gang.key, None)
 
@@ -216,8 +227,8 @@ class Store:
         self.waiting.update(known, now)
         waited = before == WAIT_FOR_CONFIGURATION and before != event.spec
         if waited and leader.uid in self.waiting and leader.uid in self._refused:
-            return [*self._writes(now), wake(known, now)]
-        return self._writes(now)
+            return [wake(known, now)]
+        return []
 
     def _sync(self, now: float) -> None:
         self.state.synced = True
@@ -225,9 +236,7 @@ class Store:
             self._lose(uid, now)
         for gang in list(self.state.gangs.values()):
             self._find_owner(gang)
-            for worker in list(gang.workers.values()):
-                members.adjust_size(self.state, gang, worker)
-            self.state.settle(gang)
+            self.state.unsettled[gang.key] = None
             for leader in gang.leaders.values():
                 self.waiting.update(leader, now)
 
@@ -244,6 +253,7 @@ class Store:
                 self._lose(uid, now)
         if not state.synced:
             return out
+        self._settle()
         if state.nodes.version != self._tended_version:
             for gang in state.gangs.values():
                 members.tend(state, gang)
@@ -252,7 +262,7 @@ class Store:
             out += [wake(pod, now) for uid in self._refused if (pod := state.pods.get(uid)) and pod.waiting]
         if self.active(now):
             out += [wake(leader, now) for leader in self.waiting.to_wake(now)]
-        return self._writes(now) + out
+        return out
 
     def _requeue(self, uid: str, now: float) -> None:
         """A leader whose claim was given back waits again."""
@@ -271,7 +281,7 @@ class Store:
 
     # -- filter ----------------------------------------------------------------------------------
 
-    def filter(self, pod: PodFacts, names: Names, now: float) -> FilterDecision:
+    def filter(self, pod: PodFacts, offer: Offer, now: float) -> FilterDecision:
         """One node for a pod, or the reason why there is none."""
         self._asked_s = now
         if not self.state.synced:
@@ -281,7 +291,9 @@ class Store:
         if pod.uid in self.state.ended:
             return FilterDecision(Outcome.POD_GONE)
         pod = self._meet(pod, now)
-        decision = self._leader(pod, names, now) if _leads(pod) else self._one_pod(pod, names, now)
+        offered = Offered(self.state.nodes, offer)
+        decision = self._leader(pod, offered, now) if _leads(pod) else self._one_pod(pod, offered, now)
+        self._settle()
         if decision.node:
             self._refused.pop(pod.uid, None)
         else:
@@ -303,22 +315,21 @@ class Store:
             return self.state.pods.get(pod.uid, pod)
         return known
 
-    def _leader(self, pod: PodFacts, names: Names, now: float) -> FilterDecision:
+    def _leader(self, pod: PodFacts, offered: Offered, now: float) -> FilterDecision:
         state = self.state
         assert pod.gang is not None
         gang = state.gang(pod.gang)
         self.waiting.asked(pod.uid, now)
-        held = self._held(pod, names, now)
+        held = self._held(pod, offered, now)
         if held is not None:
             return held
         if gang.owner is not None:
             return FilterDecision(Outcome.LEADER_EXISTS)
         verdict = self.waiting.verdict(pod.uid, now)
-        if verdict is not None and (verdict.packing is not None or not verdict.any_nodes):
-            offered = state.nodes.mask(names())
-            if not offered.any():
+        if verdict is not None and not verdict.holds_for(offered):
+            if not offered.mask.any():
                 return FilterDecision(Outcome.NODES_UNKNOWN)
-            verdict = self.waiting.verdict_on(pod.uid, offered, now)
+            verdict = self.waiting.verdict_on(pod.uid, offered.mask, now)
         if verdict is None:
             return FilterDecision(Outcome.POD_GONE)
         if verdict.packing is None:
@@ -329,26 +340,26 @@ class Store:
         self.waiting.admitted(pod.uid)
         return FilterDecision(Outcome.ADMITTED, state.nodes.names[verdict.packing.leader_row])
 
-    def _one_pod(self, pod: PodFacts, names: Names, now: float) -> FilterDecision:
-        held = self._held(pod, names, now)
+    def _one_pod(self, pod: PodFacts, offered: Offered, now: float) -> FilterDecision:
+        held = self._held(pod, offered, now)
         if held is not None:
             return held
-        offered = self.state.nodes.mask(names())
-        if not offered.any():
-            return FilterDecision(Outcome.NODES_UNKNOWN)
         expires_s = now + self.policy.hold_ttl_s
-        if pod.role is Role.WORKER and pod.gang is not None:
-            return members.place_worker(self.state, pod, offered, expires_s)
-        return members.place_single(self.state, pod, offered, expires_s)
+        works = pod.role is Role.WORKER and pod.gang is not None
+        place = members.place_worker if works else members.place_single
+        decision = place(self.state, pod, offered, expires_s)
+        if decision.outcome is Outcome.NO_ROOM and not offered.mask.any():
+            return FilterDecision(Outcome.NODES_UNKNOWN)
+        return decision
 
-    def _held(self, pod: PodFacts, names: Names, now: float) -> FilterDecision | None:
+    def _held(self, pod: PodFacts, offered: Offered, now: float) -> FilterDecision | None:
         """The answer to a pod that has a node or a claim already, if that node is offered again."""
         state = self.state
         claim = state.claims.get(pod.uid)
         row = claim.row if claim is not None else state.nodes.row_of.get(pod.node, NOWHERE)
         if row == NOWHERE:
             return None
-        if self._offers(names, row):
+        if offered.has(row):
             if claim is not None:
                 claim.expires_s = now + self.policy.hold_ttl_s
             return FilterDecision(Outcome.ALREADY_ADMITTED, state.nodes.names[row])
@@ -363,9 +374,6 @@ class Store:
         state.release_claim(pod.uid)
         self._requeue(pod.uid, now)
         return None
-
-    def _offers(self, names: Names, row: int) -> bool:
-        return self.state.nodes.alive(row) and self.state.nodes.names[row] in names()
 
     # -- bind, prioritize, preempt ---------------------------------------------------------------
 
@@ -384,7 +392,7 @@ class Store:
             return BindDecision(error=f"the pod is bound to {pod.node} already")
         claim = state.claims.get(uid)
         if claim is None or state.nodes.names[claim.row] != node:
-            decision = self.filter(pod, lambda: (node,), now)
+            decision = self.filter(pod, Listed((node,)), now)
             if decision.node != node:
                 return BindDecision(error=f"no room is held for the pod on {node}: {decision.reason}")
             claim = state.claims[uid]

@@ -110,11 +110,8 @@ class WaitingGangs:
         return self.current(now).verdict(uid)
 
     def verdict_on(self, uid: str, offered: BoolArray, now: float) -> Verdict | None:
-        """Plan or refusal of a waiting leader when exactly these nodes are offered for it."""
+        """Plan or refusal of a waiting leader when exactly these nodes are offered for it: planned anew."""
         self._offered[uid] = (offered, self._state.nodes.rows_epoch)
-        verdict = self.current(now).verdict(uid)
-        if verdict is None or verdict.holds_on(offered):
-            return verdict
         self._pass = None
         return self.current(now).verdict(uid)
 

@@ -73,7 +73,7 @@ class Calls:
         now = self._clock()
         pod = self._pod(call.pod)
         self._introduce(pod, now)
-        decision = self._store.filter(pod, offered.names, now)
+        decision = self._store.filter(pod, offered, now)
         if decision.outcome in BROKEN:
             return Reply(wire.failed(decision.reason), decision.outcome)
         if decision.node:

@@ -47,6 +47,10 @@ class Offered(Protocol):
         """Their names, in the order received; made once."""
         ...
 
+    def __contains__(self, name: str, /) -> bool:
+        """Whether this node is offered."""
+        ...
+
     def refusals(self, reason: str) -> Parts:
         """A JSON object that gives every offered node this reason, in pieces to be joined."""
         ...
@@ -78,6 +82,10 @@ class OfferedNames:
             except DECODE_ERRORS as problem:
                 raise BadRequest(f"NodeNames must be a list of strings: {problem}") from None
         return self._names
+
+    def __contains__(self, name: str, /) -> bool:
+        # In a plain array a quoted name can only be an element: strings hold no quote.
+        return encode(name) in self._raw if self._plain else name in self.names()
 
     def refusals(self, reason: str) -> Parts:
         """A JSON object that gives every offered node this reason. A name offered twice may come twice."""
@@ -113,6 +121,9 @@ class OfferedNodes:
     def names(self) -> Sequence[str]:
         """The names in the order received."""
         return self._names
+
+    def __contains__(self, name: str, /) -> bool:
+        return name in self._nodes
 
     def refusals(self, reason: str) -> Parts:
         """A JSON object that gives every offered node this reason."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from extender.core.offers import Listed
 from extender.core.outcomes import PLACED, Outcome
 from extender.core.packing import PACKERS
 from extender.core.policy import Policy
@@ -168,7 +169,7 @@ def test_before_the_caches_are_full_nobody_is_judged() -> None:
     world.add(node("n1"))
     pod = world.leader("a", spec(1))
     store = type(world.store)(world.policy)
-    decision = store.filter(pod, lambda: ["n1"], world.now)
+    decision = store.filter(pod, Listed(["n1"]), world.now)
     assert decision.outcome is Outcome.NOT_READY
     assert decision.broken
     assert store.bind(pod.uid, "n1", world.now).error

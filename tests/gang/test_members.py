@@ -7,6 +7,7 @@ import pytest
 from extender.core.events import Synced
 from extender.core.facts import GangKey, Role
 from extender.core.gangs import SpecProblem
+from extender.core.offers import Listed
 from extender.core.outcomes import Outcome
 from tests.gang.world import World, node, size, spec
 
@@ -34,7 +35,7 @@ def test_equal_pod_names_in_two_namespaces_never_meet() -> None:
     for namespace in ("blue", "red"):
         world.leader("a", spec(1), namespace=namespace, name="driver", uid=f"driver-{namespace}")
         pod = world.pods[f"driver-{namespace}"]
-        decision = world.store.filter(pod, lambda: ["n1"], world.now)
+        decision = world.store.filter(pod, Listed(["n1"]), world.now)
         assert decision.outcome is Outcome.ADMITTED
     assert world.held() == {"n1": 4}
 
@@ -211,7 +212,7 @@ def test_a_pod_that_is_gone_is_refused() -> None:
     world.add(node("n1", 4))
     pod = world.leader("a", spec(1))
     world.delete("a-driver")
-    decision = world.store.filter(pod, lambda: ["n1"], world.now)
+    decision = world.store.filter(pod, Listed(["n1"]), world.now)
     assert decision.outcome is Outcome.POD_GONE
     assert world.held() == {}
     assert world.store.bind(pod.uid, "n1", world.now).error

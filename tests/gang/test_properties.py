@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from extender.core.events import Tick
 from extender.core.facts import PodFacts
 from extender.core.invariants import snapshot, violations
+from extender.core.offers import Listed
 from extender.core.outcomes import Outcome
 from extender.core.packing import PACKERS
 from extender.core.policy import FifoMode, Policy
@@ -203,7 +204,7 @@ class GangMachine(RuleBasedStateMachine):
         """Invariant 5, up to tentative holds."""
         world = self.world
         kept = copy.deepcopy(world)
-        kept.store.filter(PROBE, list, kept.now)  # being asked makes it the replica that writes
+        kept.store.filter(PROBE, Listed(()), kept.now)  # being asked makes it the replica that writes
         for uid in list(kept.store.state.claims):
             kept.store.state.release_claim(uid)
         kept.do(kept.store.apply(Tick(), kept.now))

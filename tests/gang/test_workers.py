@@ -282,17 +282,24 @@ def test_a_corrected_size_survives_a_restart() -> None:
     assert gang.spec.worker[CPU] == 3_000
 
 
-def test_a_worker_of_another_profile_uses_a_slot_only_if_it_fits_there() -> None:
+def test_open_slots_follow_the_size_of_the_latest_worker() -> None:
+    """Executors of another resource profile: the room of two small slots serves one large executor."""
     world = World(Policy(packer="tightly-pack"))
     world.add(node("n1", 4))
     world.leader("a", spec(3))
     world.schedule("a-driver")
     world.worker("a", 1)
     world.schedule("a-exec-1")
+    world.now += 1
     world.worker("a", 2, requests=size(2))
-    assert world.filter("a-exec-2").outcome is Outcome.NO_ROOM
-    world.worker("a", 3)
-    assert world.schedule("a-exec-3").outcome is Outcome.SLOT_TAKEN
+    world.tick()
+    assert world.schedule("a-exec-2").outcome is Outcome.SLOT_TAKEN
+    assert [node for node, _ in world.slots("a")].count("") == 1, "the third slot is owed"
+    world.sound()
+    world.end("a-exec-2")
+    world.delete("a-exec-2")
+    world.tick()
+    assert "" not in [node for node, _ in world.slots("a")]
 
 
 # -- zones -------------------------------------------------------------------------------------

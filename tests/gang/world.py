@@ -28,6 +28,7 @@ from extender.core.events import (
 from extender.core.facts import GangKey, NodeFacts, PodFacts, Role
 from extender.core.gangs import WAIT_FOR_CONFIGURATION, GangSpec, SpecProblem
 from extender.core.invariants import violations
+from extender.core.offers import Listed
 from extender.core.policy import Policy
 from extender.core.resources import CPU, MEMORY, PODS
 from extender.core.store import WAKE, Store
@@ -249,7 +250,7 @@ class World:
             wanted = self.specs.get(pod.uid, WAIT_FOR_CONFIGURATION)
             self.do(self.store.apply(SpecRead(pod, wanted), self.now))
         names = self.feasible(pod) if offered is None else offered
-        return self.store.filter(pod, lambda: names, self.now)
+        return self.store.filter(pod, Listed(names), self.now)
 
     def feasible(self, pod: PodFacts) -> list[str]:
         """What kube-scheduler's own filters leave: fit beside bound pods, readiness, constraints."""

@@ -9,6 +9,7 @@ import pytest
 
 from extender.core import queue
 from extender.core.gangs import SpecProblem
+from extender.core.offers import Listed
 from extender.core.outcomes import EXPLANATIONS, Outcome, reason
 from extender.core.policy import FifoMode, Policy
 from tests.gang.world import World, node, size, spec
@@ -49,8 +50,14 @@ def waiting_gangs(*apps: str, mode: FifoMode = FifoMode.STRICT) -> World:
     return world
 
 
-def names_not_needed() -> Sequence[str]:
-    raise AssertionError("the offered names were decoded for a repeated refusal")
+class NotLookedAt:
+    """An offer that must not be read."""
+
+    def names(self) -> Sequence[str]:
+        raise AssertionError("the offered names were decoded for a repeated refusal")
+
+    def __contains__(self, name: str, /) -> bool:
+        raise AssertionError("the offered names were searched for a repeated refusal")
 
 
 REFUSED = {
@@ -111,8 +118,8 @@ def test_asking_again_does_not_even_look_at_the_offered_nodes() -> None:
     world = waiting_gangs("a", "b")
     for app in ("a", "b"):
         pod = world.pods[f"uid-{app}-driver"]
-        assert not world.store.filter(pod, lambda: ["n1"], world.now).node
-        assert not world.store.filter(pod, names_not_needed, world.now).node
+        assert not world.store.filter(pod, Listed(["n1"]), world.now).node
+        assert not world.store.filter(pod, NotLookedAt(), world.now).node
 
 
 def test_a_refusal_that_holds_for_any_offer_is_not_planned_for_each(plans: Plans) -> None:
