@@ -1,1 +1,1 @@
-"""A virtual cluster that drives the same core over the same webhooks."""
+"""A virtual cluster around the service as users run it: API server, schedulers, kubelets, Spark."""

@@ -1,0 +1,228 @@
+"""`carbon-scheduler demo`: the real service on an embedded cluster, to look at and to check."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from rich.console import Console
+from rich.live import Live
+
+from extender.simulation.cluster import Pace
+from extender.simulation.screen import Frame, Screen, note_line
+from extender.simulation.service_process import ServiceApi, ServiceProcess, ServiceProcessFailed
+from extender.simulation.summary import Summary, print_summary, summarize
+from extender.simulation.workload import (
+    ForeignPod,
+    Submission,
+    applications,
+    demo_nodes,
+    foreign_pods,
+)
+from extender.simulation.world import World
+
+DEFAULT_OUTPUT: Final = Path("summary.json")
+
+_LOOK_EVERY_S: Final = 0.25
+_LINE_EVERY_S: Final = 5.0
+_PATIENCE_S: Final = 12.0
+"""An idle cluster in which somebody has waited this long is stuck: waking takes a tenth of it."""
+_REST_S: Final = 6.0
+Draw = Callable[[], None]
+
+_UNREACHABLE: Final = (aiohttp.ClientError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """How much happens: applications, mean gap between them (simulated seconds), speed, longest time."""
+
+    applications: int
+    gap_s: float
+    foreign_gap_s: float = 0.8
+    speed: float = 1.0
+    longest_s: float = 600.0
+
+
+SHORT: Final = Script(applications=40, gap_s=0.8, speed=1.5, longest_s=45.0)
+LONG: Final = Script(applications=90, gap_s=0.9)
+
+
+def run_demo(
+    once: bool = False,
+    seed: int = 1,
+    output: Path | None = None,
+    *,
+    script: Script | None = None,
+    console: Console | None = None,
+) -> int:
+    """Run the demo to its end and return the exit code: 0 when every invariant held, else 1.
+
+    With `once` it ends within a minute and writes `summary.json`, else it takes a few minutes, ends
+    early on Ctrl-C, and writes a summary only to a given `output`. Live on a terminal, otherwise lines.
+    """
+    console = console or Console()
+    script = script or (SHORT if once else LONG)
+    if output is None and once:
+        output = DEFAULT_OUTPUT
+    try:
+        summary = asyncio.run(_play(script, seed, console))
+        if output is not None:
+            summary.write(output)
+    except ServiceProcessFailed as problem:
+        console.print(f"[red]carbon-scheduler demo:[/] {problem}", highlight=False)
+        return 1
+    except OSError as problem:
+        console.print(f"[red]carbon-scheduler demo:[/] {output or 'summary'} cannot be written: {problem}")
+        return 1
+    print_summary(console, summary, output)
+    return 0 if summary.sound else 1
+
+
+async def _play(script: Script, seed: int, console: Console) -> Summary:
+    stop = _stop_on_signals()
+    draw = random.Random(seed)  # noqa: S311 - not a secret
+    apps = applications(script.applications, script.gap_s, draw)
+    foreign = foreign_pods(apps[-1].at_s, script.foreign_gap_s, draw)
+    world = World(demo_nodes(), Pace(script.speed), draw=draw)
+    with tempfile.TemporaryDirectory(prefix="carbon-scheduler-demo-") as directory:
+        async with (
+            world,
+            ServiceProcess(world.server.url, Path(directory), flags=("--log-level", "info")) as service,
+            ServiceApi(service.url) as api,
+        ):
+            await world.schedule_with(service.url)
+            show = Show(world, service, api, script, console, stop)
+            complete = await show.run(apps, foreign)
+            return summarize(world, seed, await api.outcomes(), complete=complete)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """An event that is set by Ctrl-C and its like, so that the service's process is ended properly."""
+    stop = asyncio.Event()
+    # Signals can be handled in the main thread of Unix only.
+    with suppress(NotImplementedError, RuntimeError, ValueError):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+class Show:
+    """One run: submits, looks at the service's API a few times a second, draws, and knows when to end."""
+
+    def __init__(
+        self,
+        world: World,
+        service: ServiceProcess,
+        api: ServiceApi,
+        script: Script,
+        console: Console,
+        stop: asyncio.Event,
+    ) -> None:
+        self._world = world
+        self._service = service
+        self._api = api
+        self._script = script
+        self._console = console
+        self._screen = Screen(world, script.applications)
+        self._stop = stop
+        self._idle_since_s: float | None = None
+
+    async def run(self, apps: Sequence[Submission], foreign: Sequence[ForeignPod]) -> bool:
+        """Play everything; whether all applications came to their end. Raises `ServiceProcessFailed`."""
+        loop = asyncio.get_running_loop()
+        self._world.began_s = self._world.clock()
+        submitting = loop.create_task(self._world.play(apps, foreign))
+        try:
+            if self._console.is_terminal:
+                with Live(
+                    self._screen, console=self._console, screen=True, auto_refresh=False, transient=True
+                ) as live:
+                    complete = await self._follow(submitting, live.refresh)
+            else:
+                self._world.tell = lambda note: self._console.print(note_line(note), soft_wrap=True)
+                complete = await self._follow(submitting, self._lines())
+            await self._come_to_rest()
+            return complete
+        finally:
+            submitting.cancel()
+            with suppress(asyncio.CancelledError):
+                await submitting
+
+    async def _follow(self, submitting: asyncio.Task[None], draw: Draw) -> bool:
+        """Look and draw until all is done, time is up, or somebody presses Ctrl-C."""
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + self._script.longest_s
+        while not self._stop.is_set() and loop.time() < ends_s:
+            self._service.check()
+            self._world.check()
+            await self._look()
+            draw()
+            if submitting.done():
+                submitting.result()
+                if self._world.settled(self._script.applications):
+                    return True
+            if self._stuck(submitting.done()):
+                return False
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await self._stop.wait()
+        return False
+
+    def _stuck(self, all_submitted: bool) -> bool:
+        """Whether nothing has run for so long that nobody will ever be admitted."""
+        now_s = asyncio.get_running_loop().time()
+        if not all_submitted or self._world.running:
+            self._idle_since_s = None
+        elif self._idle_since_s is None:
+            self._idle_since_s = now_s
+        return self._idle_since_s is not None and now_s - self._idle_since_s > _PATIENCE_S
+
+    async def _look(self) -> None:
+        """Ask the service what it thinks. It may be slow; the picture then stays as it was."""
+        asked_s = self._world.clock()
+        try:
+            nodes, queue, summaries = await asyncio.gather(
+                *(self._api.get(path) for path in ("/v1/nodes", "/v1/queue", "/v1/applications"))
+            )
+        except _UNREACHABLE:
+            return
+        self._world.checker.saw_applications(summaries, asked_s)
+        self._screen.frame = Frame(nodes, queue, {each["app_id"]: each for each in summaries})
+
+    async def _come_to_rest(self) -> None:
+        """Stop the cluster, and compare the service's accounts with it once its watches have caught up."""
+        loop = asyncio.get_running_loop()
+        idle_s = loop.time() - self._idle_since_s if self._idle_since_s is not None else 0.0
+        checker = self._world.checker
+        checker.came_to_rest(idle_s, _PATIENCE_S)
+        await self._world.freeze()
+        ends_s = loop.time() + _REST_S
+        while True:
+            nodes = await self._api.get("/v1/nodes")
+            summaries = await self._api.get("/v1/applications")
+            if checker.agrees(nodes, summaries) or loop.time() >= ends_s:
+                break
+            await asyncio.sleep(_LOOK_EVERY_S)
+        checker.saw_last(nodes, summaries)
+
+    def _lines(self) -> Draw:
+        """Without a terminal: a line about where things stand, every few seconds."""
+        next_s = 0.0
+
+        def draw() -> None:
+            nonlocal next_s
+            now_s = asyncio.get_running_loop().time()
+            if now_s >= next_s:
+                next_s = now_s + _LINE_EVERY_S
+                self._console.print(self._screen.status_line(), soft_wrap=True)
+
+        return draw
