@@ -153,18 +153,20 @@ def settle(state: State, gang: Gang) -> None:
     if gang.spec is None or gang.owner is None:
         return
     state.settle(gang)
+    slots = list(gang.open_slots())
+    if not slots:
+        return
     workers = [pod for pod in gang.workers.values() if not pod.deleting]
-    if not workers or not any(slot.open for slot in gang.slots):
-        return
-    requests = max(workers, key=lambda pod: (pod.created_s, pod.uid)).requests
-    if dict(requests) == dict(gang.spec.worker):
-        return
-    gang.spec = replace(gang.spec, worker=dict(requests))
-    state.dirty[gang.key] = None
-    for slot in gang.slots:
-        if slot.open:
-            state.put(slot, slot.row, state.nodes.vector(requests))
-    tend(state, gang)
+    latest = max(workers, key=lambda pod: (pod.created_s, pod.uid), default=None)
+    if latest is not None and dict(latest.requests) != dict(gang.spec.worker):
+        gang.spec = replace(gang.spec, worker=dict(latest.requests))
+        state.dirty[gang.key] = None
+        for slot in slots:
+            state.put(slot, slot.row, state.nodes.vector(latest.requests))
+    # A slot that is larger than before, or than the worker that left it, may not fit where it is.
+    rows = list({slot.row for slot in slots} - {NOWHERE})
+    if (state.nodes.free[:, rows] < 0).any():
+        tend(state, gang)
 
 
 def tend(state: State, gang: Gang) -> None:

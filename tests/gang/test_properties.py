@@ -211,7 +211,7 @@ class GangMachine(RuleBasedStateMachine):
         rebuilt = copy.deepcopy(kept)
         rebuilt.restart()
         if not self.foreign:
-            assert _held(rebuilt) == _held(kept)
+            assert _held(rebuilt) == _held(kept), (_held(rebuilt), _held(kept))
 
     def _waiting(self, data: st.DataObject) -> str | None:
         names = sorted(p.name for p in self.world.pods.values() if p.waiting)

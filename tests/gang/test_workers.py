@@ -302,6 +302,22 @@ def test_open_slots_follow_the_size_of_the_latest_worker() -> None:
     assert "" not in [node for node, _ in world.slots("a")]
 
 
+def test_a_slot_left_by_a_smaller_worker_does_not_over_commit_its_node() -> None:
+    world = World(Policy(packer="tightly-pack"))
+    world.add(node("n1", 3))
+    world.leader("a", spec(2))
+    world.run("a", 2)
+    world.add(node("n2", 4))
+    world.delete("a-exec-2")
+    world.now += 1
+    world.worker("a", 3, requests=size(2))
+    assert world.slots("a") == [("n1", "a-exec-1"), ("n2", "")]
+    world.foreign("stranger", "n1")
+    world.end("a-exec-1", "Failed")
+    world.sound()
+    assert world.slots("a") == [("n2", "")] * 2
+
+
 # -- zones -------------------------------------------------------------------------------------
 
 ZONED = Policy(packer="single-az-tightly-pack", same_zone_workers=True)
