@@ -106,6 +106,51 @@ class Series:
             None if self.estimated is None else self.estimated[first:last],
         )
 
+    def repeated(self, start_s: float, end_s: float) -> Series:
+        """Like `window`, but after its last whole day the series begins anew, for ever.
+
+        Time goes on, only the values return: so hours of the day keep their place. A series shorter than a
+        day repeats as a whole. Nothing lies before its start.
+        """
+        rows_a_day = max(1, 86_400 // self.step_s)
+        period = (len(self.values) // rows_a_day) * rows_a_day or len(self.values)
+        first = max(0, math.ceil((start_s - self.start_s) / self.step_s))
+        count = max(0, math.ceil((end_s - self.start_s) / self.step_s) - first) if period else 0
+        if count >= MOST_ROWS:
+            raise ValueError(f"a window of more than {MOST_ROWS} intervals was asked for")
+        rows = np.arange(first, first + count) % max(1, period)
+        return Series(
+            self.zone,
+            self.kind,
+            self.source,
+            self.step_s,
+            self.start_s + self.step_s * first,
+            self.values[rows],
+            None if self.estimated is None else self.estimated[rows],
+        )
+
+    def merged(self, newer: Series, keep_s: float = math.inf) -> Series:
+        """Both in one: known values of `newer` replace ours; what is older than `keep_s` before the end goes.
+
+        Raises `ValueError` if zone, kind, source, step or raster differ: such values must not be mixed.
+        """
+        ours = (self.zone, self.kind, self.source, self.step_s, self.start_s % self.step_s)
+        theirs = (newer.zone, newer.kind, newer.source, newer.step_s, newer.start_s % newer.step_s)
+        if ours != theirs:
+            raise ValueError(f"values of {theirs} cannot join a series of {ours}")
+        end_s = max(self.end_s, newer.end_s)
+        keep_rows = math.floor(min(keep_s / self.step_s, float(MOST_ROWS)))
+        start_s = max(min(self.start_s, newer.start_s), end_s - keep_rows * self.step_s)
+        values = np.full((end_s - start_s) // self.step_s, np.nan)
+        flags = np.zeros(len(values), dtype=np.bool_)
+        for part in (self.window(start_s, end_s), newer.window(start_s, end_s)):
+            rows = np.flatnonzero(part.present) + (part.start_s - start_s) // self.step_s
+            values[rows] = part.values[part.present]
+            flags[rows] = False if part.estimated is None else part.estimated[part.present]
+        return Series(
+            self.zone, self.kind, self.source, self.step_s, start_s, values, flags if flags.any() else None
+        )
+
 
 def from_values(zone: str, step_s: int, values: Iterable[Value], kind: Kind, source: str) -> Series:
     """A series through values of one kind, whatever their order; the last one given for an interval counts.
