@@ -15,6 +15,7 @@ from typing import Final
 import aiohttp
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from extender.simulation.cluster import Pace
 from extender.simulation.screen import Frame, Screen, note_line
@@ -73,18 +74,26 @@ def run_demo(
     script = script or (SHORT if once else LONG)
     if output is None and once:
         output = DEFAULT_OUTPUT
+    if output is not None and not output.parent.is_dir():
+        return _fail(console, f"{output} cannot be written: there is no directory {output.parent}")
     try:
         summary = asyncio.run(_play(script, seed, console))
+    except ServiceProcessFailed as problem:
+        return _fail(console, str(problem))
+    written = output
+    try:
         if output is not None:
             summary.write(output)
-    except ServiceProcessFailed as problem:
-        console.print(f"[red]carbon-scheduler demo:[/] {problem}", highlight=False)
-        return 1
     except OSError as problem:
-        console.print(f"[red]carbon-scheduler demo:[/] {output or 'summary'} cannot be written: {problem}")
-        return 1
-    print_summary(console, summary, output)
-    return 0 if summary.sound else 1
+        written = None
+        _fail(console, f"{output} cannot be written: {problem.strerror}")
+    print_summary(console, summary, written)
+    return 0 if summary.sound and written == output else 1
+
+
+def _fail(console: Console, text: str) -> int:
+    console.print(Text.assemble(("carbon-scheduler demo: ", "red"), text), soft_wrap=True)
+    return 1
 
 
 async def _play(script: Script, seed: int, console: Console) -> Summary:
@@ -96,13 +105,17 @@ async def _play(script: Script, seed: int, console: Console) -> Summary:
     with tempfile.TemporaryDirectory(prefix="carbon-scheduler-demo-") as directory:
         async with (
             world,
-            ServiceProcess(world.server.url, Path(directory), flags=("--log-level", "info")) as service,
+            ServiceProcess(world.server.url, Path(directory)) as service,
             ServiceApi(service.url) as api,
         ):
             await world.schedule_with(service.url)
             show = Show(world, service, api, script, console, stop)
-            complete = await show.run(apps, foreign)
-            return summarize(world, seed, await api.outcomes(), complete=complete)
+            try:
+                complete = await show.run(apps, foreign)
+                return summarize(world, seed, await api.outcomes(), complete=complete)
+            except _UNREACHABLE as problem:
+                service.check()
+                raise ServiceProcessFailed(f"the service does not answer: {problem}") from problem
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -154,8 +167,7 @@ class Show:
             return complete
         finally:
             submitting.cancel()
-            with suppress(asyncio.CancelledError):
-                await submitting
+            await asyncio.wait([submitting])
 
     async def _follow(self, submitting: asyncio.Task[None], draw: Draw) -> bool:
         """Look and draw until all is done, time is up, or somebody presses Ctrl-C."""
