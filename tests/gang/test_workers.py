@@ -318,6 +318,21 @@ def test_a_slot_left_by_a_smaller_worker_does_not_over_commit_its_node() -> None
     assert world.slots("a") == [("n2", "")] * 2
 
 
+def test_a_worker_larger_than_the_latest_one_uses_a_slot_only_if_it_fits_there() -> None:
+    world = World(Policy(packer="tightly-pack"))
+    world.add(node("n1", 3))
+    world.leader("a", spec(2))
+    world.schedule("a-driver")
+    world.worker("a", 1, requests=size(2))
+    world.now += 1
+    world.worker("a", 2)
+    world.tick()
+    assert world.held() == {"n1": 2}
+    assert world.filter("a-exec-1", ["n1"]).outcome is Outcome.NO_ROOM
+    world.sound()
+    assert world.schedule("a-exec-2").outcome is Outcome.SLOT_TAKEN
+
+
 # -- zones -------------------------------------------------------------------------------------
 
 ZONED = Policy(packer="single-az-tightly-pack", same_zone_workers=True)

@@ -105,6 +105,16 @@ def test_a_single_change_recounts_a_single_row(monkeypatch: Any) -> None:
     assert counted == [1]
 
 
+def test_a_change_on_a_closed_node_does_not_open_it() -> None:
+    table = NodeTable()
+    for number in range(4):
+        table.upsert(node(f"n{number}", 8, labels={"disk": "ssd"} if number % 2 else {}))
+    check(table, 1)
+    for row in range(4):
+        table.use(row, table.vector(size(1)))
+        check(table, 1)
+
+
 def test_a_pod_that_asks_for_nothing_still_takes_a_pod_place() -> None:
     table = NodeTable()
     table.upsert(node("n1", 8, pods=3))

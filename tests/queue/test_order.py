@@ -10,6 +10,7 @@ from hypothesis import given
 
 from extender.core.facts import GangKey
 from extender.core.gangs import SpecProblem
+from extender.core.offers import Listed
 from extender.core.outcomes import Outcome
 from extender.core.policy import FifoMode, Policy
 from extender.core.terms import NodeTerm, PlacementTerms, Requirement
@@ -137,6 +138,14 @@ def test_each_pool_has_its_discipline() -> None:
     assert outcomes(world, "etl-young", "ml-young") == [Outcome.ADMITTED, Outcome.EARLIER_GANG_WAITS]
 
 
+def test_a_pool_without_order_does_not_wait_for_what_others_may_take() -> None:
+    world = World(Policy(fifo_by_pool={"free": FifoMode.OFF}))
+    world.add(node("n1", 4, labels={"carbon-scheduler/pool": "free"}))
+    world.leader("old", spec(2))
+    world.leader("young", spec(2), created_s=world.now + 1, **pooled("free"))
+    assert outcomes(world, "young", "old") == [Outcome.ADMITTED, Outcome.NO_ROOM]
+
+
 def test_the_pool_of_an_affinity_is_that_of_a_selector() -> None:
     world = World()
     world.add(node("n1", 8, labels={"carbon-scheduler/pool": "etl"}))
@@ -178,6 +187,19 @@ def test_leaders_of_the_same_second_are_ordered_whoever_asks_first() -> None:
             world.leader(app, spec(2), created_s=1_000.0)
         asked = [world.filter("b-driver"), world.filter("a-driver")]
         assert [decision.outcome for decision in asked] == [Outcome.NO_ROOM, Outcome.ADMITTED]
+
+
+def test_leaders_of_the_same_second_and_name_are_ordered_too() -> None:
+    for first, second in (("blue", "red"), ("red", "blue")):
+        world = World()
+        world.add(node("n1", 4))
+        for namespace in (first, second):
+            world.leader("a", spec(2), namespace=namespace, name="driver", uid=namespace, created_s=1.0)
+        asked = {
+            uid: world.store.filter(world.pods[uid], Listed(["n1"]), world.now) for uid in ("red", "blue")
+        }
+        assert asked["blue"].outcome is Outcome.ADMITTED
+        assert asked["red"].outcome is Outcome.NO_ROOM
 
 
 def test_a_gang_seen_late_takes_the_place_of_its_age() -> None:
