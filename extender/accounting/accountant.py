@@ -1,0 +1,271 @@
+"""The facade of accounting: the service tells it what happens, it keeps the ledger.
+
+How to wire it:
+
+    ledger = Ledger(settings.ledger)                        # path or postgresql://, raises LedgerError
+    accountant = Accountant(ledger, PowerModels(), carbon_zone, strategy="tightly-pack")
+
+    accountant.apply(event, now)                            # every event the store gets, after the store
+    accountant.intensity(zone, 212.0 or Missing("stale"), now)      # when the signal changes or ends
+    accountant.reading(node, reading or Missing(...), now)          # after each `MeterReader.read`
+    accountant.stages(app, {"3": 0.75, "4": 0.25}, now)             # when the running stages change
+    accountant.decided(pod, decision, now, score=..., intensity=...)  # every answer to filter
+    await accountant.flush(now)                             # every minute or so, in a task of its own
+    accountant.close(now)             # on exit, when the flushing task has ended; closes the ledger
+
+`now` is the wall clock in seconds since the epoch; `Missing` is `amounts.Missing`. Nothing here blocks:
+a flush meters the cluster in slices between other work of the event loop and writes in a thread.
+All methods but those that name it never raise.
+
+After a restart build a new Accountant on the same ledger and feed it the first lists: until `Synced`
+it only listens, then it goes on from the moment the ledger was last written. Pods that still run are
+metered through the gap by the model, with carbon unknown (unless the intensity of that time is filled
+in with `intensity(zone, value, then)`); pods that vanished meanwhile are booked until that moment.
+Recorded events may be played again from their beginning: those before that moment are not booked twice.
+
+When `flush` raises `LedgerConflict`, another extender books in the same ledger: build a new Accountant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from extender.accounting.amounts import Missing
+from extender.accounting.books import UNASKED, Batch, Decision
+from extender.accounting.intensity import Intensity
+from extender.accounting.ledger import Ledger, LedgerConflict, LedgerError
+from extender.accounting.meter import CELL_S, Meter
+from extender.accounting.power import PowerModels
+from extender.accounting.readings import NodeReading
+from extender.core.decisions import FilterDecision
+from extender.core.events import Event, NodeGone, NodeSeen, PodBound, PodGone, PodSeen, Synced
+from extender.core.facts import GangKey, NodeFacts, PodFacts
+
+NODES_A_SLICE: Final = 20
+"""Nodes metered before other work of the event loop gets its turn: well below a millisecond."""
+
+MOST_UNWRITTEN: Final = 200_000
+"""Decisions and bookings kept while the ledger cannot be written; beyond, decisions are dropped."""
+
+_log = logging.getLogger(__name__)
+
+
+class Accountant:
+    """Books energy and carbon of everything that runs. Raises `LedgerError` when the books cannot be read.
+
+    `carbon_zone` names the carbon zone of a node (empty: none). `strategy` names how gangs are scheduled
+    now; it is written into applications submitted from now on.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        models: PowerModels,
+        carbon_zone: Callable[[NodeFacts], str],
+        *,
+        strategy: str = "",
+        cell_s: float = CELL_S,
+    ) -> None:
+        books = ledger.load()
+        self._ledger = ledger
+        self._carbon_zone = carbon_zone
+        self._meter = Meter(models, cell_s=cell_s, books=books)
+        self._meter.strategy = strategy
+        self._from_s = books.until_s
+        self._known_nodes = books.nodes
+        self._listening: list[tuple[Event, float]] | None = None if books.until_s is None else []
+        # Batches to write. Of the first it may be unknown whether it is in the ledger (the answer to the
+        # commit was lost), so it is tried again as it is; all later ones are merged into the second.
+        self._waiting: list[Batch] = []
+        self._said: dict[str, tuple[str, str]] = {}
+        self._flushing = asyncio.Lock()
+        self.decisions_dropped = 0
+        self.last_error = ""
+        """Why the last flush was not written; empty when it was."""
+
+    @property
+    def strategy(self) -> str:
+        """Strategy of applications that are submitted from now on."""
+        return self._meter.strategy
+
+    @strategy.setter
+    def strategy(self, name: str) -> None:
+        self._meter.strategy = name
+
+    @property
+    def unwritten(self) -> int:
+        """Bookings and decisions that wait for the ledger after a failed flush."""
+        return sum(len(batch.bookings) + len(batch.decisions) for batch in self._waiting)
+
+    def apply(self, event: Event, now: float) -> None:
+        """Something happened in the cluster, as the store was told."""
+        if self._listening is None:
+            self._account(event, now)
+            return
+        if isinstance(event, Synced):
+            self._resume(now)
+        else:
+            self._listening.append((event, now))
+
+    def intensity(self, zone: str, value: Intensity, now: float) -> None:
+        """A zone's intensity in gCO2e/kWh from `now` on, or why it is not known any more."""
+        self._meter.intensity_seen(zone, value, now)
+
+    def reading(self, node: str, reading: NodeReading | Missing, now: float) -> None:
+        """A node's meter was read."""
+        if self._listening is None:
+            self._meter.reading_seen(node, reading, now)
+
+    def stages(self, app: GangKey, shares: Mapping[str, float], now: float) -> None:
+        """Stages an application works on, by fraction. Raises `ValueError` for fractions above 1 in sum."""
+        if self._listening is None:
+            self._meter.stages_seen(app, shares, now)
+
+    def scheduled_by(self, app: GangKey, strategy: str) -> None:
+        """One application is scheduled by another strategy than the current default."""
+        self._meter.strategy_of(app, strategy)
+
+    def decided(
+        self,
+        pod: PodFacts,
+        decision: FilterDecision,
+        now: float,
+        *,
+        strategy: str | None = None,
+        score: float | None = None,
+        intensity: Intensity = UNASKED,
+    ) -> None:
+        """An answer to filter. One that repeats the pod's last is not logged again."""
+        said = (decision.outcome.value, decision.node)
+        if self._said.get(pod.uid) == said:
+            return
+        self._said[pod.uid] = said
+        app = pod.gang or GangKey(pod.namespace, "")
+        name = self.strategy if strategy is None else strategy
+        self._meter.decided(
+            Decision(now, app, pod.name, decision.node, name, said[0], decision.detail, score, intensity)
+        )
+
+    async def flush(self, now: float) -> None:
+        """Write what was booked until `now`. A failure is kept in `last_error`; the next flush tries again.
+
+        Raises `LedgerConflict` when another extender books in the same ledger.
+        """
+        if self._listening is not None:
+            return
+        async with self._flushing:
+            self._begin(now)
+            while not self._meter.settle(NODES_A_SLICE):
+                await asyncio.sleep(0)
+                if not self._meter.closing:
+                    return  # closed in the meantime, for good
+            self._line_up(self._meter.closed())
+            writing = asyncio.ensure_future(asyncio.to_thread(self._write))
+            try:
+                problem = await asyncio.shield(writing)
+            except asyncio.CancelledError:
+                # A write cannot be called back; what became of it must be known before the next.
+                self._wrote(await writing)
+                raise
+            self._wrote(problem)
+
+    def close(self, now: float) -> None:
+        """Write at once what was booked until `now`, and close the ledger. Errors are logged."""
+        if self._listening is None:
+            for _ in range(2 if self._meter.closing else 1):
+                self._begin(now)
+                while not self._meter.settle(NODES_A_SLICE):
+                    pass
+                self._line_up(self._meter.closed())
+            try:
+                self._wrote(self._write())
+            except LedgerConflict as problem:
+                _log.error("the last bookings are not in the ledger: %s", problem)
+        self._ledger.close()
+
+    def _begin(self, now: float) -> None:
+        """Close the meter's batch, unless a flush that was cancelled left a closed one to settle."""
+        if not self._meter.closing:
+            self._meter.close(now)
+
+    def _account(self, event: Event, now: float) -> None:
+        meter = self._meter
+        before = self._from_s is not None and now < self._from_s
+        match event:
+            case NodeSeen(node):
+                meter.node_seen(node, self._carbon_zone(node), now)
+            case NodeGone(name):
+                meter.node_gone(name, now)
+            case PodSeen(pod) if not before:
+                meter.pod_seen(pod, now)
+                if pod.finished:
+                    self._said.pop(pod.uid, None)
+            case PodBound(uid, node) if not before:
+                meter.pod_bound(uid, node, now)
+            case PodGone(uid) if not before:
+                meter.pod_gone(uid, now)
+                self._said.pop(uid, None)
+            case _:
+                pass
+
+    def _resume(self, now: float) -> None:
+        """Everything that exists has been seen: go on from the moment the ledger was written."""
+        events, self._listening = self._listening or [], None
+        from_s = self._from_s or 0.0
+        if now < from_s:
+            # A recording is played again: the books are what it led to, nothing vanished.
+            for event, then in events:
+                self._account(event, then)
+            return
+        alive = {
+            event.pod.uid for event, _ in events if isinstance(event, PodSeen) and not event.pod.finished
+        }
+        for uid in [uid for uid in self._meter.pods if uid not in alive]:
+            self._meter.pod_gone(uid, from_s)
+        seen = {event.node.name for event, _ in events if isinstance(event, NodeSeen)}
+        for name in self._known_nodes - seen:
+            self._meter.node_gone(name, from_s)
+        for event, then in events:
+            there_before = isinstance(event, NodeSeen) and event.node.name in self._known_nodes
+            self._account(event, from_s if there_before else then)
+
+    def _line_up(self, batch: Batch) -> None:
+        if len(self._waiting) < 2:
+            self._waiting.append(batch)
+        else:
+            self._waiting[1].extend(batch)
+        decisions = self._waiting[-1].decisions
+        dropped = min(max(0, self.unwritten - MOST_UNWRITTEN), len(decisions))
+        del decisions[:dropped]
+        self.decisions_dropped += dropped
+
+    def _write(self) -> LedgerError | None:
+        try:
+            while self._waiting:
+                self._ledger.write(self._waiting[0])
+                del self._waiting[0]
+        except LedgerError as problem:
+            return problem
+        return None
+
+    def _wrote(self, problem: LedgerError | None) -> None:
+        if problem is None:
+            self.last_error = ""
+            return
+        if str(problem) != self.last_error:
+            _log.warning("bookings wait for the ledger: %s", problem)
+        self.last_error = str(problem)
+        if isinstance(problem, LedgerConflict):
+            raise problem
+
+
+def zone_by_label(label: str, default: str = "") -> Callable[[NodeFacts], str]:
+    """A `carbon_zone` that reads a node label."""
+
+    def carbon_zone(node: NodeFacts) -> str:
+        return node.labels.get(label, default)
+
+    return carbon_zone
