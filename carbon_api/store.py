@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -15,7 +15,10 @@ from carbon_api.series import Series
 from carbon_api.sources.base import Answer
 
 DEFAULT_STALE_AFTER_S: Final = 3 * 3600.0
-DEFAULT_KEEP_S: Final = 400 * 86_400.0
+JUST_AFTER_S: Final = 1e-6
+"""Added to a moment so that a window up to it holds an interval that begins right then."""
+
+DEFAULT_KEEP_S: Final = 730 * 86_400.0
 
 
 @dataclass
@@ -52,7 +55,8 @@ class Zone:
 
     def learn(self, series: Series) -> None:
         """Add values, without a word about whether the source is up."""
-        self.series = series if self.series is None else self.series.merged(series, self.keep_s)
+        ours = replace(series, zone=self.id)  # the provider may call the zone by another name
+        self.series = ours if self.series is None else self.series.merged(ours, self.keep_s)
 
     def now_s(self) -> float:
         """The present moment of the zone, in epoch seconds."""
@@ -75,7 +79,7 @@ class Zone:
         series = self.series
         if series is None:
             return self.problem or Missing(Reason.NOT_YET)
-        known = series.window(-math.inf, moment_s + 1e-6)
+        known = series.window(-math.inf, moment_s + JUST_AFTER_S)
         rows = np.flatnonzero(known.present[-self._fresh_rows(series) :])
         if len(rows):
             value = known.reading(max(0, len(known) - self._fresh_rows(series)) + int(rows[-1]))
@@ -99,7 +103,24 @@ class Zone:
 
     def history(self, start_s: float, end_s: float) -> Series | Missing:
         """What is known of a window: intervals that have begun by now."""
-        return self.actual(start_s, min(end_s, self.now_s() + 1e-6))
+        return self.actual(start_s, min(end_s, self.now_s() + JUST_AFTER_S))
+
+    def extent(self) -> tuple[int | None, int | None]:
+        """Starts of the first and the last interval whose value is known by now."""
+        if self.series is None:
+            return None, None
+        times_s = self.series.times[self.series.present]
+        known = times_s[times_s <= self.now_s()]
+        if not len(known):
+            return None, None
+        last = int(known[-1])
+        if self.wrap and isinstance(value := self.reading(), Value):
+            last = int(value.at_s)
+        return int(known[0]), last
+
+    def at_clock(self, clock: Clock) -> Zone:
+        """The same zone, seen by another clock."""
+        return replace(self, clock=clock)
 
     def age_s(self, value: Value) -> float:
         """Seconds since the start of the value's interval, by the zone's clock."""

@@ -43,7 +43,7 @@ class Notes:
 
     def __str__(self) -> str:
         parts = [f"{self.rows} rows", f"{self.gaps} gaps"]
-        parts += [f"{count} refused ({reason})" for reason, count in sorted(self.refused.items()) if count]
+        parts += [f"{count} refused ({reason})" for reason, count in sorted(self.refused.items())]
         if self.duplicates:
             parts.append(f"{self.duplicates} duplicates, {self.conflicts} of them contradicting")
         return ", ".join(parts)
@@ -172,7 +172,8 @@ def _series(zone: str, values: Mapping[int, Value | None], shown: str, notes: No
         raise SourceError(f"{shown}: values are {step_s} s apart; hourly ones or finer are needed")
     phases, counts = np.unique(moments % step_s, return_counts=True)
     on_raster = moments % step_s == phases[counts.argmax()]
-    notes.refused[Reason.UNREADABLE] += int((~on_raster).sum())
+    if strays := int((~on_raster).sum()):
+        notes.refused[Reason.UNREADABLE] += strays
     moments = moments[on_raster]
     start_s = int(moments[0])
     rows = (moments - start_s) // step_s
