@@ -50,6 +50,8 @@ NODES_A_SLICE: Final = 20
 MOST_UNWRITTEN: Final = 200_000
 """Decisions and bookings kept while the ledger cannot be written; beyond, decisions are dropped."""
 
+DOWN: Final = Missing("not observed: the service was down")
+
 _log = logging.getLogger(__name__)
 
 
@@ -83,6 +85,9 @@ class Accountant:
         self._said: dict[str, tuple[str, str]] = {}
         self._flushing = asyncio.Lock()
         self.decisions_dropped = 0
+        if books.until_s is not None:
+            for zone in self._meter.intensity.zones:
+                self._meter.intensity_seen(zone, DOWN, books.until_s)
         self.last_error = ""
         """Why the last flush was not written; empty when it was."""
 
@@ -193,7 +198,9 @@ class Accountant:
 
     def _account(self, event: Event, now: float) -> None:
         meter = self._meter
-        before = self._from_s is not None and now < self._from_s
+        from_s = self._from_s or 0.0
+        # Pods are in the books as they were then; of nodes only the names are.
+        before, now = now < from_s, max(now, from_s)
         match event:
             case NodeSeen(node):
                 meter.node_seen(node, self._carbon_zone(node), now)
@@ -215,6 +222,8 @@ class Accountant:
         """Everything that exists has been seen: go on from the moment the ledger was written."""
         events, self._listening = self._listening or [], None
         from_s = self._from_s or 0.0
+        if now <= from_s:
+            self._meter.intensity_retracted(DOWN, from_s)
         if now < from_s:
             # A recording is played again: the books are what it led to, nothing vanished.
             for event, then in events:

@@ -66,6 +66,13 @@ class IntensityHistory:
             steps.insert(place, step)
         return True
 
+    def retract(self, start_s: float, value: Intensity) -> None:
+        """Take back that zones have this value from `start_s` on, where that still stands."""
+        for steps in self._zones.values():
+            place = bisect_right(steps, start_s, key=_start) - 1
+            if place >= 0 and steps[place] == (start_s, value):
+                del steps[place]
+
     def pieces(self, zone: str, start_s: float, end_s: float) -> Iterator[Piece]:
         """Cover `[start_s, end_s)` without holes and without overlaps."""
         steps = self._zones.get(zone, ())

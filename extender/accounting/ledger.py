@@ -35,8 +35,6 @@ _SQLITE: Final = "sqlite:///"
 _BUSY_S: Final = 10.0
 _FETCH: Final = 1000
 
-DOWN = Missing("not observed: the service was down")
-
 
 class LedgerError(Exception):
     """The ledger cannot be opened, read or written; the text says what to do. Nothing was written."""
@@ -70,7 +68,7 @@ class Ledger:
                 )
 
     def load(self) -> Books:
-        """What is alive in the books. The time the ledger was not written is marked as unobserved."""
+        """What is alive in the books."""
         with self._transaction() as connection:
             until = self._meta(connection, "until_s")
             if until is None:
@@ -82,8 +80,7 @@ class Ledger:
             clocks = [each.baseline_s for each in applications if not isinstance(each.baseline_s, Missing)]
             rows = connection.execute(self._spoken(_STEPS), (min([until_s, *clocks]),)).fetchall()
             steps = [_step(row) for row in rows]
-        gaps = [IntensityRow(zone, until_s, DOWN) for zone in {step.zone for step in steps}]
-        return Books(until_s, applications, pods, nodes, (*steps, *gaps))
+        return Books(until_s, applications, pods, nodes, tuple(steps))
 
     def write(self, batch: Batch) -> None:
         """Write a batch. Raises `LedgerConflict` or `LedgerError`; nothing of it is in the ledger then."""
@@ -125,8 +122,8 @@ class Ledger:
     def _move_on(self, connection: Any, batch: Batch) -> bool:
         """Move the ledger's moment; False when this very batch is in it already."""
         stands = self._meta(connection, "until_s")
-        expected = None if batch.since_s is None else repr(batch.since_s)
-        until = repr(batch.until_s)
+        expected = None if batch.since_s is None else repr(float(batch.since_s))
+        until = repr(float(batch.until_s))
         if stands == until and expected != until:
             return False
         if stands is None and expected is None:

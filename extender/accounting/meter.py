@@ -210,6 +210,12 @@ class Meter:
         if self.intensity.set(zone, from_s, value):
             self._open.intensities.append(IntensityRow(zone, from_s, value))
 
+    def intensity_retracted(self, value: Intensity, from_s: float) -> None:
+        """What was said of all zones from `from_s` on is taken back where nothing newer replaced it."""
+        self.intensity.retract(from_s, value)
+        rows = self._open.intensities
+        rows[:] = [row for row in rows if (row.start_s, row.value) != (from_s, value)]
+
     def stages_seen(self, app: GangKey, shares: Mapping[str, float], at_s: float) -> None:
         """From now on the application's energy belongs to these stages, by fractions of at most 1 in sum.
 

@@ -53,6 +53,15 @@ def test_an_absurd_value_is_unknown_and_never_clean(value: float) -> None:
     assert "absurd" in held.reason
 
 
+def test_what_was_said_can_be_taken_back_unless_it_was_replaced() -> None:
+    steps = history((0, 100.0), (10, STALE))
+    steps.retract(10, STALE)
+    assert list(steps.pieces("DE", 5, 15)) == [(5, 15, 100.0)]
+    steps = history((0, 100.0), (10, STALE), (10, 200.0))
+    steps.retract(10, STALE)
+    assert list(steps.pieces("DE", 10, 15)) == [(10, 15, 200.0)]
+
+
 def test_forgetting_keeps_what_still_holds() -> None:
     steps = history((0, 100.0), (10, 200.0), (20, 300.0))
     steps.forget_before(15)
