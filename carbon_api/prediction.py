@@ -33,11 +33,13 @@ class Predictions:
         self._default = default
         self._forecasters: dict[tuple[str, str], Forecaster] = {}  # they remember what they fitted
         self._kept: dict[tuple[str, str, int, int], Forecast | Missing] = {}
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="forecasts")
+        self._worker: ThreadPoolExecutor | None = None
 
     def close(self) -> None:
-        """End the worker thread."""
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        """End the worker thread; the next forecast begins another."""
+        if self._worker is not None:
+            self._worker.shutdown(wait=False, cancel_futures=True)
+            self._worker = None
 
     async def get(
         self, zone: Zone, hours: int, method: str = "", issued_s: float | None = None
@@ -62,6 +64,8 @@ class Predictions:
         key = (zone.id, name, rounded, math.floor(moment_s / known.step_s) * known.step_s)
         found = self._kept.get(key)
         if found is None or not zone.recorded:  # live values are revised; their forecasts are made anew
+            if self._worker is None:
+                self._worker = ThreadPoolExecutor(1, thread_name_prefix="forecasts")
             loop = asyncio.get_running_loop()
             found = await loop.run_in_executor(self._worker, self._make, key, zone, known, moment_s)
         return found if isinstance(found, Missing) else _shortened(found, hours)

@@ -56,6 +56,7 @@ class SyntheticZone(_ZoneSettings):
     source: Literal["synthetic"]
     grid: str = Field(description="One of the generator's grids.")
     seed: int = Field(1, ge=0, le=2**63 - 1)
+    step_s: Literal[300, 900, 1800, 3600] = 3600
 
 
 class ElectricityMapsZone(_LiveSettings):

@@ -59,7 +59,7 @@ def wire(
             if isinstance(zone, ReplayZone):
                 recorded[zone_id] = replay(zone.files, zone.zone or zone_id, zone.factors == "direct")
             elif isinstance(zone, SyntheticZone):
-                recorded[zone_id] = synthetic(zone_id, zone.grid, zone.seed, _first_s(settings, wall))
+                recorded[zone_id] = synthetic(zone.grid, zone.seed, _first_s(settings, wall), zone.step_s)
             else:
                 live[zone_id] = _live(zone_id, zone, web, wall)
         except SourceError as problem:

@@ -116,6 +116,18 @@ def demo(
     raise typer.Exit(run_demo(once=once, seed=seed, output=output))
 
 
+@app.command(
+    "carbon-api",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def carbon_api(context: typer.Context) -> None:
+    """Carbon-intensity service: serve it, or back-test its forecasts."""
+    from carbon_api.cli import app as carbon_app  # only this command needs it
+
+    carbon_app(args=context.args, prog_name=context.command_path)
+
+
 def _get(url: str, path: str) -> Any:
     """A JSON document of a running extender."""
     if not url.startswith(("http://", "https://")):
