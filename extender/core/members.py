@@ -133,7 +133,7 @@ def _packer(state: State, gang: Gang | None) -> str:
 
 
 def rows_of(state: State, gang: Gang) -> IntArray:
-    """Rows of nodes a gang is on: its leader, its slots, its extra workers."""
+    """Rows of existing nodes a gang is on: its leader, its slots, its extra workers."""
     rows = {slot.row for slot in gang.slots if slot.row != NOWHERE}
     for uid in (gang.owner_uid, *gang.workers):
         seat, claim = state.seats.get(uid), state.claims.get(uid)
@@ -141,32 +141,30 @@ def rows_of(state: State, gang: Gang) -> IntArray:
             rows.add(seat.row)
         elif claim is not None:
             rows.add(claim.row)
-    return np.fromiter(sorted(rows), dtype=np.int64, count=len(rows))
+    return np.array(sorted(row for row in rows if state.nodes.alive(row)), dtype=np.int64)
 
 
-def settle(state: State, gang: Gang) -> None:
-    """Match workers with slots, then let open slots have the size that workers really request.
+def follow_workers(state: State, gang: Gang) -> None:
+    """Let open slots have the size that workers really request, on nodes where they fit.
 
     Spark's configuration cannot show what user code, webhooks or sidecars add, so the latest worker
     pod tells better than the configuration what the next one will be like.
     """
     if gang.spec is None or gang.owner is None:
         return
-    state.settle(gang)
-    slots = list(gang.open_slots())
-    if not slots:
+    open_slots = [slot for slot in gang.slots if slot.open]
+    if not open_slots:
         return
     workers = [pod for pod in gang.workers.values() if not pod.deleting]
-    latest = max(workers, key=lambda pod: (pod.created_s, pod.uid), default=None)
-    if latest is not None and dict(latest.requests) != dict(gang.spec.worker):
-        gang.spec = replace(gang.spec, worker=dict(latest.requests))
+    requests = (
+        max(workers, key=lambda pod: (pod.created_s, pod.uid)).requests if workers else gang.spec.worker
+    )
+    if dict(requests) != dict(gang.spec.worker):
+        gang.spec = replace(gang.spec, worker=dict(requests))
         state.dirty[gang.key] = None
-        for slot in slots:
-            state.put(slot, slot.row, state.nodes.vector(latest.requests))
-    # A slot that is larger than before, or than the worker that left it, may not fit where it is.
-    rows = list({slot.row for slot in slots} - {NOWHERE})
-    if (state.nodes.free[:, rows] < 0).any():
-        tend(state, gang)
+        for slot in open_slots:
+            state.put(slot, slot.row, state.nodes.vector(requests))
+    tend(state, gang)
 
 
 def tend(state: State, gang: Gang) -> None:
@@ -179,16 +177,20 @@ def tend(state: State, gang: Gang) -> None:
     if spec is None or gang.owner is None:
         return
     table = state.nodes
-    eligible = table.eligible(spec.worker_terms)
+    slots = [slot for slot in gang.slots if slot.open]
+    rows = np.array([slot.row for slot in slots], dtype=np.intp)
+    fine = (
+        (rows != NOWHERE) & table.eligible(spec.worker_terms)[rows] & (table.free[:, rows] >= 0).all(axis=0)
+    )
+    if fine.all():
+        return
     probe = PodFacts(
         uid="", namespace=gang.key.namespace, name="", requests=spec.worker, terms=spec.worker_terms
     )
-    for slot in gang.slots:
-        if not slot.open:
-            continue
+    for slot in (slots[index] for index in np.flatnonzero(~fine).tolist()):
         over = slot.row != NOWHERE and bool((table.free[:, slot.row] < 0).any())
-        if slot.row != NOWHERE and eligible[slot.row] and not over:
-            continue
+        if slot.row != NOWHERE and table.eligible(spec.worker_terms)[slot.row] and not over:
+            continue  # the slots moved before made room on this node
         row = choose_row(state, gang, probe, None)
         if row is not None:
             state.move_slot(gang, slot, row)

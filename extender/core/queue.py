@@ -26,6 +26,7 @@ from extender.core.terms import PlacementTerms
 
 _CPU: Final = 0
 _MEMORY: Final = 1
+_MOST_ANSWERS: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +213,8 @@ class CapacityMemo:
         known = self._answers.get(waiting.leader.uid)
         if known is None or known[0] is not waiting.spec:
             known = (waiting.spec, fits_empty_cluster(self._table, self._policy, waiting))
+            if len(self._answers) >= _MOST_ANSWERS:
+                self._answers.clear()
             self._answers[waiting.leader.uid] = known
         return known[1]
 

@@ -26,7 +26,7 @@ from extender.core.events import (
     Synced,
     Tick,
 )
-from extender.core.facts import PodFacts, Role
+from extender.core.facts import GangKey, PodFacts, Role
 from extender.core.gangs import WAIT_FOR_CONFIGURATION, GangSpec
 from extender.core.nodes import BoolArray
 from extender.core.offers import Listed, Offer, Offered
@@ -98,14 +98,23 @@ class Store:
         return []
 
     def _settle(self) -> None:
-        """Match slots and workers of the gangs in which something changed."""
+        """Match slots and workers of the gangs in which something changed.
+
+        Not before every reservation is taken over, and all matches come before any move: until a bound
+        worker has its slot its room counts twice, and a slot would move for want of room.
+        """
         if not self.state.synced:
             return
+        settled: dict[GangKey, Gang] = {}
         while self.state.unsettled:
-            key, _ = self.state.unsettled.popitem()
+            key = next(iter(self.state.unsettled))
+            del self.state.unsettled[key]
             gang = self.state.gangs.get(key)
             if gang is not None:
-                members.settle(self.state, gang)
+                self.state.settle(gang)
+                settled[key] = gang
+        for gang in settled.values():
+            members.follow_workers(self.state, gang)
 
     def _see(self, pod: PodFacts, now: float) -> None:
         state = self.state
@@ -168,8 +177,6 @@ class Store:
             if not isinstance(spec, GangSpec):
                 return
             self.state.adopt_bare(gang, leader, spec)
-        members.settle(self.state, gang)
-        members.tend(self.state, gang)
 
     def _disband(self, gang: Gang, now: float) -> None:
         self.state.disband(gang)

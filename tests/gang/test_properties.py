@@ -198,7 +198,7 @@ class GangMachine(RuleBasedStateMachine):
         """Nothing bound is lost and nothing is doubled."""
         self.world.restart()
 
-    @precondition(lambda self: not self.world.lose_writes)
+    @precondition(lambda self: not self.world.lose_writes and not self.world.outdated)
     @rule()
     def rebuilt_equals_kept(self) -> None:
         """Invariant 5, up to tentative holds."""

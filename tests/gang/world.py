@@ -74,6 +74,7 @@ class World:
     woken: list[str] = field(default_factory=list)
     writes: list[tuple[str, AnnotatePod]] = field(default_factory=list)
     lose_writes: bool = False
+    outdated: bool = False  # a write was lost, so the API says less than the store knows
     standby: Store | None = None
     store: Store = field(init=False)
 
@@ -86,6 +87,7 @@ class World:
     def restart(self) -> None:
         """Kill the extender; a new one rebuilds its state from the API."""
         self.store = self.rebuilt()
+        self.outdated = False
         self.tick()
 
     def start_standby(self) -> None:
@@ -124,7 +126,9 @@ class World:
             if instruction.wake:
                 assert set(instruction.annotations) == {WAKE}
                 self.woken.append(instruction.name)
-            if pod is not None and not self.lose_writes:
+            if pod is not None and self.lose_writes:
+                self.outdated = True
+            elif pod is not None:
                 self.pods[pod.uid] = replace(pod, annotations={**pod.annotations, **instruction.annotations})
                 self.see(pod.uid)
 
