@@ -53,8 +53,8 @@ class Script:
     longest_s: float = 600.0
 
 
-SHORT: Final = Script(applications=40, gap_s=0.8, speed=1.5, longest_s=45.0)
-LONG: Final = Script(applications=90, gap_s=0.9)
+SHORT: Final = Script(applications=44, gap_s=0.6, speed=1.5, longest_s=45.0)
+LONG: Final = Script(applications=110, gap_s=0.7)
 
 
 def run_demo(

@@ -126,6 +126,7 @@ def _sections(summary: Summary) -> list[tuple[str, list[tuple[str, str]]]]:
     calls: list[tuple[str, Any]] = [
         (f"{verb}: calls, p50 / p99", f"{each['calls']}, {each['p50']:.1f} / {each['p99']:.1f} ms")
         for verb, each in latency.items()
+        if each["calls"]
     ]
     calls.append(("decisions per second", f"{summary.decisions_per_s:.1f}"))
     checks: list[tuple[str, Any]] = [
