@@ -177,8 +177,13 @@ class Feeds:
         return frozenset(self._awaited)
 
     def listed(self, kind: str) -> None:
-        """A complete list of this kind was delivered; the first time of the last kind makes us ready."""
+        """A complete list of this kind was delivered; the first time of the last kind makes us ready.
+
+        A later complete list of pods also tells the store which pods it may stop waiting for.
+        """
         if kind not in self._awaited:
+            if kind == "pods" and not self._awaited:
+                self.perform(self.store.apply(Synced(), self.clock()))
             return
         self._awaited.discard(kind)
         if not self._awaited:

@@ -7,44 +7,24 @@ I/O: the same events and requests in the same order give the same state and the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Final
 
 from extender.core import members, preemption
+from extender.core.changes import Changes
 from extender.core.decisions import BindDecision, FilterDecision
 from extender.core.events import (
-    AnnotatePod,
-    BindFailed,
     Event,
     Instruction,
-    NodeGone,
-    NodeSeen,
-    PodBound,
-    PodGone,
-    PodSeen,
-    SpecRead,
-    Synced,
-    Tick,
 )
-from extender.core.facts import GangKey, PodFacts, Role
-from extender.core.gangs import WAIT_FOR_CONFIGURATION, GangSpec
+from extender.core.facts import PodFacts, Role
+from extender.core.gangs import GangSpec
 from extender.core.nodes import BoolArray
 from extender.core.offers import Listed, Offer, Offered
 from extender.core.outcomes import Outcome
 from extender.core.policy import Policy
 from extender.core.queue import preferred
-from extender.core.reservations import NOWHERE, RESERVATION, Gang, decode
+from extender.core.reservations import NOWHERE, RESERVATION
 from extender.core.state import State
 from extender.core.waiting import WaitingGangs
-
-WAKE: Final = "carbon-scheduler/wake"
-"""Annotation whose change makes kube-scheduler try a refused pod again."""
-
-ACTIVE_FOR_S: Final = 15.0
-"""Only the extender beside the leading kube-scheduler is asked; one unasked this long does not write."""
-
-_UNTIL_LISTED: Final = float("inf")
-"""A pod that we bound exists, however late the watch is; only a complete list without it says otherwise."""
 
 
 class Store:
@@ -54,257 +34,31 @@ class Store:
         self.policy = policy or Policy()
         self.state = State(self.policy)
         self.waiting = WaitingGangs(self.state)
-        self._unconfirmed: dict[str, float] = {}
-        self._refused: dict[str, None] = {}
-        self._asked_s = float("-inf")
-        self._tended_version = -1
-
-    # -- events ----------------------------------------------------------------------------------
+        self.changes = Changes(self.state, self.waiting)
 
     def apply(self, event: Event, now: float) -> list[Instruction]:
         """Change the state; returns what the shell has to do about it. `now` is seconds since the epoch."""
-        out = self._change(event, now)
-        self._settle()
-        return self._writes(now) + out
-
-    def _change(self, event: Event, now: float) -> list[Instruction]:
-        match event:
-            case NodeSeen():
-                self.state.nodes.upsert(event.node)
-            case NodeGone():
-                self.state.nodes.remove(event.name)
-            case PodSeen():
-                self._unconfirmed.pop(event.pod.uid, None)
-                self.state.ended.pop(event.pod.uid, None)  # a restored API server brings pods back
-                self._see(event.pod, now)
-            case PodGone():
-                self.state.bury(event.uid)
-                self._lose(event.uid, now)
-            case SpecRead():
-                return self._learn(event, now)
-            case PodBound():
-                pod = self.state.pods.get(event.uid)
-                if event.uid in self._unconfirmed:
-                    self._unconfirmed[event.uid] = _UNTIL_LISTED
-                if pod is not None:
-                    self._see(replace(pod, node=event.node), now)
-            case BindFailed():
-                self.state.release_claim(event.uid)
-                self._requeue(event.uid, now)
-            case Synced():
-                self._sync(now)
-            case Tick():
-                return self._tick(now)
-        return []
-
-    def _settle(self) -> None:
-        """Match slots and workers of the gangs in which something changed.
-
-        Not before every reservation is taken over, and all matches come before any move: until a bound
-        worker has its slot its room counts twice, and a slot would move for want of room.
-        """
-        if not self.state.synced:
-            return
-        settled: dict[GangKey, Gang] = {}
-        while self.state.unsettled:
-            key = next(iter(self.state.unsettled))
-            del self.state.unsettled[key]
-            gang = self.state.gangs.get(key)
-            if gang is not None:
-                self.state.settle(gang)
-                settled[key] = gang
-        for gang in settled.values():
-            members.follow_workers(self.state, gang)
-
-    def _see(self, pod: PodFacts, now: float) -> None:
-        state = self.state
-        known = state.pods.get(pod.uid)
-        if known is not None and known.node and not pod.node:
-            return  # an event from before our own Binding; a bound pod never loses its node
-        if pod.occupies:
-            state.seat(pod)
-        else:
-            state.unseat(pod.uid)
-        if pod.scheduler_name not in self.policy.scheduler_names:
-            return
-        if pod.finished or (pod.deleting and not pod.node):
-            state.release_claim(pod.uid)
-            state.pods.pop(pod.uid, None)
-        else:
-            state.pods[pod.uid] = pod
-        if pod.gang is not None:
-            gang = state.gang(pod.gang)
-            if pod.role is Role.LEADER:
-                self._see_leader(gang, pod, now)
-            elif pod.role is Role.WORKER:
-                self._see_worker(gang, pod)
-
-    def _see_leader(self, gang: Gang, pod: PodFacts, now: float) -> None:
-        gang.leaders[pod.uid] = pod
-        gang.leader_ended = False
-        if pod.finished or pod.deleting:
-            if gang.owner_uid == pod.uid:
-                self._disband(gang, now)
-        elif pod.node and self.state.synced:
-            self._own(gang, pod)
-        self.waiting.update(pod, now)
-
-    def _see_worker(self, gang: Gang, pod: PodFacts) -> None:
-        if pod.finished:
-            gang.workers.pop(pod.uid, None)
-        else:
-            gang.workers[pod.uid] = pod
-        self.state.unsettled[gang.key] = None
-
-    def _own(self, gang: Gang, leader: PodFacts) -> None:
-        """A bound leader owns its gang's reservation: ours, another replica's, or one to be rebuilt."""
-        text = leader.annotations.get(RESERVATION, "")
-        if gang.owner_uid == leader.uid and (not text or text in gang.written):
-            return
-        owner = gang.owner
-        if owner is not None and owner.uid != leader.uid and owner.node:
-            return  # the first bound leader keeps the reservation
-        reservation = decode(text)
-        if reservation is None and gang.owner_uid == leader.uid:
-            return
-        if owner is not None:
-            self.state.release_claim(owner.uid)
-            self.state.disband(gang)
-        if reservation is not None:
-            self.state.adopt(gang, leader, reservation)
-        else:
-            spec = gang.specs.get(leader.uid)
-            if not isinstance(spec, GangSpec):
-                return
-            self.state.adopt_bare(gang, leader, spec)
-
-    def _disband(self, gang: Gang, now: float) -> None:
-        self.state.disband(gang)
-        self._find_owner(gang)
-        for leader in gang.leaders.values():
-            self.waiting.update(leader, now)
-
-    def _find_owner(self, gang: Gang) -> None:
-        """The oldest leader that runs owns the gang's reservation."""
-        bound = [pod for pod in gang.leaders.values() if pod.occupies and not pod.deleting]
-        for leader in sorted(bound, key=lambda pod: (pod.created_s, pod.uid)):
-            self._own(gang, leader)
-
-    def _lose(self, uid: str, now: float) -> None:
-        state = self.state
-        state.release_claim(uid)
-        state.unseat(uid)
-        self.waiting.remove(uid)
-        self._unconfirmed.pop(uid, None)
-        self._refused.pop(uid, None)
-        pod = state.pods.pop(uid, None)
-        for gang in self._gangs_naming(uid, pod):
-            gang.specs.pop(uid, None)
-            if gang.leaders.pop(uid, None) is not None:
-                gang.leader_ended = not gang.leaders
-                if gang.owner_uid == uid:
-                    self._disband(gang, now)
-            if gang.workers.pop(uid, None) is not None:
-                state.unsettled[gang.key] = None
-            if not gang.leaders and not gang.workers:
-                state.gangs.pop(gang.key, None)
-
-    def _gangs_naming(self, uid: str, pod: PodFacts | None) -> list[Gang]:
-        if pod is not None:
-            gang = self.state.gang_of(pod)
-            return [] if gang is None else [gang]
-        # A finished pod has left `pods`; its leader entry keeps the gang until the object goes.
-        return [gang for gang in self.state.gangs.values() if uid in gang.leaders or uid in gang.workers]
-
-    def _learn(self, event: SpecRead, now: float) -> list[Instruction]:
-        leader = event.leader
-        if leader.gang is None or leader.uid in self.state.ended:
-            return []
-        gang = self.state.gang(leader.gang)
-        before = gang.specs.get(leader.uid)
-        gang.specs[leader.uid] = event.spec
-        known = gang.leaders.get(leader.uid)
-        if known is None:
-            return []
-        if known.node and self.state.synced:
-            if gang.owner_uid != known.uid:
-                self._own(gang, known)
-            elif gang.spec is not None and isinstance(event.spec, GangSpec):
-                gang.spec = replace(gang.spec, worker_terms=event.spec.worker_terms)
-        self.waiting.update(known, now)
-        waited = before == WAIT_FOR_CONFIGURATION and before != event.spec
-        if waited and leader.uid in self.waiting and leader.uid in self._refused:
-            return [wake(known, now)]
-        return []
-
-    def _sync(self, now: float) -> None:
-        self.state.synced = True
-        for uid in [uid for uid, until in self._unconfirmed.items() if until == _UNTIL_LISTED]:
-            self._lose(uid, now)
-        for gang in list(self.state.gangs.values()):
-            self._find_owner(gang)
-            self.state.unsettled[gang.key] = None
-            for leader in gang.leaders.values():
-                self.waiting.update(leader, now)
-
-    def _tick(self, now: float) -> list[Instruction]:
-        state = self.state
-        out: list[Instruction] = []
-        expired = [uid for uid, claim in state.claims.items() if not claim.binding and now >= claim.expires_s]
-        for uid in expired:
-            state.release_claim(uid)
-            self._requeue(uid, now)
-        for uid in [uid for uid, until in self._unconfirmed.items() if now >= until]:
-            claim = state.claims.get(uid)
-            if claim is None or not claim.binding:
-                self._lose(uid, now)
-        if not state.synced:
-            return out
-        self._settle()
-        if state.nodes.version != self._tended_version:
-            for gang in state.gangs.values():
-                members.tend(state, gang)
-            self._tended_version = state.nodes.version
-        if expired:
-            out += [wake(pod, now) for uid in self._refused if (pod := state.pods.get(uid)) and pod.waiting]
-        if self.active(now):
-            out += [wake(leader, now) for leader in self.waiting.to_wake(now)]
-        return out
-
-    def _requeue(self, uid: str, now: float) -> None:
-        """A leader whose claim was given back waits again."""
-        pod = self.state.pods.get(uid)
-        if pod is not None and pod.role is Role.LEADER:
-            self.waiting.update(pod, now)
-
-    def _writes(self, now: float) -> list[Instruction]:
-        if not self.state.dirty or not self.active(now):
-            return []
-        return list(self.state.unwritten())
-
-    def active(self, now: float) -> bool:
-        """Whether our kube-scheduler is the one that schedules now."""
-        return now - self._asked_s < ACTIVE_FOR_S
+        return self.changes.apply(event, now)
 
     # -- filter ----------------------------------------------------------------------------------
 
     def filter(self, pod: PodFacts, offer: Offer, now: float) -> FilterDecision:
         """One node for a pod, or the reason why there is none."""
-        self._asked_s = now
+        self.changes.asked_s = now
         if not self.state.synced:
             return FilterDecision(Outcome.NOT_READY)
         if pod.scheduler_name not in self.policy.scheduler_names:
             return FilterDecision(Outcome.OTHER_SCHEDULER)
         if pod.uid in self.state.ended:
             return FilterDecision(Outcome.POD_GONE)
-        pod = self._meet(pod, now)
+        pod = self.changes.meet(pod, now)
         offered = Offered(self.state.nodes, offer)
         decision = self._leader(pod, offered, now) if _leads(pod) else self._one_pod(pod, offered, now)
-        self._settle()
+        self.changes.settle()
         if decision.node:
-            self._refused.pop(pod.uid, None)
+            self.changes.refused.pop(pod.uid, None)
         else:
-            self._refused[pod.uid] = None
+            self.changes.refused[pod.uid] = None
         return decision
 
     def knows_spec(self, uid: str) -> bool:
@@ -312,15 +66,6 @@ class Store:
         pod = self.state.pods.get(uid)
         gang = self.state.gang_of(pod) if pod is not None else None
         return gang is not None and isinstance(gang.specs.get(uid), GangSpec)
-
-    def _meet(self, pod: PodFacts, now: float) -> PodFacts:
-        """kube-scheduler may know a pod a moment before our watch does."""
-        known = self.state.pods.get(pod.uid)
-        if known is None:
-            self._unconfirmed[pod.uid] = now + self.policy.hold_ttl_s
-            self._see(replace(pod, node=""), now)
-            return self.state.pods.get(pod.uid, pod)
-        return known
 
     def _leader(self, pod: PodFacts, offered: Offered, now: float) -> FilterDecision:
         state = self.state
@@ -379,14 +124,14 @@ class Store:
                 Outcome.ALREADY_ADMITTED, detail="the pod is being bound to a node not offered"
             )
         state.release_claim(pod.uid)
-        self._requeue(pod.uid, now)
+        self.changes.requeue(pod.uid, now)
         return None
 
     # -- bind, prioritize, preempt ---------------------------------------------------------------
 
     def bind(self, uid: str, node: str, now: float) -> BindDecision:
         """What the Binding must carry. A pod whose hold expired is admitted again, on that node only."""
-        self._asked_s = now
+        self.changes.asked_s = now
         state = self.state
         if not state.synced:
             return BindDecision(error="the caches are not synced yet")
@@ -428,15 +173,10 @@ class Store:
 
     def preempt(self, pod: PodFacts, victims: Mapping[str, Sequence[str]], now: float) -> list[str]:
         """The nodes on which evicting these pods (uids by node) would really let the pod start."""
-        self._asked_s = now
+        self.changes.asked_s = now
         if not self.state.synced or pod.scheduler_name not in self.policy.scheduler_names:
             return []
-        return preemption.useful(self.state, self._meet(pod, now), victims)
-
-
-def wake(pod: PodFacts, now: float) -> AnnotatePod:
-    """Make kube-scheduler try a refused pod again."""
-    return AnnotatePod(pod.uid, pod.namespace, pod.name, {WAKE: f"{now:.3f}"}, wake=True)
+        return preemption.useful(self.state, self.changes.meet(pod, now), victims)
 
 
 def _leads(pod: PodFacts) -> bool:

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from extender.core.changes import ACTIVE_FOR_S
 from extender.core.policy import Policy
-from extender.core.store import ACTIVE_FOR_S
 from extender.settings import Settings
 from tests.config.files import MANIFESTS, NAME, SCHEDULER_CONFIG, Object, containers, documents, of_kind
 

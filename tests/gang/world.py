@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from extender.core.changes import WAKE
 from extender.core.decisions import FilterDecision
 from extender.core.events import (
     AnnotatePod,
@@ -31,7 +32,7 @@ from extender.core.invariants import violations
 from extender.core.offers import Listed
 from extender.core.policy import Policy
 from extender.core.resources import CPU, MEMORY, PODS
-from extender.core.store import WAKE, Store
+from extender.core.store import Store
 
 GIB = 1 << 30
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from extender.core.changes import ACTIVE_FOR_S
 from extender.core.gangs import WAIT_FOR_CONFIGURATION
 from extender.core.outcomes import Outcome
 from extender.core.policy import Policy
-from extender.core.store import ACTIVE_FOR_S
 from tests.gang.world import World, node, size, spec
 
 POLICY = Policy(hold_ttl_s=60.0, silent_after_s=5.0, dormant_after_s=30.0)

@@ -8,9 +8,9 @@ import socket
 
 import pytest
 
+from extender.core.changes import WAKE
 from extender.core.invariants import snapshot, violations
 from extender.core.reservations import RESERVATION
-from extender.core.store import WAKE
 from extender.service import Service, ServiceFailed
 from extender.settings import load
 from tests.cluster.apiserver import lose, pod
