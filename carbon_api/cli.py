@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -59,6 +60,16 @@ def serve(
     _run(application, settings)
 
 
+class _Server(uvicorn.Server):
+    """Tells on which port it listens, once it does: port 0 lets the system choose."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            address, port = self.servers[0].sockets[0].getsockname()[:2]
+            _log.info("listening on %s port %d", address, port)
+
+
 def _settings(config: Path | None, overrides: dict[str, object]) -> Settings:
     """The file's settings, or the synthetic grids'."""
     try:
@@ -85,8 +96,7 @@ def _run(application: Any, settings: Settings) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
     )
-    server = uvicorn.Server(config)
-    _log.info("listening on %s port %d", settings.listen_address, settings.listen_port)
+    server = _Server(config)
     server.run()
     if not server.started:  # uvicorn has logged why
         raise typer.Exit(1)

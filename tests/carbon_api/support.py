@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from fastapi import FastAPI
@@ -56,6 +58,21 @@ def write_trace(
             moment = times.iso(start_s + row * step_s).replace("T", " ").removesuffix("+00:00")
             lines.append(f"{moment},Nowhere,Nowhere,{zone},1,{value},50,40,invented,false,")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def published_trace(name: str) -> Path:
+    """A published trace that lies beside the checkout; skips the calling test where it does not.
+
+    A directory that was named on purpose must have it, else nobody would notice the skipping.
+    """
+    named = os.environ.get("CARBON_SCHEDULER_DATA")
+    default = Path(__file__).resolve().parents[3] / "shared" / "data"
+    path = Path(named or default) / "carbon" / name
+    if not path.exists():
+        if named:
+            raise pytest.UsageError(f"CARBON_SCHEDULER_DATA={named} has no carbon/{name}")
+        pytest.skip(f"needs {name}: set CARBON_SCHEDULER_DATA to the directory that has carbon/{name}")
     return path
 
 

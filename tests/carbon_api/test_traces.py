@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from carbon_api import times
 from carbon_api.readings import Kind, Missing, Reason, Value
 from carbon_api.sources.base import SourceError
 from carbon_api.sources.traces import normalised, read_trace
-from tests.carbon_api.support import START_S, write_trace
+from tests.carbon_api.support import START_S, published_trace, write_trace
 
 SHORT = (
     "datetime,created_at,updated_at,timestamp,zone_name,carbon_intensity_avg,power_origin_percent_fossil_avg,"
@@ -204,9 +203,6 @@ def test_headers_are_known_whatever_their_unit_and_case():
     assert normalised("Datetime (UTC)") == "datetime_utc"
 
 
-DATA = Path(os.environ.get("CARBON_SCHEDULER_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-
-
 @pytest.mark.parametrize(
     "name, zone, rows, mean",
     [
@@ -216,10 +212,7 @@ DATA = Path(os.environ.get("CARBON_SCHEDULER_DATA", Path(__file__).resolve().par
     ],
 )
 def test_traces_as_they_are_published(name: str, zone: str, rows: int, mean: float | None):
-    path = DATA / "carbon" / name
-    if not path.exists():
-        pytest.skip(f"needs {name}: set CARBON_SCHEDULER_DATA to the directory that has carbon/{name}")
-    series, notes = read_trace([path], zone)
+    series, notes = read_trace([published_trace(name)], zone)
     assert (len(series), notes.gaps, notes.refused.total(), series.step_s) == (rows, 0, 0, 3600)
     if mean is not None:
         assert float(series.values.mean()) == pytest.approx(mean, abs=0.01)
