@@ -85,6 +85,8 @@ class Accountant:
         self._said: dict[str, tuple[str, str]] = {}
         self._flushing = asyncio.Lock()
         self.decisions_dropped = 0
+        self.fallbacks: dict[str, str] = {}
+        """By node, why its power is not from the best source; bookings name the source that was used."""
         if books.until_s is not None:
             for zone in self._meter.intensity.zones:
                 self._meter.intensity_seen(zone, DOWN, books.until_s)
@@ -120,7 +122,12 @@ class Accountant:
         self._meter.intensity_seen(zone, value, now)
 
     def reading(self, node: str, reading: NodeReading | Missing, now: float) -> None:
-        """A node's meter was read."""
+        """A node's meter was read. Why a better source was not used is kept in `fallbacks`."""
+        reasons = (reading.reason,) if isinstance(reading, Missing) else reading.notes
+        if reasons:
+            self.fallbacks[node] = "; ".join(reasons)
+        else:
+            self.fallbacks.pop(node, None)
         if self._listening is None:
             self._meter.reading_seen(node, reading, now)
 
@@ -205,6 +212,7 @@ class Accountant:
             case NodeSeen(node):
                 meter.node_seen(node, self._carbon_zone(node), now)
             case NodeGone(name):
+                self.fallbacks.pop(name, None)
                 meter.node_gone(name, now)
             case PodSeen(pod) if not before:
                 meter.pod_seen(pod, now)

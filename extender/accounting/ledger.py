@@ -74,12 +74,12 @@ class Ledger:
             if until is None:
                 return Books()
             until_s = float(until)
-            applications = tuple(map(_application, connection.execute(_LIVE_APPLICATIONS).fetchall()))
+            applications = tuple(map(application_of, connection.execute(_LIVE_APPLICATIONS).fetchall()))
             pods = tuple(map(_pod, connection.execute(_PODS).fetchall()))
             nodes = frozenset(name for (name,) in connection.execute("SELECT name FROM nodes").fetchall())
             clocks = [each.baseline_s for each in applications if not isinstance(each.baseline_s, Missing)]
             rows = connection.execute(self._spoken(_STEPS), (min([until_s, *clocks]),)).fetchall()
-            steps = [_step(row) for row in rows]
+            steps = [step_of(row) for row in rows]
         return Books(until_s, applications, pods, nodes, tuple(steps))
 
     def write(self, batch: Batch) -> None:
@@ -261,7 +261,8 @@ def _application_row(row: ApplicationRow) -> Row:
     return (*row.app, row.strategy, row.submitted_s, row.started_s, row.ended_s, *clock)
 
 
-def _application(row: Row) -> ApplicationRow:
+def application_of(row: Row) -> ApplicationRow:
+    """An application from a row of its table."""
     namespace, app_id, strategy, submitted_s, started_s, ended_s, baseline_s, missing = row
     clock = Missing(missing) if missing else float(baseline_s)
     return ApplicationRow(GangKey(namespace, app_id), strategy, submitted_s, started_s, ended_s, clock)
@@ -280,7 +281,8 @@ def _intensity_row(row: IntensityRow) -> Row:
     return (row.zone, row.start_s, *_known_or_reason(row.value))
 
 
-def _step(row: Row) -> IntensityRow:
+def step_of(row: Row) -> IntensityRow:
+    """A step of intensity from (zone, start, value, reason)."""
     zone, start_s, value, reason = row
     return IntensityRow(zone, start_s, Missing(reason) if reason else float(value))
 
