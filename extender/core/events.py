@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from extender.core.carbon import Signal
 from extender.core.facts import NodeFacts, PodFacts
 from extender.core.gangs import GangSpec, SpecProblem
 
@@ -61,6 +62,13 @@ class BindFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class CarbonSeen:
+    """A carbon source said something of a zone."""
+
+    signal: Signal
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed: claims whose bind never came expire."""
 
@@ -70,7 +78,9 @@ class Synced:
     """Every node and pod that exists has been seen once: gangs are matched with their reservations."""
 
 
-Event = Synced | NodeSeen | NodeGone | PodSeen | PodGone | SpecRead | PodBound | BindFailed | Tick
+Event = (
+    Synced | CarbonSeen | NodeSeen | NodeGone | PodSeen | PodGone | SpecRead | PodBound | BindFailed | Tick
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +94,13 @@ class AnnotatePod:
     wake: bool = False
 
 
-Instruction = AnnotatePod
+@dataclass(frozen=True, slots=True)
+class RemoveGate:
+    """Take our scheduling gate off a pod: kube-scheduler then tries it at once."""
+
+    uid: str
+    namespace: str
+    name: str
+
+
+Instruction = AnnotatePod | RemoveGate

@@ -59,7 +59,8 @@ class PodFacts:
     """A pod as the core sees it.
 
     `requests` is the effective request (containers, init containers, overhead) in base units,
-    without the pod slot. `annotations` and `config_map` are kept for leaders only: they are what a
+    without the pod slot. `gated`: kube-scheduler does not try it; `hold_gate`: our own gate is the only one
+    that is left. `annotations` and `config_map` are kept for leaders only: they are what a
     dialect reads the gang from. `created_s` is seconds since the epoch.
     """
 
@@ -75,6 +76,7 @@ class PodFacts:
     created_s: float = 0.0
     deleting: bool = False
     gated: bool = False
+    hold_gate: bool = False
     role: Role = Role.SINGLE
     gang: GangKey | None = None
     leader_optional: bool = False

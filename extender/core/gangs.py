@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from extender.core.outcomes import Outcome
+from extender.core.provisioning.flexibility import INFLEXIBLE, Flexibility
 from extender.core.resources import Resources
 from extender.core.terms import ANYWHERE, PlacementTerms
 
@@ -15,7 +16,8 @@ class GangSpec:
 
     `worker` is what one worker (Spark: executor) requests, in base units and without the pod slot.
     The leader's size is not here: it is always the leader pod's own. `packer` is empty for the
-    default of the pool. `source` says where the request was read from.
+    default of the pool. `source` says where the request was read from. `flexibility` is how long the
+    gang may wait for clean power.
     """
 
     worker: Resources
@@ -24,6 +26,7 @@ class GangSpec:
     worker_terms: PlacementTerms = ANYWHERE
     packer: str = ""
     source: str = "annotations"
+    flexibility: Flexibility = INFLEXIBLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from extender.core.packing import DEFAULT_PACKER
+from extender.core.provisioning.flexibility import INFLEXIBLE, Flexibility
 
 
 class FifoMode(StrEnum):
@@ -30,6 +31,47 @@ class LabelPriority:
 
     label: str
     values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CapPolicy:
+    """Budget of executors by carbon intensity (see `provisioning.cap`).
+
+    `max_executors` None: as many of `executor_cpu_milli` as all usable nodes hold. `hysteresis` is the
+    share of the budget by which it must change to be changed.
+    """
+
+    enabled: bool = False
+    min_executors: int = 20
+    max_executors: int | None = None
+    executor_cpu_milli: int = 4000
+    exact: bool = True
+    hysteresis: float = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class CarbonPolicy:
+    """How the carbon signal is used. With weight 0 and no hold it is not used at all.
+
+    A node's carbon zone is the value of `zone_label`, else what `zone_by_place` says of its zone label, else
+    of its region label. `default` and `default_by_namespace` apply to gangs that say nothing themselves.
+    The weights are relative to the packer's own order, which counts 1.
+    """
+
+    zone_label: str = "carbon-scheduler/carbon-zone"
+    zone_by_place: Mapping[str, str] = field(default_factory=dict[str, str])
+    stale_after_s: float = 7200.0
+    carbon_weight: float = 0.0
+    energy_weight: float = 0.0
+    fragmentation_weight: float = 0.0
+    default: Flexibility = INFLEXIBLE
+    default_by_namespace: Mapping[str, Flexibility] = field(default_factory=dict[str, Flexibility])
+    threshold_percentile: float = 30.0
+    cap: CapPolicy = CapPolicy()
+
+    def flexibility(self, namespace: str, own: Flexibility) -> Flexibility:
+        """What a gang allows: its own words, else its namespace's, else the cluster's."""
+        return own.or_else(self.default_by_namespace.get(namespace, INFLEXIBLE)).or_else(self.default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +100,7 @@ class Policy:
     configuration_grace_s: float = 10.0
     silent_after_s: float = 5.0
     dormant_after_s: float = 30.0
+    carbon: CarbonPolicy = CarbonPolicy()
 
     def fifo_for(self, pool: str) -> FifoMode:
         """Queue discipline of a pool."""

@@ -1,0 +1,145 @@
+"""The carbon signal as the core knows it: the last good value of each zone, its age, and a forecast.
+
+A missing, stale or absurd signal is neutral: it holds nothing back and scores nothing, and it never
+reads as clean (the design's invariant 8). There is no default number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+ABSURD_G_PER_KWH: Final = 3000.0
+"""Above this no grid has ever been: such a value is not believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What a source said of one carbon zone.
+
+    `g_per_kwh` is gCO2e/kWh at `at_s` (seconds since the epoch), or None with a `reason`. `forecast` are
+    means of consecutive steps of `step_s` seconds from `forecast_start_s` on; empty when there is none.
+    `lower` and `upper` are the forecast's bounds L and U over its window, or None.
+    """
+
+    zone: str
+    at_s: float
+    g_per_kwh: float | None
+    reason: str = ""
+    kind: str = "average"
+    estimated: bool = False
+    forecast: tuple[float, ...] = ()
+    forecast_start_s: float = 0.0
+    step_s: float = 3600.0
+    lower: float | None = None
+    upper: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """The present value and the steps that follow it, all finite and plausible.
+
+    `values[i]` holds from `start_s + i * step_s` on; the first one is the present value.
+    """
+
+    start_s: float
+    step_s: float
+    values: tuple[float, ...]
+    lower: float
+    upper: float
+
+    @property
+    def now(self) -> float:
+        """Intensity now, gCO2e/kWh."""
+        return self.values[0]
+
+    def until(self, end_s: float) -> Outlook:
+        """The same, without the steps that begin at `end_s` or later; the present one always stays."""
+        steps = max(1, math.ceil((end_s - self.start_s) / self.step_s))
+        return Outlook(self.start_s, self.step_s, self.values[:steps], self.lower, self.upper)
+
+    def times(self) -> list[float]:
+        """Start of each step."""
+        return [self.start_s + index * self.step_s for index in range(len(self.values))]
+
+
+@dataclass(slots=True)
+class CarbonBook:
+    """Signals by zone. `version` changes with every signal that says something new."""
+
+    stale_after_s: float
+    signals: dict[str, Signal] = field(default_factory=dict[str, Signal])
+    good: dict[str, Signal] = field(default_factory=dict[str, Signal])
+    version: int = 0
+
+    def see(self, signal: Signal) -> bool:
+        """Take a signal; the last good value stays while newer ones are missing. Tells whether it is news."""
+        news = self.signals.get(signal.zone) != signal
+        self.signals[signal.zone] = signal
+        last = self.good.get(signal.zone)
+        if believed(signal.g_per_kwh) and (last is None or signal.at_s >= last.at_s):
+            self.good[signal.zone] = signal
+        if news:
+            self.version += 1
+        return news
+
+    def value(self, zone: str, now: float) -> float | None:
+        """Intensity of a zone in gCO2e/kWh, or None when it is unknown or too old."""
+        signal = self.good.get(zone)
+        if signal is None or now - signal.at_s > self.stale_after_s:
+            return None
+        return signal.g_per_kwh
+
+    def age_s(self, zone: str, now: float) -> float | None:
+        """Age of the last good value in seconds, however old; None when there never was one."""
+        signal = self.good.get(zone)
+        return None if signal is None else now - signal.at_s
+
+    def stale_at(self, zone: str) -> float:
+        """When the present value will be too old (infinite when there is none)."""
+        signal = self.good.get(zone)
+        return math.inf if signal is None else signal.at_s + self.stale_after_s
+
+    def outlook(self, zone: str, now: float) -> Outlook | None:
+        """Present value and forecast of a zone; None when the value is unknown or no step is forecast."""
+        value, signal = self.value(zone, now), self.good.get(zone)
+        if value is None or signal is None or not signal.forecast or signal.step_s <= 0:
+            return None
+        step = int((now - signal.forecast_start_s) // signal.step_s)
+        if not 0 <= step < len(signal.forecast):
+            return None
+        following = signal.forecast[step + 1 :]
+        if not all(believed(each) for each in following):
+            return None
+        values = (value, *following)
+        lower = signal.lower if believed(signal.lower) else min(values)
+        upper = signal.upper if believed(signal.upper) else max(values)
+        assert lower is not None
+        assert upper is not None
+        start_s = signal.forecast_start_s + step * signal.step_s
+        return Outlook(start_s, signal.step_s, values, min(lower, upper), max(lower, upper))
+
+
+def believed(value: float | None) -> bool:
+    """Whether a number can be an intensity: finite, not negative, not absurd."""
+    return value is not None and math.isfinite(value) and 0.0 <= value <= ABSURD_G_PER_KWH
+
+
+def mean_intensity(values: Mapping[str, float | None], weights: Mapping[str, float]) -> float | None:
+    """Weighted mean over zones in gCO2e/kWh; None if the value of any zone with weight is unknown."""
+    known: list[tuple[float, float]] = []
+    for zone, weight in weights.items():
+        value = values.get(zone)
+        if weight > 0:
+            if value is None:
+                return None
+            known.append((value, weight))
+    return _mean(known)
+
+
+def _mean(known: Iterable[tuple[float, float]]) -> float | None:
+    pairs = list(known)
+    total = sum(weight for _, weight in pairs)
+    return sum(value * weight for value, weight in pairs) / total if total else None

@@ -1,0 +1,65 @@
+"""How long a gang may wait for clean power."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class HoldPolicy(StrEnum):
+    """When a flexible gang starts.
+
+    none            at once
+    threshold       as soon as the intensity is in the cleanest part (a percentile) of what is forecast
+    suspend-resume  in the cleanest steps that suffice for its estimated run time before its deadline
+    cap             when the cluster's carbon-aware budget of executors has room for it
+    """
+
+    NONE = "none"
+    THRESHOLD = "threshold"
+    SUSPEND_RESUME = "suspend-resume"
+    CAP = "cap"
+
+
+@dataclass(frozen=True, slots=True)
+class Flexibility:
+    """What an application allows. `deadline_s` is seconds since the epoch, the others are durations.
+
+    Without `deadline_s` and `max_delay_s` nothing is allowed: the gang is never held.
+    """
+
+    policy: HoldPolicy | None = None
+    deadline_s: float | None = None
+    max_delay_s: float | None = None
+    runtime_s: float | None = None
+
+    def or_else(self, default: Flexibility) -> Flexibility:
+        """These values, those of `default` where there are none.
+
+        A deadline or a maximum delay of its own replaces both of the default.
+        """
+        own = self.deadline_s is not None or self.max_delay_s is not None
+        return Flexibility(
+            self.policy or default.policy,
+            self.deadline_s if own else default.deadline_s,
+            self.max_delay_s if own else default.max_delay_s,
+            default.runtime_s if self.runtime_s is None else self.runtime_s,
+        )
+
+    def latest_start_s(self, created_s: float) -> float:
+        """The moment from which the gang is not held any more, in seconds since the epoch.
+
+        The smaller of deadline minus estimated run time, and creation plus maximum delay; minus infinity
+        when nothing is allowed.
+        """
+        bounds: list[float] = []
+        if self.deadline_s is not None:
+            bounds.append(self.deadline_s - (self.runtime_s or 0.0))
+        if self.max_delay_s is not None:
+            bounds.append(created_s + self.max_delay_s)
+        return min(bounds) if bounds else -math.inf
+
+
+INFLEXIBLE: Final = Flexibility()
