@@ -44,7 +44,12 @@ class Poller:
     async def run(self) -> None:
         """Poll until cancelled."""
         while True:
-            await self.sleep(await self.round())
+            try:
+                wait_s = await self.round()
+            except Exception:  # whatever it is, the zone must not stay without values for ever
+                _log.exception("zone %s: a round of polling failed", self.zone.id)
+                wait_s = self.interval_s
+            await self.sleep(wait_s)
 
     async def round(self) -> float:
         """One round: new values, and history that is still wanted. Gives the seconds until the next."""

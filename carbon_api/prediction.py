@@ -7,7 +7,7 @@ import logging
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from carbon_api import forecasts
 from carbon_api.forecasts.base import LONGEST_S, Forecast, Forecaster
@@ -26,13 +26,23 @@ _MOST_KEPT: Final = 500
 _log = logging.getLogger(__name__)
 
 
+class _Key(NamedTuple):
+    """What a forecast depends on. A live zone's version changes when its values do."""
+
+    zone: str
+    version: int
+    method: str
+    hours: int
+    interval_s: int
+
+
 class Predictions:
     """Forecasts of all zones by method; `default` is the method used unless another is named."""
 
     def __init__(self, default: str = forecasts.DEFAULT) -> None:
         self._default = default
         self._forecasters: dict[tuple[str, str], Forecaster] = {}  # they remember what they fitted
-        self._kept: dict[tuple[str, str, int, int], Forecast | Missing] = {}
+        self._kept: dict[_Key, Forecast | Missing] = {}
         self._worker: ThreadPoolExecutor | None = None
 
     def close(self) -> None:
@@ -61,27 +71,26 @@ class Predictions:
         if not len(known):
             return Missing(Reason.TOO_LITTLE_HISTORY, "nothing is known before this moment")
         rounded = min(LONGEST_HOURS, math.ceil(hours / _ROUNDED_TO_HOURS) * _ROUNDED_TO_HOURS)
-        key = (zone.id, name, rounded, math.floor(moment_s / known.step_s) * known.step_s)
+        interval_s = math.floor(moment_s / known.step_s) * known.step_s
+        key = _Key(zone.id, zone.version, name, rounded, interval_s)
         found = self._kept.get(key)
-        if found is None or not zone.recorded:  # live values are revised; their forecasts are made anew
+        if found is None:
             if self._worker is None:
                 self._worker = ThreadPoolExecutor(1, thread_name_prefix="forecasts")
             loop = asyncio.get_running_loop()
             found = await loop.run_in_executor(self._worker, self._make, key, zone, known, moment_s)
         return found if isinstance(found, Missing) else _shortened(found, hours)
 
-    def _make(
-        self, key: tuple[str, str, int, int], zone: Zone, known: Series, moment_s: float
-    ) -> Forecast | Missing:
+    def _make(self, key: _Key, zone: Zone, known: Series, moment_s: float) -> Forecast | Missing:
         """Compute and keep one; in the worker thread."""
-        if zone.recorded and key in self._kept:
+        if key in self._kept:
             return self._kept[key]
-        _, name, hours, _ = key
+        horizon = key.hours * 3600 // known.step_s
         try:
-            made = self._forecaster(name, zone, known).forecast(known, moment_s, hours * 3600 // known.step_s)
+            made = self._forecaster(key.method, zone, known).forecast(known, moment_s, horizon)
         except Exception:  # a defect in a forecaster must not take the service with it
-            _log.exception("zone %s: forecaster %s failed", zone.id, name)
-            made = Missing(Reason.NO_FORECAST, f"the forecaster {name} failed; see the log")
+            _log.exception("zone %s: forecaster %s failed", zone.id, key.method)
+            made = Missing(Reason.NO_FORECAST, f"the forecaster {key.method} failed; see the log")
         while len(self._kept) >= _MOST_KEPT:
             del self._kept[next(iter(self._kept))]
         self._kept[key] = made
@@ -97,7 +106,7 @@ class Predictions:
 
 
 def _shortened(forecast: Forecast, hours: int) -> Forecast:
-    rows = hours * 3600 // forecast.step_s
+    rows = math.ceil(hours * 3600 / forecast.step_s)
     if rows >= len(forecast):
         return forecast
     return replace(forecast, mean=forecast.mean[:rows], low=forecast.low[:rows], high=forecast.high[:rows])

@@ -42,6 +42,7 @@ class Zone:
     up: bool = False
     answers: int = 0
     failures: int = 0
+    version: int = 0  # grows with every change of the series
 
     def put(self, answer: Answer) -> None:
         """Take in what the source answered. A failure removes nothing that is known."""
@@ -57,6 +58,7 @@ class Zone:
         """Add values, without a word about whether the source is up."""
         ours = replace(series, zone=self.id)  # the provider may call the zone by another name
         self.series = ours if self.series is None else self.series.merged(ours, self.keep_s)
+        self.version += 1
 
     def now_s(self) -> float:
         """The present moment of the zone, in epoch seconds."""
