@@ -222,17 +222,17 @@ def _times(ledger: Ledger, window: tuple[Any, ...], bucket_s: float) -> list[tup
 
 
 def _energy_by(ledger: Ledger, column: str, window: tuple[Any, ...], also: str) -> dict[str, float]:
-    query = (
-        f"SELECT {column}, SUM(energy_kwh) FROM bookings {_WITHIN} {also} GROUP BY {column} ORDER BY 2 DESC"  # noqa: S608
-    )
-    return dict(ledger.select(query, window))
+    query = f"SELECT {column}, SUM(energy_kwh) FROM bookings {_WITHIN} {also} GROUP BY {column}"  # noqa: S608
+    return _largest_first(ledger.select(query, window))
 
 
 def _outcomes(ledger: Ledger, since_s: float, until_s: float) -> dict[str, int]:
-    query = """
-        SELECT outcome, COUNT(*) FROM decisions WHERE at_s >= ? AND at_s < ? GROUP BY outcome ORDER BY 2 DESC
-    """
-    return dict(ledger.select(query, (since_s, until_s)))
+    query = "SELECT outcome, COUNT(*) FROM decisions WHERE at_s >= ? AND at_s < ? GROUP BY outcome"
+    return _largest_first(ledger.select(query, (since_s, until_s)))
+
+
+def _largest_first(rows: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
+    return dict(sorted(rows, key=lambda row: (-row[1], row[0])))
 
 
 def _intensities(ledger: Ledger, since_s: float, until_s: float) -> dict[str, list[IntensityRow]]:

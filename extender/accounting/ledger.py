@@ -145,7 +145,8 @@ class Ledger:
         return None if row is None else str(row[0])
 
     def _put(self, connection: Any, statement: str, rows: Iterable[Row]) -> None:
-        connection.cursor().executemany(self._spoken(statement), list(rows))
+        # Rows are made one by one: the interpreter is free for other threads at each of them.
+        connection.cursor().executemany(self._spoken(statement), rows)
 
     def _spoken(self, statement: str) -> str:
         return statement.replace("?", "%s") if self._postgres else statement
