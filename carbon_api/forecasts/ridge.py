@@ -80,8 +80,10 @@ class Ridge:
         if isinstance(hours, Missing):
             return hours
         days = issue_rows(hours, CALIBRATION_DAYS, NEEDS)
+        if not len(days):
+            return Blend().forecast(history, issue_s, horizon)
         record, now = self._members(hours, days)
-        weights = _weights(hours, days, record)
+        weights = _weights(hours, days, record, now)
         if not weights[:-1].any():
             return Blend().forecast(history, issue_s, horizon)
         errors = past_errors(hours, days, np.einsum("mh,mdh->dh", weights, np.nan_to_num(record)))
@@ -97,9 +99,8 @@ class Ridge:
         """
         issues = np.append(days, len(hours.logs))
         said = np.full((COUNT + 1, len(issues), AHEAD), np.nan)
+        said[:-1] = self._regressions(hours, issues)
         said[-1] = blend_at(hours, issues)
-        if len(days):
-            said[:-1] = self._regressions(hours, issues)
         return said[:, :-1], said[:, -1]
 
     def _regressions(self, hours: Hours, issues: np.ndarray) -> Floats:
@@ -182,17 +183,17 @@ def _digests(hours: Hours, ends: list[int]) -> dict[int, bytes]:
     return found
 
 
-def _weights(hours: Hours, days: np.ndarray, record: Floats) -> Floats:
+def _weights(hours: Hours, days: np.ndarray, record: Floats, now: Floats) -> Floats:
     """How much each member counts at each hour ahead, float64[members, 96]; each column adds up to 1.
 
     By the mean square error of the past quarter, over six hours at a time. A member without a week of
-    trials counts nothing.
+    trials, or with nothing to say now, counts nothing.
     """
     weights = np.zeros((len(record), AHEAD))
     for number, said in enumerate(record):
         errors = past_errors(hours, days, said).reshape(len(days), -1, _BLOCK)
         trials = (~np.isnan(errors)).sum(axis=(0, 2))
-        if trials.min(initial=_FEWEST_TRIALS * _BLOCK) < _FEWEST_TRIALS * _BLOCK or not len(days):
+        if trials.min() < _FEWEST_TRIALS * _BLOCK or np.isnan(now[number]).any():
             continue
         squares = np.nansum(errors**2, axis=(0, 2)) / trials
         weights[number] = np.repeat((squares + 1e-9) ** -_TRUST, _BLOCK)

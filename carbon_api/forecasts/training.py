@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from carbon_api.forecasts.base import Floats
 from carbon_api.forecasts.blend import AHEAD
@@ -21,6 +22,7 @@ WEEK: Final = 7 * DAY
 """Coefficients hold for a week that starts at a multiple of this many hours since the epoch."""
 
 _FEWEST_ROWS: Final = 30
+_THREADS: Final = ThreadpoolController()
 _DECAY: Final = 0.5 ** (7.0 / 365.0)
 """What a week's rows count one week later: half after a year."""
 
@@ -52,6 +54,13 @@ def fit(hours: Hours, group: Group, phase: int, starts: Collection[int]) -> dict
     weeks = max(starts) // WEEK - first_week
     if weeks < 1:
         return {}
+    # The matrices are small: several threads would wait for each other longer than they compute.
+    with _THREADS.limit(limits=1, user_api="blas"):
+        return _fit(hours, group, phase, starts, weeks)
+
+
+def _fit(hours: Hours, group: Group, phase: int, starts: Collection[int], weeks: int) -> dict[int, Floats]:
+    first_week = (hours.first + NEEDS) // WEEK
     rows, counts = _weekly_rows(hours, first_week, weeks, group.every, phase)
     shape = (weeks, WEEK // group.every, -1)
     features, targets = rows.features.reshape(shape), np.nan_to_num(rows.targets).reshape(shape)
