@@ -110,15 +110,16 @@ class CarbonBook:
         step = int((now - signal.forecast_start_s) // signal.step_s)
         if not 0 <= step < len(signal.forecast):
             return None
-        following = signal.forecast[step + 1 :]
-        if not all(believed(each) for each in following):
+        start_s = signal.forecast_start_s + step * signal.step_s
+        steps = signal.forecast[step:]
+        if not all(believed(each) for each in steps):
             return None
-        values = (value, *following)
+        # A value of an earlier step says less of this one than its forecast does.
+        values = (value, *steps[1:]) if signal.at_s >= start_s else steps
         lower = signal.lower if believed(signal.lower) else min(values)
         upper = signal.upper if believed(signal.upper) else max(values)
         assert lower is not None
         assert upper is not None
-        start_s = signal.forecast_start_s + step * signal.step_s
         return Outlook(start_s, signal.step_s, values, min(lower, upper), max(lower, upper))
 
 

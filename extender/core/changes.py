@@ -10,9 +10,11 @@ from dataclasses import replace
 from typing import Final
 
 from extender.core import members
+from extender.core.budget import Budget
 from extender.core.events import (
     AnnotatePod,
     BindFailed,
+    CarbonSeen,
     Event,
     Instruction,
     NodeGone,
@@ -20,12 +22,14 @@ from extender.core.events import (
     PodBound,
     PodGone,
     PodSeen,
+    RemoveGate,
     SpecRead,
     Synced,
     Tick,
 )
 from extender.core.facts import GangKey, PodFacts, Role
 from extender.core.gangs import WAIT_FOR_CONFIGURATION, GangSpec
+from extender.core.outcomes import Outcome
 from extender.core.reservations import RESERVATION, Gang, decode
 from extender.core.state import State
 from extender.core.waiting import WaitingGangs
@@ -35,6 +39,9 @@ WAKE: Final = "carbon-scheduler/wake"
 
 ACTIVE_FOR_S: Final = 15.0
 """Only the extender beside the leading kube-scheduler is asked; one unasked this long does not write."""
+
+_GATE_AGAIN_S: Final = 15.0
+"""A gate that is still there this long after it was to be taken off is taken off again."""
 
 _UNTIL_LISTED: Final = float("inf")
 """A pod that we bound exists, however late the watch is; only a complete list without it says otherwise."""
@@ -50,10 +57,12 @@ class Changes:
         self.policy = state.policy
         self.state = state
         self.waiting = waiting
-        self.refused: dict[str, None] = {}
+        self.refused: dict[str, Outcome] = {}
+        self.budget = Budget(state)
         self.asked_s = float("-inf")
         self._unconfirmed: dict[str, float] = {}
         self._tended_version = -1
+        self._gates_asked: dict[str, float] = {}
 
     def apply(self, event: Event, now: float) -> list[Instruction]:
         """Change the state; returns what the shell has to do about it. `now` is seconds since the epoch."""
@@ -85,6 +94,9 @@ class Changes:
             case BindFailed():
                 self.state.release_claim(event.uid)
                 self.requeue(event.uid, now)
+            case CarbonSeen():
+                self.state.carbon.see(event.signal)
+                self._refresh_carbon(now)
             case Synced():
                 self._sync(now)
             case Tick():
@@ -191,6 +203,7 @@ class Changes:
         self.waiting.remove(uid)
         self._unconfirmed.pop(uid, None)
         self.refused.pop(uid, None)
+        self._gates_asked.pop(uid, None)
         pod = state.pods.pop(uid, None)
         for gang in self._gangs_naming(uid, pod):
             gang.specs.pop(uid, None)
@@ -263,7 +276,42 @@ class Changes:
             out += [wake(pod, now) for uid in self.refused if (pod := state.pods.get(uid)) and pod.waiting]
         if self.active(now):
             out += [wake(leader, now) for leader in self.waiting.to_wake(now)]
+        self._refresh_carbon(now)
+        return out + self._end_holds(now)
+
+    def _refresh_carbon(self, now: float) -> None:
+        """Values get stale with time: what is scored and allowed follows."""
+        carbon = self.state.carbon
+        values = {zone: carbon.value(zone, now) for zone in carbon.signals}
+        if values != self.state.intensities:
+            self.state.intensities = values
+            carbon.version += 1
+        self.budget.refresh(now)
+
+    def _end_holds(self, now: float) -> list[Instruction]:
+        """Wake what was held for carbon and may go now; take our gate off what was created gated."""
+        held = [uid for uid, outcome in self.refused.items() if outcome is Outcome.HELD_FOR_CARBON]
+        out: list[Instruction] = [wake(leader, now) for leader in self.waiting.released(held, now)]
+        over = [uid for uid, outcome in self.refused.items() if outcome is Outcome.OVER_CARBON_BUDGET]
+        for uid in over[: self.budget.left()] if over else ():
+            pod = self.state.pods.get(uid)
+            if pod is not None and pod.waiting:
+                self.refused[uid] = Outcome.NO_ROOM  # woken once
+                out.append(wake(pod, now))
+        for pod in [pod for pod in self.state.pods.values() if pod.hold_gate and pod.waiting]:
+            if now >= self._gates_asked.get(pod.uid, now) and self._gate_opens(pod, now):
+                self._gates_asked[pod.uid] = now + _GATE_AGAIN_S
+                out.append(RemoveGate(pod.uid, pod.namespace, pod.name))
         return out
+
+    def _gate_opens(self, pod: PodFacts, now: float) -> bool:
+        gang = self.state.gang_of(pod)
+        if pod.role is Role.WORKER and gang is not None:
+            return gang.owner is not None
+        spec = gang.specs.get(pod.uid) if gang is not None else None
+        if gang is not None and spec in (None, WAIT_FOR_CONFIGURATION):
+            return False
+        return self.waiting.holds.hold(pod, spec, now) is None
 
     def requeue(self, uid: str, now: float) -> None:
         """A leader whose claim was given back waits again."""

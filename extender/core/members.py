@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from extender.core.budget import Budget
 from extender.core.decisions import FilterDecision
 from extender.core.facts import PodFacts
 from extender.core.offers import Offered
@@ -33,8 +34,12 @@ def place_single(state: State, pod: PodFacts, offered: Offered, expires_s: float
     return FilterDecision(Outcome.SINGLE_PLACED, state.nodes.names[row])
 
 
-def place_worker(state: State, pod: PodFacts, offered: Offered, expires_s: float) -> FilterDecision:
-    """A gang's worker: a held slot where it is, a held slot moved, or free room above the minimum."""
+def place_worker(state: State, budget: Budget, pod: PodFacts, offered: Offered, now: float) -> FilterDecision:
+    """A gang's worker: a held slot where it is, a held slot moved, or free room above the minimum.
+
+    The carbon budget limits workers above the minimum only: the others were admitted with their leader.
+    """
+    expires_s = now + state.policy.hold_ttl_s
     gang = state.gang_of(pod)
     refusal = _leader_missing(gang)
     if refusal is not None:
@@ -54,6 +59,10 @@ def place_worker(state: State, pod: PodFacts, offered: Offered, expires_s: float
             Outcome.GANG_FULL,
             detail=f"the gang already has its maximum of {gang.spec.max_workers} workers",
         )
+    if free_slot is None:
+        held = budget.refuses(gang, now)
+        if held is not None:
+            return FilterDecision(held)
     row = choose_row(state, gang, pod, offered)
     if row is None:
         detail = (

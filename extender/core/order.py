@@ -101,3 +101,11 @@ def zone_ordered(
 def by_label_priority(rows: Rows, ranks: IntArray) -> Rows:
     """`rows` by the rank of their node (int64 by row number, >= 0), otherwise in the order they come in."""
     return rows[stable_argsort(ranks[rows])]
+
+
+def by_cost(rows: Rows, cost: NDArray[np.float64]) -> Rows:
+    """`rows` by their place among each other (0..1) plus the cost of their node (float64 by row number)."""
+    if not len(rows):
+        return rows
+    place = np.arange(len(rows)) / len(rows)
+    return rows[np.argsort(place + cost[rows], kind="stable")]

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from extender.core.packing import DEFAULT_PACKER
 from extender.core.provisioning.flexibility import INFLEXIBLE, Flexibility
+
+PLACE_LABELS: Final = (
+    "topology.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/region",
+)
+"""Labels from which a carbon zone is looked up, in this order."""
 
 
 class FifoMode(StrEnum):
@@ -68,6 +77,19 @@ class CarbonPolicy:
     default_by_namespace: Mapping[str, Flexibility] = field(default_factory=dict[str, Flexibility])
     threshold_percentile: float = 30.0
     cap: CapPolicy = CapPolicy()
+
+    def zone_of(self, labels: Mapping[str, str]) -> str:
+        """Carbon zone of a node with these labels; empty when there is none."""
+        own = labels.get(self.zone_label)
+        if own:
+            return own
+        places = (labels.get(key, "") for key in PLACE_LABELS)
+        return next((self.zone_by_place[place] for place in places if place in self.zone_by_place), "")
+
+    @property
+    def scores(self) -> bool:
+        """Whether nodes are ordered by anything but the packer's own order."""
+        return any((self.carbon_weight, self.energy_weight, self.fragmentation_weight))
 
     def flexibility(self, namespace: str, own: Flexibility) -> Flexibility:
         """What a gang allows: its own words, else its namespace's, else the cluster's."""

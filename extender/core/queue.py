@@ -7,18 +7,19 @@ until the state it was made from changes, so that a repeated refusal is a dictio
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from extender.core.facts import GangKey, PodFacts
 from extender.core.gangs import GangSpec, SpecProblem
+from extender.core.holds import Holds
 from extender.core.nodes import BoolArray, NodeTable
 from extender.core.offers import Offered
-from extender.core.order import by_label_priority, zone_ordered
+from extender.core.order import by_cost, by_label_priority, zone_ordered
 from extender.core.outcomes import Outcome
-from extender.core.packing import Packing, Problem, packer_named, room_for
+from extender.core.packing import Packer, Packing, Problem, packer_named, room_for
 from extender.core.packing.base import IntArray, Rows
 from extender.core.policy import FifoMode, LabelPriority, Policy
 from extender.core.rooms import ROOM_LIMIT
@@ -114,7 +115,7 @@ class Workspace:
 
 
 def preferred(table: NodeTable, terms: PlacementTerms, priority: LabelPriority | None) -> Rows:
-    """Eligible rows in order of preference: fullest zone, fullest node, name; then the label priority.
+    """Eligible rows in order of preference: fullest zone, fullest node, name; cost; then the label priority.
 
     Like the archived Palantir extender, zones are compared by the free room of all nodes that match
     selector and affinity, usable now or not, and the order is not recomputed between the gangs of a pass.
@@ -128,6 +129,8 @@ def preferred(table: NodeTable, terms: PlacementTerms, priority: LabelPriority |
         table.free[_CPU],
         len(table.zones),
     )
+    if table.cost is not None:
+        rows = by_cost(rows, table.cost())
     if priority is not None:
         rows = by_label_priority(rows, table.label_ranks(priority.label, priority.values))
     return rows
@@ -171,7 +174,29 @@ def plan(
         capacity=table.allocatable,
         room=room,
     )
+    if table.cost is not None:
+        packing = cleanest_zone(table, packer, problem)
+        if packing is not None:
+            return packing, False
     return packer(problem), offered is None
+
+
+def cleanest_zone(table: NodeTable, packer: Packer, problem: Problem) -> Packing | None:
+    """The gang within one carbon zone, the cheapest that holds it whole; None where no single one does."""
+    assert table.cost is not None
+    zones: list[int] = np.unique(table.carbon_zone[problem.worker_rows]).tolist()
+    cost = table.cost()
+    mean = {zone: float(cost[table.carbon_zone == zone].mean()) for zone in zones if zone}
+    for zone in sorted(mean, key=lambda zone: (mean[zone], table.carbon_zones[zone])):
+        within = replace(
+            problem,
+            leader_rows=problem.leader_rows[table.carbon_zone[problem.leader_rows] == zone],
+            worker_rows=problem.worker_rows[table.carbon_zone[problem.worker_rows] == zone],
+        )
+        packing = packer(within)
+        if packing is not None:
+            return packing
+    return None
 
 
 def fits_empty_cluster(table: NodeTable, policy: Policy, waiting: Waiting) -> bool:
@@ -229,9 +254,11 @@ class QueuePass:
         queue: Sequence[Waiting],
         offered: Mapping[str, BoolArray],
         capacity: CapacityMemo,
+        holds: Holds,
         now: float,
     ) -> None:
         self._table = table
+        self._holds = holds
         self._capacity = capacity
         self._policy = policy
         self._queue = list(queue)
@@ -287,6 +314,11 @@ class QueuePass:
         spec = waiting.spec
         if isinstance(spec, SpecProblem):
             return self._not_readable(waiting, spec, mode)
+        hold = self._holds.hold(waiting.leader, spec, self._now)
+        if hold is not None:
+            # It waits because it wants to, so it does not hold up the gangs behind it.
+            self.valid_until = min(self.valid_until, hold.until_s)
+            return Verdict(Outcome.HELD_FOR_CARBON, detail=hold.detail)
         if blocker is not None:
             if not self._fits_empty(waiting):
                 return Verdict(Outcome.EXCEEDS_CLUSTER)

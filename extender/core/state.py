@@ -9,6 +9,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, replace
 from typing import Final
 
+from extender.core.carbon import CarbonBook
 from extender.core.events import AnnotatePod
 from extender.core.facts import GangKey, PodFacts
 from extender.core.gangs import GangSpec
@@ -35,12 +36,14 @@ class State:
     `pods` are the pods that matter to us: pods of our scheduler that have not ended. Every other
     bound pod is a seat and nothing more. `unsettled` collects gangs whose slots and workers must be
     matched again, `dirty` those whose written reservation may be out of date. `ended` remembers uids of
-    pods that are gone, so that a late request cannot revive them.
+    pods that are gone, so that a late request cannot revive them. `budget` is how many executors the
+    carbon intensity allows (None: no limit), `intensities` are gCO2e/kWh by carbon zone as scored now.
     """
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self.nodes = NodeTable()
+        self.nodes = NodeTable(policy.carbon.zone_of)
+        self.carbon = CarbonBook(policy.carbon.stale_after_s)
         self.gangs: dict[GangKey, Gang] = {}
         self.pods: dict[str, PodFacts] = {}
         self.seats: dict[str, Seat] = {}
@@ -48,6 +51,8 @@ class State:
         self.unsettled: dict[GangKey, None] = {}
         self.dirty: dict[GangKey, None] = {}
         self.ended: OrderedDict[str, None] = OrderedDict()
+        self.budget: int | None = None
+        self.intensities: dict[str, float | None] = {}
         self.synced = False
 
     # -- seats -----------------------------------------------------------------------------------
@@ -282,3 +287,10 @@ class State:
     def workers_counted(self, gang: Gang) -> int:
         """Workers that are bound or hold a claim."""
         return sum(1 for uid, pod in gang.workers.items() if pod.occupies or uid in self.claims)
+
+    def workers_promised(self) -> int:
+        """Workers of all gangs that are bound, hold a claim, or have a slot held for them."""
+        return sum(
+            self.workers_counted(gang) + sum(1 for slot in gang.slots if slot.open)
+            for gang in self.gangs.values()
+        )

@@ -23,6 +23,7 @@ from extender.core.outcomes import Outcome
 from extender.core.policy import Policy
 from extender.core.queue import preferred
 from extender.core.reservations import NOWHERE, RESERVATION
+from extender.core.scoring import Scoring
 from extender.core.state import State
 from extender.core.waiting import WaitingGangs
 
@@ -35,6 +36,8 @@ class Store:
         self.state = State(self.policy)
         self.waiting = WaitingGangs(self.state)
         self.changes = Changes(self.state, self.waiting)
+        if self.policy.carbon.scores:
+            self.state.nodes.cost = Scoring(self.state).cost
 
     def apply(self, event: Event, now: float) -> list[Instruction]:
         """Change the state; returns what the shell has to do about it. `now` is seconds since the epoch."""
@@ -58,7 +61,7 @@ class Store:
         if decision.node:
             self.changes.refused.pop(pod.uid, None)
         else:
-            self.changes.refused[pod.uid] = None
+            self.changes.refused[pod.uid] = decision.outcome
         return decision
 
     def knows_spec(self, uid: str) -> bool:
@@ -97,9 +100,10 @@ class Store:
         if held is not None:
             return held
         expires_s = now + self.policy.hold_ttl_s
-        works = pod.role is Role.WORKER and pod.gang is not None
-        place = members.place_worker if works else members.place_single
-        decision = place(self.state, pod, offered, expires_s)
+        if pod.role is Role.WORKER and pod.gang is not None:
+            decision = members.place_worker(self.state, self.changes.budget, pod, offered, now)
+        else:
+            decision = members.place_single(self.state, pod, offered, expires_s)
         if decision.outcome is Outcome.NO_ROOM and not offered.mask.any():
             return FilterDecision(Outcome.NODES_UNKNOWN)
         return decision
@@ -170,6 +174,10 @@ class Store:
         ranked = order[mask[order]].tolist()
         score = {row: 10 - 10 * rank // len(ranked) for rank, row in enumerate(ranked)}
         return [score.get(row, 0) for row in rows.tolist()]
+
+    def budget(self, now: float) -> int | None:
+        """Executors the present carbon intensity allows in the cluster; None while there is no limit."""
+        return self.changes.budget.refresh(now)
 
     def preempt(self, pod: PodFacts, victims: Mapping[str, Sequence[str]], now: float) -> list[str]:
         """The nodes on which evicting these pods (uids by node) would really let the pod start."""

@@ -7,12 +7,13 @@ are called; it goes dormant, so that it cannot hold up the gangs behind it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
 from extender.core.facts import PodFacts
 from extender.core.gangs import WAIT_FOR_CONFIGURATION, GangSpec
+from extender.core.holds import Holds
 from extender.core.nodes import BoolArray
 from extender.core.outcomes import Outcome
 from extender.core.policy import FifoMode
@@ -38,11 +39,13 @@ class WaitingGangs:
     def __init__(self, state: State) -> None:
         self._state = state
         self._capacity = CapacityMemo(state.nodes, state.policy)
+        self.holds = Holds(state)
         self._waiting: dict[str, Waiting] = {}
         self._attention: dict[str, _Attention] = {}
         self._offered: dict[str, tuple[BoolArray, int]] = {}
         self._pass: QueuePass | None = None
         self._pass_version = -1
+        self._pass_carbon = -1
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -118,15 +121,21 @@ class WaitingGangs:
     def current(self, now: float) -> QueuePass:
         """The pass over the present state."""
         nodes = self._state.nodes
-        if self._pass is None or self._pass_version != nodes.version or now >= self._pass.valid_until:
+        if (
+            self._pass is None
+            or self._pass_version != nodes.version
+            or self._pass_carbon != self._state.carbon.version
+            or now >= self._pass.valid_until
+        ):
             queue = sorted(
                 (entry for uid, entry in self._waiting.items() if not self._attention[uid].dormant),
                 key=lambda entry: entry.rank,
             )
             epoch = nodes.rows_epoch
             offered = {uid: mask for uid, (mask, made) in self._offered.items() if made == epoch}
-            self._pass = QueuePass(nodes, self._state.policy, queue, offered, self._capacity, now)
+            self._pass = QueuePass(nodes, self._state.policy, queue, offered, self._capacity, self.holds, now)
             self._pass_version = nodes.version
+            self._pass_carbon = self._state.carbon.version
         return self._pass
 
     def exceeds_cluster(self, uid: str) -> bool:
@@ -147,7 +156,7 @@ class WaitingGangs:
             uid = entry.leader.uid
             attention = self._attention.get(uid)
             if attention is None or now - attention.asked_s < policy.silent_after_s:
-                continue
+                continue  # it has just been answered, or the events that changed the answer bring it back
             verdict = self.verdict(uid, now)
             if verdict is None or verdict.outcome is not Outcome.ADMITTED:
                 continue
@@ -157,6 +166,20 @@ class WaitingGangs:
             elif now - attention.woken_s >= policy.dormant_after_s:
                 attention.dormant = True
                 self._pass = None
+
+    def released(self, uids: Iterable[str], now: float) -> Iterator[PodFacts]:
+        """Of these leaders, refused because they were held, those that could start now.
+
+        No event tells kube-scheduler that a hold has ended.
+        """
+        for uid in uids:
+            entry, attention = self._waiting.get(uid), self._attention.get(uid)
+            if entry is None or attention is None or attention.woken_s is not None:
+                continue
+            verdict = self.verdict(uid, now)
+            if verdict is not None and verdict.outcome is Outcome.ADMITTED:
+                attention.woken_s = now
+                yield entry.leader
 
 
 def _asks_the_same(before: Waiting, now: Waiting) -> bool:

@@ -13,6 +13,7 @@ import math
 from typing import Final
 
 _ROUNDS: Final = 200
+_NOTHING: Final = 1e-9
 
 
 def alpha_exact(lower: float, upper: float, k: int) -> float:
@@ -49,6 +50,8 @@ def lambert_w0(x: float) -> float:
 
 def thresholds(lower: float, upper: float, k: int, *, exact: bool = True) -> list[float]:
     """Phi_(B+1) .. Phi_K: falling intensities in the unit of the bounds; requires lower < upper, k >= 1."""
+    # The limit form has no finite ratio where the lower bound is nothing against the upper one.
+    exact = exact or lower < _NOTHING * upper
     alpha = alpha_exact(lower, upper, k) if exact else alpha_limit(lower, upper)
     base = 1 + 1 / (k * alpha)
     return [upper - (upper - upper / alpha) * base ** (index - 1) for index in range(1, k + 1)]

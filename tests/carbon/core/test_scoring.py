@@ -1,0 +1,111 @@
+"""Gangs go to the cleanest zone that holds them whole; with weight 0 nothing changes."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+from extender.core.carbon import Signal
+from extender.core.events import CarbonSeen
+from extender.core.packing import PACKERS
+from extender.core.packing.base import IntArray
+from extender.core.policy import CarbonPolicy, Policy
+from extender.core.scoring.carbon import carbon_cost
+from extender.core.scoring.energy import energy_cost
+from extender.core.scoring.fragmentation import fragmentation_cost
+from tests.gang.world import World, node, spec
+
+every_packer = pytest.mark.parametrize("packer", sorted(PACKERS))
+
+
+def three_zones(packer: str, weight: float, *, cpus: tuple[int, int, int] = (8, 8, 8)) -> World:
+    """Zones dirty, middle, clean with one node of so many cores each; the dirty one sorts first."""
+    carbon = CarbonPolicy(carbon_weight=weight, zone_by_place={"a": "dirty", "b": "middle", "c": "clean"})
+    world = World(Policy(packer=packer, carbon=carbon))
+    for name, cpu, zone in zip(("n-a", "n-b", "n-c"), cpus, "abc", strict=True):
+        world.add(node(name, cpu, zone=zone))
+    for zone, grams in (("dirty", 700.0), ("middle", 400.0), ("clean", 50.0)):
+        world.store.apply(CarbonSeen(Signal(zone, world.now, grams)), world.now)
+    return world
+
+
+def nodes_of(world: World, app: str) -> set[str]:
+    return {name for name, _ in world.slots(app)} | {world.node_of(f"{app}-driver")}
+
+
+@every_packer
+def test_the_cleanest_zone_that_holds_the_gang_whole(packer: str) -> None:
+    world = three_zones(packer, 2.0, cpus=(8, 8, 4))
+    world.leader("small", spec(3))
+    world.schedule("small-driver")
+    assert nodes_of(world, "small") == {"n-c"}
+    world.leader("large", spec(5))
+    world.schedule("large-driver")
+    assert nodes_of(world, "large") == {"n-b"}, "the clean zone has no room for all of it"
+
+
+def test_a_gang_no_zone_holds_whole_spreads_if_its_packer_lets_it() -> None:
+    world = three_zones("tightly-pack", 2.0, cpus=(4, 4, 4))
+    world.leader("wide", spec(8))
+    assert world.schedule("wide-driver").node
+    assert len(nodes_of(world, "wide")) == 3
+
+
+@every_packer
+def test_with_weight_zero_nothing_changes(packer: str) -> None:
+    def run(world: World) -> list[object]:
+        for app, workers in (("a", 3), ("b", 2), ("c", 5)):
+            world.leader(app, spec(workers, workers + 1))
+            world.schedule(f"{app}-driver")
+        return [world.slots(app) for app in "abc"]
+
+    plain = World(Policy(packer=packer))
+    for name, zone in zip(("n-a", "n-b", "n-c"), "abc", strict=True):
+        plain.add(node(name, 8, zone=zone))
+    assert run(three_zones(packer, 0.0)) == run(plain)
+
+
+def test_prioritize_ranks_the_clean_node_first() -> None:
+    world = three_zones("tightly-pack", 2.0)
+    pod = world.pod("single")
+    scores = world.store.prioritize(pod, ["n-a", "n-b", "n-c"], world.now)
+    assert scores[2] == 10
+    assert scores[2] > scores[1] > scores[0]
+
+
+def test_power_per_core_counts() -> None:
+    cost = carbon_cost([None, 100.0], np.array([1, 1, 1]), np.array([5_000, 20_000, 0]))
+    assert cost.tolist() == [0.25, 1.0, 0.625]
+
+
+def test_unknown_is_neutral_not_clean() -> None:
+    cost = carbon_cost([None, 100.0, 300.0], np.array([0, 1, 2]), np.array([0, 0, 0]))
+    assert cost[1] < cost[0] < cost[2]
+    assert carbon_cost([None], np.array([0, 0]), np.array([0, 0])).tolist() == [0.0, 0.0]
+
+
+@given(st.data())
+def test_costs_lie_between_zero_and_one(data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, 6))
+    grams = st.one_of(st.none(), st.floats(0, 3000))
+    values = [None, *data.draw(st.lists(grams, min_size=2, max_size=2))]
+
+    def ints(low: int, high: int) -> IntArray:
+        return np.array(data.draw(st.lists(st.integers(low, high), min_size=size, max_size=size)))
+
+    zone, watts = ints(0, 2), ints(0, 100_000)
+    used, allocatable = np.stack([ints(0, 9), ints(0, 9)]), np.stack([ints(0, 9), ints(0, 9)])
+    for cost in (
+        carbon_cost(values, zone, watts),
+        energy_cost(used, watts),
+        fragmentation_cost(allocatable - used, allocatable),
+    ):
+        assert cost.shape == (size,)
+        assert ((cost >= 0) & (cost <= 1)).all()
+
+
+def test_an_empty_node_costs_more_energy_than_one_that_is_on() -> None:
+    cost = energy_cost(np.array([[0, 1000], [0, 1]]), np.array([0, 0]))
+    assert cost[0] > cost[1]
