@@ -21,7 +21,7 @@ from carbon_api.sources.traces import read_trace
 from carbon_api.synthetic import GRIDS, generate
 
 _FIRST_DAY: Final = 18_262  # 1 January 2020
-_YEARS_S: Final = 366 * 86_400 + 365 * 86_400
+_TWO_YEARS_S: Final = (366 + 365) * 86_400
 
 
 def backtest_command(
@@ -50,8 +50,10 @@ def backtest_command(
 ) -> None:
     """Try forecasts on the past: errors, intervals, and whether the cleanest hours were found.
 
-    Every forecast sees only what was known when it was issued. The part of a series before the test is
-    history to learn from, and so is every day of the test once it has passed.
+    Every forecast sees only what was known when it was issued.
+
+    The part of a series before the test is history to learn from,
+    and so is every day of the test once it has passed.
     """
     console = Console()
     for path in (json_path, plot_path):
@@ -130,7 +132,7 @@ def _series(traces: Sequence[str], grids: Sequence[str], seed: int, direct: bool
     names = grids or ([] if traces else list(GRIDS))
     for name in names:
         try:
-            found.append(generate(name, seed, _FIRST_DAY * 86_400, _YEARS_S // 3600))
+            found.append(generate(name, seed, _FIRST_DAY * 86_400, _TWO_YEARS_S // 3600))
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
     return found
