@@ -22,6 +22,7 @@ from extender.spark.annotations import (
     read_palantir,
 )
 from extender.spark.conf import Bounds, SparkConf
+from extender.spark.flexibility import read_flexibility
 from extender.spark.refusal import Refused
 from extender.spark.template import ExecutorTemplate, read_template
 
@@ -56,6 +57,7 @@ class SpecReader:
         try:
             own = read_own(leader.annotations, self._packers)
             palantir = read_palantir(leader.annotations)
+            flexibility = read_flexibility(leader.annotations)
             if not own.complete and _awaited(leader, config_map, template):
                 return WAIT_FOR_CONFIGURATION
             conf = None if config_map is None else SparkConf.from_config_map(config_map)
@@ -70,6 +72,7 @@ class SpecReader:
                 worker_terms=_terms(leader, own, conf, executor),
                 packer=own.packer,
                 source=_source(own, palantir, conf),
+                flexibility=flexibility,
             )
         except Refused as refused:
             return refused.problem

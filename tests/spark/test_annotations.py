@@ -198,5 +198,5 @@ def test_annotated_selector_and_tolerations_of_workers() -> None:
 
 
 def test_other_annotations_are_no_concern_of_ours() -> None:
-    annotations = {**OWN, "carbon-scheduler/deadline": "soon", "example.com/executor-cpu": "x"}
+    annotations = {**OWN, "carbon-scheduler/team": "soon", "example.com/executor-cpu": "x"}
     assert spec(read_annotations(annotations)).min_workers == 3
