@@ -20,7 +20,7 @@ from extender.cluster.binding import Binder, BindError
 from extender.cluster.client import ApiClient, ApiError
 from extender.cluster.patching import PodPatcher
 from extender.cluster.reflector import Reflector, name_of, namespaced_name_of, uid_of
-from extender.core.events import Instruction, Tick
+from extender.core.events import AnnotatePod, Instruction, RemoveGate, Tick
 from extender.core.facts import NodeFacts, PodFacts
 from extender.core.resources import Resources
 from extender.core.store import Store
@@ -124,8 +124,13 @@ class Service:
     def perform(self, instructions: Iterable[Instruction]) -> None:
         """Carry out what the store asks for."""
         for each in instructions:
-            self.patcher.submit(each.namespace, each.name, each.uid, each.annotations)
-            self.metrics.annotated(wake=each.wake)
+            match each:
+                case AnnotatePod():
+                    self.patcher.submit(each.namespace, each.name, each.uid, each.annotations)
+                    self.metrics.annotated(wake=each.wake)
+                case RemoveGate():
+                    self.patcher.ungate(each.namespace, each.name, each.uid)
+                    self.metrics.ungated()
 
     def caches(self) -> list[CacheHealth]:
         """How the watches are doing."""

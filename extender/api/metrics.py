@@ -43,6 +43,11 @@ class Metrics:
             ["purpose"],
             registry=self.registry,
         )
+        self._gates = Counter(
+            f"{_PREFIX}gates_removed",
+            "Scheduling gates asked to be taken off pods.",
+            registry=self.registry,
+        )
         self._restarts = Counter(
             f"{_PREFIX}part_restarts", "Parts of the service that failed.", ["part"], registry=self.registry
         )
@@ -55,6 +60,10 @@ class Metrics:
     def annotated(self, *, wake: bool) -> None:
         """A pod is going to be annotated."""
         self._annotations.labels("wake" if wake else "reservation").inc()
+
+    def ungated(self) -> None:
+        """A pod's hold gate is going to be taken off."""
+        self._gates.inc()
 
     def restarted(self, part: str) -> None:
         """A part of the service failed and is started again."""

@@ -22,6 +22,7 @@ UNREADABLE: Final = "Unreadable"
 
 _JSON: Final = "application/json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
+_STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
 
 Params = Mapping[str, str | int]
 
@@ -104,9 +105,19 @@ class ApiClient:
         """Body of the answer to a POST of JSON. Raises `ApiError`."""
         return await self._request("POST", path, None, body, _JSON, timeout_s)
 
-    async def patch(self, path: str, body: bytes, *, timeout_s: float | None = None) -> bytes:
-        """Body of the answer to a JSON merge patch. Raises `ApiError`."""
-        return await self._request("PATCH", path, None, body, _MERGE_PATCH, timeout_s)
+    async def patch(
+        self, path: str, body: bytes, *, strategic: bool = False, timeout_s: float | None = None
+    ) -> bytes:
+        """Body of the answer to a JSON merge patch, or to a strategic one. Raises `ApiError`.
+
+        A strategic merge patch takes one element out of a list by its name.
+        """
+        kind = _STRATEGIC_PATCH if strategic else _MERGE_PATCH
+        return await self._request("PATCH", path, None, body, kind, timeout_s)
+
+    async def delete(self, path: str, *, timeout_s: float | None = None) -> bytes:
+        """Body of the answer to a DELETE. Raises `ApiError`."""
+        return await self._request("DELETE", path, None, None, None, timeout_s)
 
     @asynccontextmanager
     async def stream_chunks(

@@ -1,4 +1,4 @@
-"""Annotations of pods: written behind the decisions, newest value first to last, never to a namesake."""
+"""Annotations and hold gates of pods: written behind the decisions, in order, never to a namesake."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import logging
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from extender.cluster.backoff import Backoff, Draw, Sleep
 from extender.cluster.binding import pod_path
 from extender.cluster.client import ApiClient, ApiError
+from extender.kube.projection import HOLD_GATE
 
 _MOST_WAITING: Final = 50_000
 _ATTEMPTS: Final = 8
@@ -27,6 +28,7 @@ class _Write:
     namespace: str
     name: str
     annotations: dict[str, str]
+    ungate: bool
     backoff: Backoff
 
 
@@ -41,9 +43,9 @@ class PatcherHealth:
 
 
 class PodPatcher:
-    """Merges annotations into pods.
+    """Merges annotations into pods, and takes our scheduling gate off them.
 
-    `annotate` writes at once; `submit` queues, and `run` writes what is queued, with `writers`
+    `annotate` writes at once; `submit` and `ungate` queue, and `run` writes what is queued, with `writers`
     requests in flight. Queued writes of one pod are merged (the latest value of a key wins) and go
     out one after the other, so that an older value never lands on a newer one.
     """
@@ -73,21 +75,37 @@ class PodPatcher:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def annotate(self, namespace: str, name: str, uid: str, annotations: Mapping[str, str]) -> bool:
+    async def annotate(
+        self,
+        namespace: str,
+        name: str,
+        uid: str,
+        annotations: Mapping[str, str],
+        *,
+        ungate: bool = False,
+    ) -> bool:
         """Merge annotations into the pod with this uid; False if there is no such pod any more.
+
+        `ungate` takes exactly our scheduling gate off in the same write.
 
         Raises:
             ApiError: the write failed for another reason.
         """
-        body = _encode({"metadata": {"uid": uid, "annotations": dict(annotations)}})
+        body: dict[str, Any] = {"metadata": {"uid": uid}}
+        if annotations:
+            body["metadata"]["annotations"] = dict(annotations)
+        if ungate:
+            body["spec"] = {"schedulingGates": [{"$patch": "delete", "name": HOLD_GATE}]}
         try:
-            await self._client.patch(pod_path(namespace, name), body, timeout_s=self._timeout_s)
+            await self._client.patch(
+                pod_path(namespace, name), _encode(body), strategic=ungate, timeout_s=self._timeout_s
+            )
         except ApiError as problem:
             # A uid that is not the pod's answers 409 or 422, depending on the server's version.
             if problem.status not in (404, 409, 422):
                 raise
             level = logging.INFO if problem.status == 404 else logging.WARNING
-            _log.log(level, "pod %s/%s (%s) was not annotated: %s", namespace, name, uid, problem)
+            _log.log(level, "pod %s/%s (%s) was not patched: %s", namespace, name, uid, problem)
             self.health.pod_gone += 1
             return False
         self.health.written += 1
@@ -95,18 +113,26 @@ class PodPatcher:
 
     def submit(self, namespace: str, name: str, uid: str, annotations: Mapping[str, str]) -> bool:
         """Queue annotations for `run` to write; False, and a log line, if the queue is full."""
+        return self._queue(namespace, name, uid, annotations, ungate=False)
+
+    def ungate(self, namespace: str, name: str, uid: str) -> bool:
+        """Queue that our scheduling gate is taken off; False, and a log line, if the queue is full."""
+        return self._queue(namespace, name, uid, {}, ungate=True)
+
+    def _queue(
+        self, namespace: str, name: str, uid: str, annotations: Mapping[str, str], *, ungate: bool
+    ) -> bool:
         write = self._waiting.get(uid)
         if write is not None:
             write.annotations.update(annotations)
+            write.ungate |= ungate
             return True
         if len(self._waiting) >= self._most_waiting:
             self.health.refused += 1
-            _log.error(
-                "%d pods wait to be annotated, %s/%s is not queued", len(self._waiting), namespace, name
-            )
+            _log.error("%d pods wait to be patched, %s/%s is not queued", len(self._waiting), namespace, name)
             return False
         backoff = Backoff(0.2, 10.0, sleep=self._sleep, draw=self._draw)
-        self._waiting[uid] = _Write(namespace, name, dict(annotations), backoff)
+        self._waiting[uid] = _Write(namespace, name, dict(annotations), ungate, backoff)
         self._idle.clear()
         self._work.set()
         return True
@@ -146,19 +172,20 @@ class PodPatcher:
     async def _attempt(self, uid: str, write: _Write) -> None:
         pod = f"{write.namespace}/{write.name}"
         try:
-            await self.annotate(write.namespace, write.name, uid, write.annotations)
+            await self.annotate(write.namespace, write.name, uid, write.annotations, ungate=write.ungate)
         except ApiError as problem:
             if write.backoff.failures + 1 >= self._attempts:
                 self.health.given_up += 1
-                _log.error("pod %s was not annotated after %d attempts: %s", pod, self._attempts, problem)
+                _log.error("pod %s was not patched after %d attempts: %s", pod, self._attempts, problem)
                 return
-            _log.info("pod %s is not annotated yet: %s", pod, problem)
+            _log.info("pod %s is not patched yet: %s", pod, problem)
             await write.backoff.wait(problem.retry_after_s or 0.0)
             newer = self._waiting.get(uid)
             if newer is None:
                 self._waiting[uid] = write
             else:
                 newer.annotations = {**write.annotations, **newer.annotations}
+                newer.ungate |= write.ungate
         except Exception:
             self.health.given_up += 1
-            _log.exception("pod %s was not annotated", pod)
+            _log.exception("pod %s was not patched", pod)

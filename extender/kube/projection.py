@@ -35,6 +35,8 @@ from extender.kube.requests import amounts, effective_requests
 DEFAULT_SCHEDULER: Final = "default-scheduler"
 SPARK_CONF_VOLUME: Final = "spark-conf-volume-driver"
 POD_TEMPLATE_VOLUME: Final = "pod-template-volume"
+HOLD_GATE: Final = "carbon-scheduler/hold"
+"""Scheduling gate with which a pod is created to wait for cleaner power; we take it off."""
 _MOST_SHARED: Final = 65_536
 
 
@@ -92,6 +94,7 @@ class PodProjector:
             created_s=created.timestamp() if created is not None else 0.0,
             deleting=metadata.deletion_timestamp is not None,
             gated=bool(spec.scheduling_gates),
+            hold_gate=[each.name for each in spec.scheduling_gates or ()] == [HOLD_GATE],
             role=identity.role if identity is not None else Role.SINGLE,
             gang=GangKey(namespace, identity.app_id) if identity is not None else None,
             leader_optional=identity is not None and identity.leader_optional and not _controlled(metadata),

@@ -254,14 +254,22 @@ class ApiServer:
 
     async def _patch(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        assert request.content_type == "application/merge-patch+json"
+        strategic = request.content_type == "application/strategic-merge-patch+json"
+        assert strategic or request.content_type == "application/merge-patch+json"
         found = self._pod(request)
         if found is None:
             return status(404, "NotFound", "pod not found")
         if body["metadata"]["uid"] != found["metadata"]["uid"]:
             return status(409, "Conflict", "Precondition failed: UID in precondition differs")
         patched = copy.deepcopy(found)
-        patched["metadata"].setdefault("annotations", {}).update(body["metadata"]["annotations"])
+        annotations = body["metadata"].get("annotations", {})
+        if annotations:
+            patched["metadata"].setdefault("annotations", {}).update(annotations)
+        for gate in body.get("spec", {}).get("schedulingGates", ()):
+            assert strategic, "a merge patch would replace the whole list"
+            assert gate["$patch"] == "delete"
+            gates = patched["spec"].get("schedulingGates", [])
+            patched["spec"]["schedulingGates"] = [each for each in gates if each["name"] != gate["name"]]
         return web.json_response(self.put("pods", patched))
 
     def _pod(self, request: web.Request) -> Object | None:

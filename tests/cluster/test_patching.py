@@ -125,7 +125,7 @@ async def test_a_write_that_never_works_is_given_up(
         made.submit("ns", "b", "uid-b", {"k": "v"})
         await made.idle()
     assert made.health.given_up == 1
-    assert "ns/a was not annotated after 3 attempts" in caplog.text
+    assert "ns/a was not patched after 3 attempts" in caplog.text
     assert written(server, "b") == {"k": "v"}
 
 
