@@ -1,0 +1,1 @@
+"""The carbon signal: client of the carbon service, and which grid serves which cloud region."""
