@@ -43,13 +43,11 @@ ACTIVE_FOR_S: Final = 15.0
 _GATE_AGAIN_S: Final = 15.0
 """A gate that is still there this long after it was to be taken off is taken off again."""
 
-_UNTIL_LISTED: Final = float("inf")
-"""A pod that we bound exists, however late the watch is; only a complete list without it says otherwise."""
-
 
 class Changes:
     """What events do to the state and the queue.
 
+    A pod that we bound exists, however late the watch is; only a complete list without it says otherwise.
     `refused` are pods whose last request was answered no, `asked_s` is when kube-scheduler asked last.
     """
 
@@ -61,6 +59,8 @@ class Changes:
         self.budget = Budget(state)
         self.asked_s = float("-inf")
         self._unconfirmed: dict[str, float] = {}
+        self._bound_unseen: dict[str, float] = {}
+        self._owed_version = -1
         self._tended_version = -1
         self._gates_asked: dict[str, float] = {}
 
@@ -73,11 +73,16 @@ class Changes:
     def _change(self, event: Event, now: float) -> list[Instruction]:
         match event:
             case NodeSeen():
+                lost = self.state.nodes.lost(event.node.name)
                 self.state.nodes.upsert(event.node)
+                if lost is event.node.ready:
+                    self._unsettle_workers_on(event.node.name)
             case NodeGone():
                 self.state.nodes.remove(event.name)
+                self._unsettle_workers_on(event.name)
             case PodSeen():
                 self._unconfirmed.pop(event.pod.uid, None)
+                self._bound_unseen.pop(event.pod.uid, None)
                 self.state.ended.pop(event.pod.uid, None)  # a restored API server brings pods back
                 self._see(event.pod, now)
             case PodGone():
@@ -88,9 +93,10 @@ class Changes:
             case PodBound():
                 pod = self.state.pods.get(event.uid)
                 if event.uid in self._unconfirmed:
-                    self._unconfirmed[event.uid] = _UNTIL_LISTED
+                    del self._unconfirmed[event.uid]
+                    self._bound_unseen[event.uid] = now
                 if pod is not None:
-                    self._see(replace(pod, node=event.node), now)
+                    self._see(replace(pod, node=event.node), now, ours=True)
             case BindFailed():
                 self.state.release_claim(event.uid)
                 self.requeue(event.uid, now)
@@ -121,12 +127,38 @@ class Changes:
                 settled[key] = gang
         for gang in settled.values():
             members.follow_workers(self.state, gang)
+        # Gangs that run come before gangs that wait: a slot that is owed gets new room first.
+        if self.state.owed and self._owed_version != self.state.nodes.version:
+            for key in list(self.state.owed):
+                gang = self.state.gangs.get(key)
+                del self.state.owed[key]
+                if gang is not None:
+                    members.tend(self.state, gang)
+            self._owed_version = self.state.nodes.version
 
-    def _see(self, pod: PodFacts, now: float) -> None:
+    def _unsettle_workers_on(self, node: str) -> None:
+        """A node went away or came back: workers being deleted on it count differently now."""
+        for gang in self.state.gangs.values():
+            if any(pod.deleting and pod.node == node for pod in gang.workers.values()):
+                self.state.unsettled[gang.key] = None
+
+    def _step_down(self, now: float) -> None:
+        """Another replica binds our pods, so its kube-scheduler leads: what we promised is void."""
+        self.asked_s = float("-inf")
+        for uid in [uid for uid, claim in self.state.claims.items() if not claim.binding]:
+            self.state.release_claim(uid)
+            self.requeue(uid, now)
+
+    def _see(self, pod: PodFacts, now: float, *, ours: bool = False) -> None:
         state = self.state
         known = state.pods.get(pod.uid)
         if known is not None and known.node and not pod.node:
             return  # an event from before our own Binding; a bound pod never loses its node
+        news = bool(pod.node) and (known is None or not known.node)
+        if news and not ours and state.synced and pod.scheduler_name in self.policy.scheduler_names:
+            claim = state.claims.get(pod.uid)
+            if claim is None or state.nodes.names[claim.row] != pod.node:
+                self._step_down(now)
         if pod.occupies:
             state.seat(pod)
         else:
@@ -141,18 +173,18 @@ class Changes:
         if pod.gang is not None:
             gang = state.gang(pod.gang)
             if pod.role is Role.LEADER:
-                self._see_leader(gang, pod, now)
+                self._see_leader(gang, pod, now, news=news, ours=ours)
             elif pod.role is Role.WORKER:
                 self._see_worker(gang, pod)
 
-    def _see_leader(self, gang: Gang, pod: PodFacts, now: float) -> None:
+    def _see_leader(self, gang: Gang, pod: PodFacts, now: float, *, news: bool, ours: bool) -> None:
         gang.leaders[pod.uid] = pod
         gang.leader_ended = False
         if pod.finished or pod.deleting:
             if gang.owner_uid == pod.uid:
                 self._disband(gang, now)
-        elif pod.node and self.state.synced:
-            self._own(gang, pod)
+        elif pod.node and self.state.synced and not ours:
+            self._own(gang, pod, news=news)
         self.waiting.update(pod, now)
 
     def _see_worker(self, gang: Gang, pod: PodFacts) -> None:
@@ -162,17 +194,20 @@ class Changes:
             gang.workers[pod.uid] = pod
         self.state.unsettled[gang.key] = None
 
-    def _own(self, gang: Gang, leader: PodFacts) -> None:
-        """A bound leader owns its gang's reservation: ours, another replica's, or one to be rebuilt."""
+    def _own(self, gang: Gang, leader: PodFacts, *, news: bool = False) -> None:
+        """A bound leader owns its gang's reservation: ours, another replica's, or one to be rebuilt.
+
+        `news` says that we did not know it was bound: then what the pod carries counts, whatever we planned.
+        """
         text = leader.annotations.get(RESERVATION, "")
-        if gang.owner_uid == leader.uid and (not text or text in gang.written):
-            return
-        owner = gang.owner
-        if owner is not None and owner.uid != leader.uid and owner.node:
+        owner, reservation = gang.owner, decode(text)
+        if gang.owner_uid == leader.uid:
+            if reservation is None or text == gang.written:
+                return
+            if not news and reservation.sequence < gang.sequence:
+                return  # an echo of what has been written since
+        elif owner is not None and owner.node:
             return  # the first bound leader keeps the reservation
-        reservation = decode(text)
-        if reservation is None and gang.owner_uid == leader.uid:
-            return
         if owner is not None:
             self.state.release_claim(owner.uid)
             self.state.disband(gang)
@@ -202,6 +237,7 @@ class Changes:
         state.unseat(uid)
         self.waiting.remove(uid)
         self._unconfirmed.pop(uid, None)
+        self._bound_unseen.pop(uid, None)
         self.refused.pop(uid, None)
         self._gates_asked.pop(uid, None)
         pod = state.pods.pop(uid, None)
@@ -246,7 +282,8 @@ class Changes:
 
     def _sync(self, now: float) -> None:
         self.state.synced = True
-        for uid in [uid for uid, until in self._unconfirmed.items() if until == _UNTIL_LISTED]:
+        listed_s = now - self.policy.hold_ttl_s  # a list may be as old as the request that fetched it
+        for uid in [uid for uid, bound_s in self._bound_unseen.items() if bound_s < listed_s]:
             self._lose(uid, now)
         for gang in list(self.state.gangs.values()):
             self._find_owner(gang)
@@ -334,8 +371,9 @@ class Changes:
         if known is None:
             self._unconfirmed[pod.uid] = now + self.policy.hold_ttl_s
             self._see(replace(pod, node=""), now)
-            return self.state.pods.get(pod.uid, pod)
-        return known
+        elif known.gated:
+            self._see(replace(known, gated=False, hold_gate=False), now)  # a gated pod is never asked for
+        return self.state.pods.get(pod.uid, pod)
 
 
 def wake(pod: PodFacts, now: float) -> AnnotatePod:

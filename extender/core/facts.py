@@ -25,11 +25,13 @@ class Identity(NamedTuple):
     """What a pod's labels say of its gang: the part it plays, and the gang's id in its namespace.
 
     `leader_optional` says that a worker may run although no leader pod exists (Spark in client mode).
+    `odd_size` says that its size tells nothing of other workers' (another Spark resource profile).
     """
 
     role: Role
     app_id: str
     leader_optional: bool = False
+    odd_size: bool = False
 
 
 class GangKey(NamedTuple):
@@ -61,7 +63,8 @@ class PodFacts:
     `requests` is the effective request (containers, init containers, overhead) in base units,
     without the pod slot. `gated`: kube-scheduler does not try it; `hold_gate`: our own gate is the only one
     that is left. `annotations` and `config_map` are kept for leaders only: they are what a
-    dialect reads the gang from. `created_s` is seconds since the epoch.
+    dialect reads the gang from. `created_s` is seconds since the epoch. `daemon`: it runs on its node for
+    good (a DaemonSet's or a static pod), so no gang will ever have its room.
     """
 
     uid: str
@@ -80,6 +83,8 @@ class PodFacts:
     role: Role = Role.SINGLE
     gang: GangKey | None = None
     leader_optional: bool = False
+    odd_size: bool = False
+    daemon: bool = False
     annotations: Mapping[str, str] = field(default_factory=dict[str, str])
     config_map: str = ""
     template_config_map: str = ""

@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 
-from extender.core.budget import Budget
 from extender.core.decisions import FilterDecision
 from extender.core.facts import PodFacts
 from extender.core.offers import Offered
@@ -16,6 +15,8 @@ from extender.core.packing import SINGLE_ZONE
 from extender.core.packing.base import IntArray
 from extender.core.queue import pool_of, preferred
 from extender.core.reservations import NOWHERE, Gang, Slot
+from extender.core.resources import largest
+from extender.core.restraint import Restraint
 from extender.core.state import State
 
 _FIRST_CHOICES: Final = 4
@@ -23,28 +24,35 @@ _FIRST_CHOICES: Final = 4
 _LEAST_FRAGMENTING: Final = frozenset({"minimal-fragmentation", "single-az-minimal-fragmentation"})
 
 
-def place_single(state: State, pod: PodFacts, offered: Offered, expires_s: float) -> FilterDecision:
+def place_single(
+    state: State, restraint: Restraint, pod: PodFacts, offered: Offered, now: float
+) -> FilterDecision:
     """A pod outside any gang: the first node in order with free, unreserved room."""
+    held_back = restraint.single(pod, now)
+    if held_back is not None:
+        return held_back
     row = choose_row(state, None, pod, offered)
     if row is None:
         return FilterDecision(
             Outcome.NO_ROOM, detail="no offered node has free, unreserved room for this pod"
         )
-    state.claim_room(pod, row, expires_s)
+    state.claim_room(pod, row, now + state.policy.hold_ttl_s)
     return FilterDecision(Outcome.SINGLE_PLACED, state.nodes.names[row])
 
 
-def place_worker(state: State, budget: Budget, pod: PodFacts, offered: Offered, now: float) -> FilterDecision:
+def place_worker(
+    state: State, restraint: Restraint, pod: PodFacts, offered: Offered, now: float
+) -> FilterDecision:
     """A gang's worker: a held slot where it is, a held slot moved, or free room above the minimum.
 
-    The carbon budget limits workers above the minimum only: the others were admitted with their leader.
+    Only workers above the minimum are restrained: the others were admitted with their leader.
     """
     expires_s = now + state.policy.hold_ttl_s
     gang = state.gang_of(pod)
     refusal = _leader_missing(gang)
     if refusal is not None:
         if refusal.outcome is Outcome.GANG_UNKNOWN and pod.leader_optional:
-            return place_single(state, pod, offered, expires_s)
+            return place_single(state, restraint, pod, offered, now)
         return refusal
     assert gang is not None
     assert gang.spec is not None
@@ -60,9 +68,9 @@ def place_worker(state: State, budget: Budget, pod: PodFacts, offered: Offered, 
             detail=f"the gang already has its maximum of {gang.spec.max_workers} workers",
         )
     if free_slot is None:
-        held = budget.refuses(gang, now)
-        if held is not None:
-            return FilterDecision(held)
+        held_back = restraint.above_minimum(gang, pod, now)
+        if held_back is not None:
+            return held_back
     row = choose_row(state, gang, pod, offered)
     if row is None:
         detail = (
@@ -84,8 +92,14 @@ def _leader_missing(gang: Gang | None) -> FilterDecision | None:
         return FilterDecision(Outcome.LEADER_ENDED if ended else Outcome.GANG_UNKNOWN)
     if gang.owner is not None:
         return None
-    waiting = any(leader.waiting for leader in gang.leaders.values())
-    return FilterDecision(Outcome.GANG_NOT_ADMITTED if waiting else Outcome.LEADER_ENDED)
+    if any(leader.waiting for leader in gang.leaders.values()):
+        return FilterDecision(Outcome.GANG_NOT_ADMITTED)
+    if any(leader.occupies and not leader.deleting for leader in gang.leaders.values()):
+        return FilterDecision(
+            Outcome.WAITING_FOR_CONFIGURATION,
+            detail="the driver runs without a reservation, and what its application asks for is not known",
+        )
+    return FilterDecision(Outcome.LEADER_ENDED)
 
 
 def _open_slot(state: State, gang: Gang, pod: PodFacts, offered: Offered) -> Slot | None:
@@ -154,25 +168,21 @@ def rows_of(state: State, gang: Gang) -> IntArray:
 
 
 def follow_workers(state: State, gang: Gang) -> None:
-    """Let open slots have the size that workers really request, on nodes where they fit.
+    """Let open slots be large enough for the workers seen so far, on nodes where they fit.
 
-    Spark's configuration cannot show what user code, webhooks or sidecars add, so the latest worker
-    pod tells better than the configuration what the next one will be like.
+    Spark's configuration cannot show what user code, webhooks or sidecars add, so a worker pod that
+    requests more than was computed is believed. One that requests less is not: others may need it all.
     """
-    if gang.spec is None or gang.owner is None:
+    if gang.spec is None or gang.owner is None or not any(slot.open for slot in gang.slots):
         return
-    open_slots = [slot for slot in gang.slots if slot.open]
-    if not open_slots:
-        return
-    workers = [pod for pod in gang.workers.values() if not pod.deleting]
-    requests = (
-        max(workers, key=lambda pod: (pod.created_s, pod.uid)).requests if workers else gang.spec.worker
-    )
-    if dict(requests) != dict(gang.spec.worker):
-        gang.spec = replace(gang.spec, worker=dict(requests))
+    seen = [pod.requests for pod in gang.workers.values() if not pod.deleting and not pod.odd_size]
+    worker = largest([gang.spec.worker, *seen])
+    if worker != largest([gang.spec.worker]):
+        gang.spec = replace(gang.spec, worker=worker)
         state.dirty[gang.key] = None
-        for slot in open_slots:
-            state.put(slot, slot.row, state.nodes.vector(requests))
+        for slot in gang.slots:
+            if slot.open:
+                state.put(slot, slot.row, state.nodes.vector(worker))
     tend(state, gang)
 
 
@@ -187,6 +197,7 @@ def tend(state: State, gang: Gang) -> None:
         return
     table = state.nodes
     slots = [slot for slot in gang.slots if slot.open]
+    state.owed.pop(gang.key, None)
     rows = np.array([slot.row for slot in slots], dtype=np.intp)
     fine = (
         (rows != NOWHERE) & table.eligible(spec.worker_terms)[rows] & (table.free[:, rows] >= 0).all(axis=0)
@@ -203,5 +214,7 @@ def tend(state: State, gang: Gang) -> None:
         row = choose_row(state, gang, probe, None)
         if row is not None:
             state.move_slot(gang, slot, row)
-        elif over and table.alive(slot.row):
+            continue
+        state.owed[gang.key] = None
+        if over and table.alive(slot.row):
             state.move_slot(gang, slot, NOWHERE)

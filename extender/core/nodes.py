@@ -30,6 +30,7 @@ UNIQUE_LABELS = frozenset({"kubernetes.io/hostname"})
 WATTS_LABEL = "carbon-scheduler/watts-per-core"
 """Label with the power of one busy core in watts (idle share included); absent or unreadable: not known."""
 _MOST_WATTS = 10_000.0
+_AMOUNTS = ("allocatable", "used", "held", "free", "daemons")
 _PER_NODE = ("zone", "class_of", "carbon_zone", "milliwatts_per_core")
 
 _CORDON = Taint(UNSCHEDULABLE_TAINT, "", NO_SCHEDULE)
@@ -64,6 +65,7 @@ class NodeTable:
         self.used: IntArray = self.allocatable.copy()
         self.held: IntArray = self.allocatable.copy()
         self.free: IntArray = self.allocatable.copy()
+        self.daemons: IntArray = self.allocatable.copy()
         self.zone: IntArray = np.zeros(0, dtype=np.int64)
         self.zones: list[str] = []
         self.class_of: IntArray = np.zeros(0, dtype=np.int64)
@@ -185,9 +187,20 @@ class NodeTable:
             self.free[:, row] += held - used
             self._touch(row)
 
-    def fits_on(self, row: int, vector: IntArray) -> bool:
-        """Whether one pod of this size fits the row now."""
-        return bool((self.free[:, row] >= self.widened(vector)).all())
+    def use_for_good(self, row: int, vector: IntArray, sign: int = 1) -> None:
+        """Account (or with sign -1 release) a daemon's share of what is used: gangs will never have it."""
+        self.daemons[:, row] += sign * self.widened(vector)
+        self.capacity_epoch += 1
+
+    def capacity(self) -> IntArray:
+        """int64[n_resources, n_rows]: what nodes offer when they run nothing but daemons."""
+        return self.allocatable - self.daemons
+
+    def lost(self, name: str) -> bool:
+        """Whether a node is gone or does not answer: nobody knows when pods on it will end."""
+        row = self.row_of.get(name)
+        facts = self.facts[row] if row is not None else None
+        return facts is None or not facts.ready
 
     # -- who may use what ------------------------------------------------------------------------
 
@@ -279,7 +292,7 @@ class NodeTable:
             number = len(self.columns)
             self.columns.append(name)
             self._column_numbers[name] = number
-            for array in ("allocatable", "used", "held", "free"):
+            for array in _AMOUNTS:
                 old: IntArray = getattr(self, array)
                 setattr(self, array, np.vstack([old, np.zeros((1, old.shape[1]), dtype=np.int64)]))
             self._rooms.forget()
@@ -328,7 +341,7 @@ class NodeTable:
 
     def _grow(self, size: int) -> None:
         rows = len(self.zone)
-        for array in ("allocatable", "used", "held", "free"):
+        for array in _AMOUNTS:
             old: IntArray = getattr(self, array)
             buffer = np.zeros((len(self.columns), size), dtype=np.int64)
             buffer[:, :rows] = old
@@ -340,7 +353,7 @@ class NodeTable:
             setattr(self, array, buffer[:rows])
 
     def _show(self, rows: int) -> None:
-        for array in ("allocatable", "used", "held", "free"):
+        for array in _AMOUNTS:
             view: IntArray = getattr(self, array)
             base = view.base
             if base is None or base.shape[0] != len(self.columns) or base.shape[1] < rows:

@@ -105,6 +105,8 @@ class Policy:
     is how long a leader without a readable configuration keeps its place in a strict queue. A leader
     that could start but has not been asked for since `silent_after_s` is woken; one that does not react
     within `dormant_after_s` more (another plugin refuses it before we are asked) stops holding others up.
+    `extras_behind_queue`: while a gang of a strict pool waits for room, younger workers above their gang's
+    minimum and younger single pods of that pool do not take it.
     """
 
     scheduler_names: frozenset[str] = frozenset({"carbon-scheduler"})
@@ -122,6 +124,7 @@ class Policy:
     configuration_grace_s: float = 10.0
     silent_after_s: float = 5.0
     dormant_after_s: float = 30.0
+    extras_behind_queue: bool = True
     carbon: CarbonPolicy = CarbonPolicy()
 
     def fifo_for(self, pool: str) -> FifoMode:

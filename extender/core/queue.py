@@ -30,6 +30,11 @@ _MEMORY: Final = 1
 _MOST_ANSWERS: Final = 16_384
 
 
+def rank_of(pod: PodFacts) -> tuple[float, float, str]:
+    """Place in a queue: priority (higher first), creation time, uid."""
+    return (-pod.priority, pod.created_s, pod.uid)
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A gang in the queue: its leader, what it asks for (or why that is not known), its pool."""
@@ -40,9 +45,9 @@ class Waiting:
     pool: str
 
     @property
-    def rank(self) -> tuple[int, float, str]:
+    def rank(self) -> tuple[float, float, str]:
         """Priority (higher first), creation time, uid."""
-        return (-self.leader.priority, self.leader.created_s, self.leader.uid)
+        return rank_of(self.leader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +205,15 @@ def cleanest_zone(table: NodeTable, packer: Packer, problem: Problem) -> Packing
 
 
 def fits_empty_cluster(table: NodeTable, policy: Policy, waiting: Waiting) -> bool:
-    """Whether the gang could be placed if nothing ran on any node."""
+    """Whether the gang could be placed if nothing but daemons ran on any node."""
     spec = waiting.spec
     assert isinstance(spec, GangSpec)
     worker = table.vector(spec.worker)
     leader = table.widened(table.vector(waiting.leader.requests))
     everywhere = table.eligible(spec.worker_terms)
+    capacity = table.capacity()
     problem = Problem(
-        free=table.allocatable,
+        free=capacity,
         leader=leader,
         worker=worker,
         count=spec.min_workers,
@@ -215,7 +221,7 @@ def fits_empty_cluster(table: NodeTable, policy: Policy, waiting: Waiting) -> bo
         worker_rows=np.flatnonzero(everywhere),
         zone=table.zone,
         capacity=table.allocatable,
-        room=np.minimum(room_for(table.allocatable, worker), ROOM_LIMIT),
+        room=np.minimum(room_for(capacity, worker), ROOM_LIMIT),
     )
     return packer_named(spec.packer or policy.packer_for(waiting.pool))(problem) is not None
 
@@ -265,7 +271,7 @@ class QueuePass:
         self._offered = offered
         self._now = now
         self._space = Workspace(table)
-        self._blockers: dict[str, GangKey] = {}
+        self._blockers: dict[str, Waiting] = {}
         self._next = 0
         self._places = {waiting.leader.uid: place for place, waiting in enumerate(self._queue)}
         self.verdicts: dict[str, Verdict] = {}
@@ -280,7 +286,7 @@ class QueuePass:
         """Position in the queue, from 0."""
         return self._places.get(uid)
 
-    def last_rank(self) -> tuple[int, float, str] | None:
+    def last_rank(self) -> tuple[float, float, str] | None:
         """Rank of the youngest gang in the pass."""
         return self._queue[-1].rank if self._queue else None
 
@@ -296,6 +302,13 @@ class QueuePass:
             return False
         self._queue[place] = waiting
         return True
+
+    def blocker(self, pool: str) -> PodFacts | None:
+        """The leader of the gang that younger ones of a pool must wait for, if there is one."""
+        while pool not in self._blockers and self._next < len(self._queue):
+            self.verdict(self._queue[self._next].leader.uid)
+        waiting = self._blockers.get(pool)
+        return waiting.leader if waiting is not None else None
 
     def verdict(self, uid: str) -> Verdict | None:
         """Plan or refusal for a leader; None when it is not in the queue."""
@@ -322,7 +335,7 @@ class QueuePass:
         if blocker is not None:
             if not self._fits_empty(waiting):
                 return Verdict(Outcome.EXCEEDS_CLUSTER)
-            return Verdict(Outcome.EARLIER_GANG_WAITS, blocker=blocker)
+            return Verdict(Outcome.EARLIER_GANG_WAITS, blocker=blocker.key)
         alone = mode is FifoMode.OFF
         space = Workspace(self._table) if alone else self._space
         offered = self._offered.get(waiting.leader.uid)
@@ -348,11 +361,11 @@ class QueuePass:
 
     def _block(self, waiting: Waiting, mode: FifoMode) -> None:
         if mode is FifoMode.STRICT:
-            self._blockers[waiting.pool] = waiting.key
+            self._blockers[waiting.pool] = waiting
         elif mode is FifoMode.STRICT_AFTER_AGE:
             enforced = waiting.leader.created_s + self._policy.enforce_after_for(waiting.pool)
             if self._now >= enforced:
-                self._blockers[waiting.pool] = waiting.key
+                self._blockers[waiting.pool] = waiting
             else:
                 self.valid_until = min(self.valid_until, enforced)
 

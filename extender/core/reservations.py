@@ -7,7 +7,7 @@ Binding, so it is durable exactly when the leader is bound; a slot that moves la
 from __future__ import annotations
 
 import json
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -65,7 +65,8 @@ class Claim:
 class Gang:
     """One application: its leader pods (normally one), its workers, its slots.
 
-    `written` are the latest reservation texts of ours, newest last: the watch will echo them.
+    `sequence` numbers the reservation texts, whichever replica wrote them: a text with a lower number is an
+    echo of an older state. `written` is what the latest text says.
     """
 
     key: GangKey
@@ -75,7 +76,8 @@ class Gang:
     owner_uid: str = ""
     spec: GangSpec | None = None
     slots: list[Slot] = field(default_factory=list[Slot])
-    written: deque[str] = field(default_factory=lambda: deque[str](maxlen=8))
+    sequence: int = 0
+    written: str = ""
     leader_ended: bool = False
 
     @property
@@ -87,32 +89,26 @@ class Gang:
         """Slots nobody has yet, in slot order."""
         return (slot for slot in self.slots if not slot.pod_uid)
 
-    def slot_of(self, pod_uid: str) -> Slot | None:
-        """The slot a pod has, if any."""
-        return next((slot for slot in self.slots if slot.pod_uid == pod_uid), None)
-
-    def live_workers(self) -> Iterator[PodFacts]:
-        """Workers that are bound and not finished."""
-        return (pod for pod in self.workers.values() if pod.occupies)
-
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What the annotation says: sizes, bounds, and the nodes of the slots."""
+    """What the annotation says: sizes, bounds, the nodes of the slots, and which version of it this is."""
 
     worker: Resources
     min_workers: int
     max_workers: int
     packer: str
     nodes: tuple[str, ...]
+    sequence: int = 0
 
 
-def encode(spec: GangSpec, nodes: Iterable[str]) -> str:
+def encode(spec: GangSpec, nodes: Iterable[str], sequence: int = 0) -> str:
     """Compact JSON of a reservation; slots are written as [node, how many]."""
     numbers = Counter(nodes)
     return json.dumps(
         {
             "v": VERSION,
+            "n": sequence,
             "min": spec.min_workers,
             "max": spec.max_workers,
             "packer": spec.packer,
@@ -131,14 +127,14 @@ def decode(text: str) -> Reservation | None:
         worker = {str(name): int(amount) for name, amount in cast("dict[str, int]", data["worker"]).items()}
         low, high = int(data["min"]), int(data["max"])
         packer = str(data.get("packer", ""))
-        version = int(data["v"])
+        version, sequence = int(data["v"]), int(data.get("n", 0))
         if sum(number for _, number in runs) != low or low > MOST_WORKERS:
             return None
         nodes = tuple(node for node, number in runs for _ in range(number))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError, MemoryError):
         return None
-    if version != VERSION or not 0 <= low <= high or len(nodes) != low:
+    if version != VERSION or not 0 <= low <= high or len(nodes) != low or not 0 <= sequence < 1 << 53:
         return None
     if any(amount < 0 or amount * max(low, 1) > MOST_HELD for amount in worker.values()):
         return None
-    return Reservation(worker, low, high, packer, nodes)
+    return Reservation(worker, low, high, packer, nodes, sequence)

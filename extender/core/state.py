@@ -28,16 +28,18 @@ class Seat:
 
     row: int
     used: IntArray
+    daemon: bool = False
 
 
 class State:
     """Nodes, gangs, claims and seats.
 
     `pods` are the pods that matter to us: pods of our scheduler that have not ended. Every other
-    bound pod is a seat and nothing more. `unsettled` collects gangs whose slots and workers must be
-    matched again, `dirty` those whose written reservation may be out of date. `ended` remembers uids of
-    pods that are gone, so that a late request cannot revive them. `budget` is how many executors the
-    carbon intensity allows (None: no limit), `intensities` are gCO2e/kWh by carbon zone as scored now.
+    bound pod is a seat and nothing more. `ended` remembers uids of pods that are gone, so that a late
+    request cannot revive them. Gangs are collected in `unsettled` when slots and workers must be matched
+    again, in `owed` while no node has room for an open slot, in `dirty` when the written reservation may be
+    out of date. `budget` is how many executors the carbon intensity allows (None: no limit), `intensities`
+    are gCO2e/kWh by carbon zone as scored now.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -49,6 +51,7 @@ class State:
         self.seats: dict[str, Seat] = {}
         self.claims: dict[str, Claim] = {}
         self.unsettled: dict[GangKey, None] = {}
+        self.owed: dict[GangKey, None] = {}
         self.dirty: dict[GangKey, None] = {}
         self.ended: OrderedDict[str, None] = OrderedDict()
         self.budget: int | None = None
@@ -64,7 +67,7 @@ class State:
         if seat is not None:
             if seat.row == row and seat.used is used:
                 return
-            self.nodes.use(seat.row, seat.used, -1)
+            self.unseat(pod.uid)
             self.nodes.use(row, used)
         else:
             claim = self.claims.pop(pod.uid, None)
@@ -75,13 +78,17 @@ class State:
             else:
                 self._give_back(claim)
                 self.nodes.use(row, used)
-        self.seats[pod.uid] = Seat(row, used)
+        self.seats[pod.uid] = Seat(row, used, pod.daemon)
+        if pod.daemon:
+            self.nodes.use_for_good(row, used)
 
     def unseat(self, uid: str) -> None:
         """A pod that was bound ended or is gone."""
         seat = self.seats.pop(uid, None)
         if seat is not None:
             self.nodes.use(seat.row, seat.used, -1)
+            if seat.daemon:
+                self.nodes.use_for_good(seat.row, seat.used, -1)
 
     def bury(self, uid: str) -> None:
         """Remember that a pod object is gone."""
@@ -193,7 +200,8 @@ class State:
             spec = replace(spec, worker_terms=known.worker_terms)
         rows = [self.nodes.row(name) if name else NOWHERE for name in reservation.nodes]
         self._open_slots(gang, leader, spec, rows)
-        gang.written.append(leader.annotations.get(RESERVATION, ""))
+        gang.sequence = max(gang.sequence, reservation.sequence)
+        gang.written = self.reservation(gang)
 
     def adopt_bare(self, gang: Gang, leader: PodFacts, spec: GangSpec) -> None:
         """Take over a bound leader that carries no reservation: its slots are owed until room is found."""
@@ -221,7 +229,7 @@ class State:
         gang.slots = []
         gang.owner_uid = ""
         gang.spec = None
-        gang.written.clear()
+        gang.written = ""
         self.dirty.pop(gang.key, None)
 
     def settle(self, gang: Gang) -> None:
@@ -230,7 +238,7 @@ class State:
         Afterwards a slot is open only if every bound worker has one: a lost minimum worker's place
         goes to an extra worker before room is held for a replacement.
         """
-        live = {pod.uid: pod for pod in gang.live_workers()}
+        live = {pod.uid: pod for pod in gang.workers.values() if self.runs(pod)}
         for slot in gang.slots:
             if slot.pod_uid and slot.pod_uid not in live and slot.pod_uid not in self.claims:
                 self.reopen(slot, gang)
@@ -261,10 +269,18 @@ class State:
     # -- what is written down --------------------------------------------------------------------
 
     def reservation(self, gang: Gang) -> str:
-        """The annotation text of the gang as it stands."""
+        """The annotation text of the gang as it stands, under its present sequence number."""
         assert gang.spec is not None
         names = self.nodes.names
-        return encode(gang.spec, ("" if slot.row == NOWHERE else names[slot.row] for slot in gang.slots))
+        nodes = ("" if slot.row == NOWHERE else names[slot.row] for slot in gang.slots)
+        return encode(gang.spec, nodes, gang.sequence)
+
+    def write(self, gang: Gang) -> str:
+        """The annotation text, under a new sequence number if it says something new."""
+        if self.reservation(gang) != gang.written:
+            gang.sequence += 1
+            gang.written = self.reservation(gang)
+        return gang.written
 
     def unwritten(self) -> list[AnnotatePod]:
         """Reservations of bound leaders that changed since they were last written."""
@@ -278,15 +294,21 @@ class State:
             if not owner.node:
                 continue  # the Binding itself will carry it
             del self.dirty[key]
-            text = self.reservation(gang)
-            if not gang.written or text != gang.written[-1]:
-                gang.written.append(text)
+            if self.reservation(gang) != gang.written:
+                text = self.write(gang)
                 out.append(AnnotatePod(owner.uid, owner.namespace, owner.name, {RESERVATION: text}))
         return out
 
     def workers_counted(self, gang: Gang) -> int:
-        """Workers that are bound or hold a claim."""
-        return sum(1 for uid, pod in gang.workers.items() if pod.occupies or uid in self.claims)
+        """Workers that run or hold a claim."""
+        return sum(1 for uid, pod in gang.workers.items() if self.runs(pod) or uid in self.claims)
+
+    def runs(self, pod: PodFacts) -> bool:
+        """Whether a worker is bound and counts: not one being deleted on a node that does not answer.
+
+        Such a pod keeps its room, but its end may never be seen, and its replacement must not wait for it.
+        """
+        return pod.occupies and not (pod.deleting and self.nodes.lost(pod.node))
 
     def workers_promised(self) -> int:
         """Workers of all gangs that are bound, hold a claim, or have a slot held for them."""

@@ -23,6 +23,7 @@ from extender.core.outcomes import Outcome
 from extender.core.policy import Policy
 from extender.core.queue import preferred
 from extender.core.reservations import NOWHERE, RESERVATION
+from extender.core.restraint import Restraint
 from extender.core.scoring import Scoring
 from extender.core.state import State
 from extender.core.waiting import WaitingGangs
@@ -36,6 +37,7 @@ class Store:
         self.state = State(self.policy)
         self.waiting = WaitingGangs(self.state)
         self.changes = Changes(self.state, self.waiting)
+        self.restraint = Restraint(self.state, self.waiting, self.changes.budget)
         if self.policy.carbon.scores:
             self.state.nodes.cost = Scoring(self.state).cost
 
@@ -55,6 +57,7 @@ class Store:
         if pod.uid in self.state.ended:
             return FilterDecision(Outcome.POD_GONE)
         pod = self.changes.meet(pod, now)
+        self.changes.settle()
         offered = Offered(self.state.nodes, offer)
         decision = self._leader(pod, offered, now) if _leads(pod) else self._one_pod(pod, offered, now)
         self.changes.settle()
@@ -99,11 +102,10 @@ class Store:
         held = self._held(pod, offered, now)
         if held is not None:
             return held
-        expires_s = now + self.policy.hold_ttl_s
         if pod.role is Role.WORKER and pod.gang is not None:
-            decision = members.place_worker(self.state, self.changes.budget, pod, offered, now)
+            decision = members.place_worker(self.state, self.restraint, pod, offered, now)
         else:
-            decision = members.place_single(self.state, pod, offered, expires_s)
+            decision = members.place_single(self.state, self.restraint, pod, offered, now)
         if decision.outcome is Outcome.NO_ROOM and not offered.mask.any():
             return FilterDecision(Outcome.NODES_UNKNOWN)
         return decision
@@ -156,9 +158,7 @@ class Store:
         claim.binding = True
         if gang is None or gang.owner_uid != uid:
             return BindDecision()
-        text = state.reservation(gang)
-        gang.written.append(text)
-        return BindDecision({RESERVATION: text})
+        return BindDecision({RESERVATION: state.write(gang)})
 
     def prioritize(self, pod: PodFacts, names: Sequence[str], now: float) -> list[int]:
         """Scores 0..10, one a name: the held node first, else the order of packing."""

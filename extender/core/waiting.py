@@ -7,12 +7,13 @@ are called; it goes dormant, so that it cannot hold up the gangs behind it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
 from extender.core.facts import PodFacts
-from extender.core.gangs import WAIT_FOR_CONFIGURATION, GangSpec
+from extender.core.gangs import WAIT_FOR_CONFIGURATION
 from extender.core.holds import Holds
 from extender.core.nodes import BoolArray
 from extender.core.outcomes import Outcome
@@ -21,7 +22,7 @@ from extender.core.queue import CapacityMemo, QueuePass, Verdict, Waiting, pool_
 from extender.core.state import State
 
 _LOOKED_AT: Final = 64
-"""Gangs at the head of the queue that a tick considers for waking: planning costs time."""
+"""Gangs at the head of a pool's queue that a tick considers for waking: planning costs time."""
 
 
 @dataclass(slots=True)
@@ -138,10 +139,11 @@ class WaitingGangs:
             self._pass_carbon = self._state.carbon.version
         return self._pass
 
-    def exceeds_cluster(self, uid: str) -> bool:
-        """Whether a waiting gang would not even fit the empty cluster."""
-        entry = self._waiting.get(uid)
-        return entry is not None and isinstance(entry.spec, GangSpec) and not self._capacity.fits(entry)
+    def blocker(self, pool: str, now: float) -> PodFacts | None:
+        """The leader that younger gangs of a pool wait for; None where the pool knows no order."""
+        if not self._waiting or self._state.policy.fifo_for(pool) in (FifoMode.OFF, FifoMode.BACKFILL):
+            return None
+        return self.current(now).blocker(pool)
 
     def entries(self, now: float) -> list[Waiting]:
         """Waiting gangs in queue order, dormant ones last."""
@@ -152,7 +154,11 @@ class WaitingGangs:
     def to_wake(self, now: float) -> Iterator[PodFacts]:
         """Leaders that should be asked for again; puts those that never react to sleep."""
         policy = self._state.policy
-        for entry in self.current(now).queue[:_LOOKED_AT]:
+        looked_at: Counter[str] = Counter()
+        for entry in self.current(now).queue:
+            looked_at[entry.pool] += 1
+            if looked_at[entry.pool] > _LOOKED_AT:
+                continue
             uid = entry.leader.uid
             attention = self._attention.get(uid)
             if attention is None or now - attention.asked_s < policy.silent_after_s:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from extender.core.facts import GangKey
@@ -55,10 +57,10 @@ def test_a_lost_worker_leaves_its_slot_to_the_next() -> None:
 def test_a_lost_workers_slot_is_not_given_to_others() -> None:
     world = running(3, 3, 4)
     world.delete("a-exec-2")
-    world.leader("b", spec(0))
-    assert world.filter("b-driver").outcome is Outcome.NO_ROOM
     world.pod("single")
     assert world.filter("single").outcome is Outcome.NO_ROOM
+    world.leader("b", spec(0))
+    assert world.filter("b-driver").outcome is Outcome.NO_ROOM
 
 
 def test_a_slot_moves_when_its_node_is_not_offered() -> None:
@@ -228,16 +230,16 @@ def test_the_first_real_worker_corrects_the_size_of_open_slots() -> None:
     world.sound()
 
 
-def test_smaller_real_workers_free_room() -> None:
+def test_a_smaller_worker_does_not_shrink_what_is_held_for_the_others() -> None:
     world = World(Policy(packer="tightly-pack"))
     world.add(node("n1", 10))
     world.leader("a", spec(3, worker=size(3)))
     world.schedule("a-driver")
     world.leader("b", spec(0), requests=size(3))
-    assert world.filter("b-driver").outcome is Outcome.NO_ROOM
     world.worker("a", 1, requests=size(2))
     world.schedule("a-exec-1")
-    assert world.filter("b-driver").outcome is Outcome.ADMITTED
+    assert world.held() == {"n1": 2}
+    assert world.filter("b-driver").outcome is Outcome.NO_ROOM
     world.sound()
 
 
@@ -282,55 +284,56 @@ def test_a_corrected_size_survives_a_restart() -> None:
     assert gang.spec.worker[CPU] == 3_000
 
 
-def test_open_slots_follow_the_size_of_the_latest_worker() -> None:
-    """Executors of another resource profile: the room of two small slots serves one large executor."""
+def test_executors_of_another_resource_profile_say_nothing_of_the_slots() -> None:
     world = World(Policy(packer="tightly-pack"))
     world.add(node("n1", 4))
     world.leader("a", spec(3))
     world.schedule("a-driver")
-    world.worker("a", 1)
-    world.schedule("a-exec-1")
-    world.now += 1
-    world.worker("a", 2, requests=size(2))
-    world.tick()
+    world.worker("a", 1, requests=size(2), odd_size=True)
+    assert world.held() == {"n1": 3}
+    assert world.filter("a-exec-1").outcome is Outcome.NO_ROOM
+    world.worker("a", 2)
     assert world.schedule("a-exec-2").outcome is Outcome.SLOT_TAKEN
-    assert [node for node, _ in world.slots("a")].count("") == 1, "the third slot is owed"
     world.sound()
-    world.end("a-exec-2")
-    world.delete("a-exec-2")
-    world.tick()
-    assert "" not in [node for node, _ in world.slots("a")]
 
 
-def test_a_slot_left_by_a_smaller_worker_does_not_over_commit_its_node() -> None:
+# -- lost nodes --------------------------------------------------------------------------------
+
+
+def test_replacements_do_not_wait_for_workers_on_a_node_that_is_gone() -> None:
+    """Its kubelet will never say that they ended."""
     world = World(Policy(packer="tightly-pack"))
-    world.add(node("n1", 3))
+    world.add(node("n1", 2), node("n2", 4))
     world.leader("a", spec(2))
     world.run("a", 2)
-    world.add(node("n2", 4))
-    world.delete("a-exec-2")
-    world.now += 1
-    world.worker("a", 3, requests=size(2))
-    assert world.slots("a") == [("n1", "a-exec-1"), ("n2", "")]
-    world.foreign("stranger", "n1")
-    world.end("a-exec-1", "Failed")
+    lost = [name for name in ("a-exec-1", "a-exec-2") if world.node_of(name) == "n2"]
+    assert lost
+    world.add(replace(world.nodes["n2"], ready=False))
+    world.add(node("n3", 4))
+    for number, name in enumerate(lost, 3):
+        world.change(name, deleting=True)
+        world.worker("a", number)
+        decision = world.schedule(f"a-exec-{number}")
+        assert decision.node == "n3", decision
     world.sound()
-    assert world.slots("a") == [("n2", "")] * 2
+    world.add(replace(world.nodes["n2"], ready=True))
+    world.sound()
 
 
-def test_a_worker_larger_than_the_latest_one_uses_a_slot_only_if_it_fits_there() -> None:
+def test_owed_slots_get_new_room_before_gangs_that_wait() -> None:
     world = World(Policy(packer="tightly-pack"))
-    world.add(node("n1", 3))
-    world.leader("a", spec(2))
+    world.add(node("n1", 4))
+    world.leader("a", spec(3))
     world.schedule("a-driver")
-    world.worker("a", 1, requests=size(2))
-    world.now += 1
-    world.worker("a", 2)
+    world.foreign("thief", "n1", requests=size(3))
     world.tick()
-    assert world.held() == {"n1": 2}
-    assert world.filter("a-exec-1", ["n1"]).outcome is Outcome.NO_ROOM
+    assert [name for name, _ in world.slots("a")] == ["", "", ""]
+    world.leader("b", spec(1))
+    assert world.filter("b-driver").outcome is Outcome.NO_ROOM
+    world.delete("thief")
+    assert world.filter("b-driver").outcome is Outcome.NO_ROOM
+    assert [name for name, _ in world.slots("a")] == ["n1", "n1", "n1"]
     world.sound()
-    assert world.schedule("a-exec-2").outcome is Outcome.SLOT_TAKEN
 
 
 # -- zones -------------------------------------------------------------------------------------

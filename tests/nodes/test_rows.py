@@ -150,8 +150,6 @@ def test_vectors_from_before_a_column_still_count() -> None:
     old = table.vector(size(2))
     table.hold(0, old)
     table.vector(size(0, 0, **{"example.com/x": 1}))
-    assert not table.fits_on(0, table.vector(size(3)))
-    assert table.fits_on(0, old)
     table.turn_held_into_used(0, old, old)
     table.use(0, old, -1)
     assert not table.used.any()

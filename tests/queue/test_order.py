@@ -13,6 +13,7 @@ from extender.core.gangs import SpecProblem
 from extender.core.offers import Listed
 from extender.core.outcomes import Outcome
 from extender.core.policy import FifoMode, Policy
+from extender.core.resources import CPU
 from extender.core.terms import NodeTerm, PlacementTerms, Requirement
 from tests.gang.world import World, node, size, spec
 
@@ -292,10 +293,50 @@ def test_a_late_configuration_holds_nobody_up_where_nobody_waits(mode: FifoMode)
     assert outcomes(world, "young") == [Outcome.ADMITTED]
 
 
-def test_pods_outside_gangs_and_workers_do_not_queue() -> None:
-    world = queue()
-    world.pod("single")
-    assert world.filter("single").outcome is Outcome.SINGLE_PLACED
+def test_what_gets_free_is_left_to_the_gang_that_waits() -> None:
+    """Pods outside gangs and workers above the minimum do not starve the head of a strict queue."""
+    world = World(Policy(packer="tightly-pack"))
+    world.add(node("n1", 4))
+    world.leader("a", spec(1, 9))
+    world.run("a", 1)
+    world.now += 1
+    world.pod("early")
+    world.leader("old", spec(3), created_s=world.now + 1)
+    assert world.filter("old-driver").outcome is Outcome.NO_ROOM
+    world.pod("late", created_s=world.now + 2)
+    world.worker("a", 2, created_s=world.now + 2)
+    assert world.filter("late").outcome is Outcome.EARLIER_GANG_WAITS
+    assert world.filter("a-exec-2").outcome is Outcome.EARLIER_GANG_WAITS
+    assert world.filter("early").outcome is Outcome.SINGLE_PLACED
+
+
+@pytest.mark.parametrize(
+    "policy", [Policy(extras_behind_queue=False), Policy(fifo=FifoMode.BACKFILL), Policy(fifo=FifoMode.OFF)]
+)
+def test_unless_the_pool_is_not_strict_or_it_is_switched_off(policy: Policy) -> None:
+    world = World(policy)
+    world.add(node("n1", 4))
+    world.leader("old", spec(1, worker=size(3)))
+    world.foreign("other", "n1")
+    assert world.filter("old-driver").outcome is Outcome.NO_ROOM
+    world.pod("late", created_s=world.now + 2)
+    assert world.filter("late").outcome is Outcome.SINGLE_PLACED
+
+
+def test_a_gang_that_daemons_leave_no_room_for_blocks_nobody() -> None:
+    """Invariant 9: every node runs a DaemonSet, and one executor wants a whole node."""
+    world = World()
+    nodes = ("n1", "n2", "n3")
+    world.add(*(node(name, 4) for name in nodes))
+    for name in nodes:
+        world.foreign(f"proxy-{name}", name, requests={CPU: 100}, daemon=True)
+    world.leader("huge", spec(2, worker=size(4)))
+    assert world.filter("huge-driver").outcome is Outcome.EXCEEDS_CLUSTER
+    world.leader("small", spec(2), created_s=world.now + 1)
+    assert world.filter("small-driver").outcome is Outcome.ADMITTED
+    for name in nodes:
+        world.delete(f"proxy-{name}")
+    assert world.filter("huge-driver").outcome is Outcome.NO_ROOM
 
 
 def test_the_gang_that_is_waited_for_is_known() -> None:

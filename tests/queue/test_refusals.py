@@ -80,7 +80,7 @@ def test_texts_do_not_change_while_nothing_changes_for_the_pod(outcome: Outcome,
     world.leader("late", None, created_s=world.now + 2)
     world.worker("a", 1)
     world.worker("nobodys", 1)
-    world.pod("single")
+    world.pod("single", created_s=0.0)
     offered = [] if outcome is Outcome.NODES_UNKNOWN else None
     first = world.filter(name, offered)
     assert first.outcome is outcome

@@ -281,3 +281,23 @@ def test_a_binding_that_was_given_up_and_happened_after_all_counts_as_written() 
     assert [where for where, _ in world.slots("a")] == ["n1", "n2", "n2"]
     sound(world)
     agree(world)
+
+
+def test_a_deposed_replica_gives_up_what_it_promised_and_writes_nothing() -> None:
+    """Its kube-scheduler lost the lease while a gang was answered but not bound."""
+    world = World()
+    world.add(node("n1", 4))
+    world.leader("x", spec(3))
+    world.start_standby()
+    assert world.filter("x-driver").node == "n1"
+    deposed = world.store
+    world.fail_over()
+    world.leader("y", spec(3), priority=10)
+    assert world.schedule("y-driver").node == "n1"
+    assert not deposed.state.claims
+    assert not deposed.changes.active(world.now)
+    for store in (deposed, world.store):
+        assert [name for name, _ in world.slots("y", by=store)] == ["n1"] * 3
+    world.tick()
+    assert not world.writes
+    world.sound()

@@ -146,7 +146,7 @@ def test_a_text_of_somebody_else_replaces_ours() -> None:
     world.add(node("n1", 8), node("n2", 8))
     world.leader("a", spec(2))
     world.schedule("a-driver")
-    world.change("a-driver", annotations={RESERVATION: json.dumps({**GOOD, "slots": [["n2", 2]]})})
+    world.change("a-driver", annotations={RESERVATION: json.dumps({**GOOD, "n": 5, "slots": [["n2", 2]]})})
     assert world.slots("a") == [("n2", "")] * 2
     world.sound()
 
@@ -156,7 +156,7 @@ def test_a_text_of_somebody_else_keeps_running_workers_in_their_slots() -> None:
     world.add(node("n1", 8), node("n2", 8))
     world.leader("a", spec(2))
     world.run("a", 2)
-    world.change("a-driver", annotations={RESERVATION: json.dumps({**GOOD, "slots": [["n2", 2]]})})
+    world.change("a-driver", annotations={RESERVATION: json.dumps({**GOOD, "n": 5, "slots": [["n2", 2]]})})
     assert {pod for _, pod in world.slots("a")} == {"a-exec-1", "a-exec-2"}
     assert world.held() == {}
     world.sound()
@@ -193,7 +193,7 @@ def test_a_waiting_leaders_annotation_is_not_believed() -> None:
     """Copied from another pod's manifest, for example."""
     world = World()
     world.add(node("n1", 8), node("n2", 8))
-    world.leader("a", spec(2), annotations={RESERVATION: json.dumps({**GOOD, "slots": [["n2", 2]]})})
+    world.leader("a", spec(2), annotations={RESERVATION: json.dumps({**GOOD, "n": 5, "slots": [["n2", 2]]})})
     assert world.held() == {}
     assert world.schedule("a-driver").node == "n1"
     found = decode(world.pods["uid-a-driver"].annotations[RESERVATION])
