@@ -21,6 +21,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from extender.carbon_settings import CarbonSettings, from_yaml, without_password
 from extender.core.packing import DEFAULT_PACKER, packer_named
 from extender.core.policy import FifoMode, LabelPriority, Policy
 
@@ -47,20 +48,11 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-def _from_yaml(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            return yaml.safe_load(value)
-        except yaml.YAMLError as problem:
-            raise ValueError(f"not YAML: {problem}") from None
-    return value
-
-
 def _names(value: object) -> object:
     """A list as such, as YAML, or as names with commas between them."""
     if isinstance(value, str) and not value.lstrip().startswith("["):
         return [name.strip() for name in value.split(",") if name.strip()]
-    return _from_yaml(value)
+    return from_yaml(value)
 
 
 def _fifo(value: object) -> object:
@@ -78,7 +70,7 @@ _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Names = Annotated[tuple[_Name, ...], BeforeValidator(_names)]
 _PackerName = Annotated[str, BeforeValidator(_packer)]
 _Fifo = Annotated[FifoMode, BeforeValidator(_fifo)]
-_Yaml = BeforeValidator(_from_yaml)
+_Yaml = BeforeValidator(from_yaml)
 _Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -98,7 +90,7 @@ class NodePreference(BaseModel):
 _Preference = Annotated[NodePreference | None, _Yaml]
 
 
-class Settings(BaseSettings):
+class Settings(CarbonSettings, BaseSettings):
     """Options of `carbon-scheduler serve`."""
 
     model_config = SettingsConfigDict(
@@ -231,11 +223,16 @@ class Settings(BaseSettings):
             configuration_grace_s=self.configuration_grace_s,
             silent_after_s=self.silent_after_s,
             dormant_after_s=self.dormant_after_s,
+            carbon=self.to_carbon_policy(),
         )
 
     def redacted(self) -> dict[str, Any]:
-        """Values for people and logs; secrets (there are only paths to them today) are masked."""
-        return self.model_dump(mode="json")
+        """Values for people and logs; passwords in URLs are masked."""
+        values = self.model_dump(mode="json")
+        for name in ("carbon_url", "ledger", "prometheus_url"):
+            if values[name] is not None:
+                values[name] = without_password(values[name])
+        return values
 
 
 def load(config: Path | None = None, flags: Mapping[str, str] | None = None) -> Settings:
@@ -311,13 +308,14 @@ def markdown() -> str:
         "|---|---|---|",
     ]
     defaults = Settings.model_construct().model_dump(mode="json")
-    for name, field in Settings.model_fields.items():
+    fields = Settings.model_fields
+    for name in sorted(fields, key=lambda name: name in CarbonSettings.model_fields):
         default = defaults[name]
         shown = (
             "unset" if default is None else f"`{yaml.safe_dump(default, default_flow_style=True).strip()}`"
         )
         shown = shown.replace("\n...", "")
-        lines.append(f"| `{name}` | {shown} | {field.description} |")
+        lines.append(f"| `{name}` | {shown} | {fields[name].description} |")
     lines += [
         "",
         "## Not a setting",

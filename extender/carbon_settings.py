@@ -1,0 +1,176 @@
+"""The options of carbon, energy and accounting: a part of `Settings`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from extender.carbon.regions import ZONE_BY_REGION
+from extender.core.policy import CapPolicy, CarbonPolicy
+from extender.core.provisioning.flexibility import Flexibility, HoldPolicy
+
+LONGEST_DELAY_S: Final = 366 * 86_400.0
+
+
+def from_yaml(value: object) -> object:
+    """A value as such, or as YAML in a flag or variable."""
+    if isinstance(value, str):
+        try:
+            return yaml.safe_load(value)
+        except yaml.YAMLError as problem:
+            raise ValueError(f"not YAML: {problem}") from None
+    return value
+
+
+def _url(value: object) -> object:
+    if value is None or (
+        isinstance(value, str) and value.startswith(("http://", "https://")) and urlsplit(value).hostname
+    ):
+        return value
+    raise ValueError("must be a URL that begins with http:// or https://")
+
+
+_Yaml = BeforeValidator(from_yaml)
+_Name = Annotated[str, Field(min_length=1)]
+_Url = Annotated[str | None, BeforeValidator(_url)]
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Delay = Annotated[float, Field(ge=0, le=LONGEST_DELAY_S, allow_inf_nan=False)]
+_Weight = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+
+
+class HoldDefaults(BaseModel):
+    """What applies to gangs of one namespace that say nothing themselves."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: HoldPolicy | None = None
+    max_delay_s: _Delay | None = None
+    runtime_estimate_s: _Delay | None = None
+
+    def to_flexibility(self) -> Flexibility:
+        """As the core has it."""
+        return Flexibility(self.policy, None, self.max_delay_s, self.runtime_estimate_s)
+
+
+class CarbonSettings(BaseModel):
+    """Options of carbon, energy and accounting. None of them does anything unless it is set."""
+
+    carbon_url: _Url = Field(
+        None,
+        description="Where the carbon service answers (`carbon-scheduler carbon-api`). Unset: no signal.",
+    )
+    carbon_poll_s: _Seconds = Field(60.0, description="Time between two questions to the carbon service.")
+    carbon_timeout_s: _Seconds = Field(10.0, description="How long an answer of it is waited for.")
+    carbon_zone_label: _Name = Field(
+        "carbon-scheduler/carbon-zone", description="Node label whose value is the node's carbon zone."
+    )
+    carbon_zone_by_place: Annotated[Mapping[str, _Name], _Yaml] = Field(
+        {},
+        description="Carbon zone by the value of a node's zone or region label, for nodes without "
+        "`carbon_zone_label`. With `carbon_url` it is joined with the regions of the large clouds "
+        "(`extender/carbon/regions.py`); what is given here comes first.",
+    )
+    carbon_stale_after_s: _Seconds = Field(
+        7200.0, description="Age from which a value is not used any more: the zone is then neutral."
+    )
+    carbon_weight: _Weight = Field(
+        0.0,
+        description="Weight of a node's carbon (intensity of its zone times its power per core) against the "
+        "packer's order, which counts 1.",
+    )
+    energy_weight: _Weight = Field(0.0, description="The same for the energy a placement costs.")
+    fragmentation_weight: _Weight = Field(0.0, description="The same for cpu and memory that run out apart.")
+    carbon_policy: HoldPolicy | None = Field(
+        None,
+        description="Default of `carbon-scheduler/carbon-policy`: `none`, `threshold`, `suspend-resume` or "
+        "`cap`.",
+    )
+    max_delay_s: _Delay | None = Field(None, description="Default of `carbon-scheduler/max-delay`.")
+    runtime_estimate_s: _Delay | None = Field(
+        None, description="Default of `carbon-scheduler/runtime-estimate`."
+    )
+    holds_by_namespace: Annotated[Mapping[str, HoldDefaults], _Yaml] = Field(
+        {},
+        description="These three for single namespaces: "
+        "`{batch: {policy: threshold, max_delay_s: 21600, runtime_estimate_s: 3600}}`.",
+    )
+    threshold_percentile: Annotated[float, Field(ge=0, le=100)] = Field(
+        30.0, description="Cleanest part of the time ahead, in percent, in which `threshold` starts a gang."
+    )
+    cap: bool = Field(False, description="Limit the executors of the cluster by the carbon intensity (CAP).")
+    cap_min_executors: Annotated[int, Field(ge=0)] = Field(
+        20, description="B: executors that are always allowed."
+    )
+    cap_max_executors: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="K: executors allowed at the cleanest hour. Unset: as many as all nodes hold."
+    )
+    cap_executor_cores: Annotated[float, Field(gt=0, le=1e6)] = Field(
+        4.0, description="Cores of one executor, where K is counted from the nodes."
+    )
+    cap_exact: bool = Field(
+        True, description="Thresholds by the exact competitive ratio; false: by its limit for many executors."
+    )
+    cap_hysteresis: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.02, description="Part of K by which the budget must change to be changed."
+    )
+    ledger: str | None = Field(
+        None,
+        min_length=1,
+        description="Where energy and carbon are booked: a path (SQLite) or `postgresql://...`.",
+    )
+    flush_s: _Seconds = Field(60.0, description="Time between two writes to the ledger.")
+    pue: Annotated[float, Field(ge=1, le=10)] = Field(
+        1.0,
+        description="Power usage effectiveness of the site: what the building draws for one watt of a node.",
+    )
+    prometheus_url: _Url = Field(
+        None,
+        description="Prometheus with the power of nodes by Kepler or Scaphandre and of GPUs by DCGM. Unset: "
+        "power is estimated by models.",
+    )
+    rapl_node: _Name | None = Field(
+        None, description="Name of the node this process runs on, to read its power from RAPL."
+    )
+
+    @model_validator(mode="after")
+    def _bounds_of_cap(self) -> Self:
+        if self.cap_max_executors is not None and self.cap_max_executors < self.cap_min_executors:
+            raise ValueError("cap_max_executors is below cap_min_executors; raise it or lower that")
+        return self
+
+    def to_carbon_policy(self) -> CarbonPolicy:
+        """The part of these settings the core decides by."""
+        known = ZONE_BY_REGION if self.carbon_url is not None else {}
+        return CarbonPolicy(
+            zone_label=self.carbon_zone_label,
+            zone_by_place={**known, **self.carbon_zone_by_place},
+            stale_after_s=self.carbon_stale_after_s,
+            carbon_weight=self.carbon_weight,
+            energy_weight=self.energy_weight,
+            fragmentation_weight=self.fragmentation_weight,
+            default=Flexibility(self.carbon_policy, None, self.max_delay_s, self.runtime_estimate_s),
+            default_by_namespace={
+                name: each.to_flexibility() for name, each in self.holds_by_namespace.items()
+            },
+            threshold_percentile=self.threshold_percentile,
+            cap=CapPolicy(
+                enabled=self.cap,
+                min_executors=self.cap_min_executors,
+                max_executors=self.cap_max_executors,
+                executor_cpu_milli=round(self.cap_executor_cores * 1000),
+                exact=self.cap_exact,
+                hysteresis=self.cap_hysteresis,
+            ),
+        )
+
+
+def without_password(url: str) -> str:
+    """A URL for people: what stands before the host's `@` is masked."""
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url
+    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
