@@ -23,6 +23,7 @@ class Projection(msgspec.Struct, rename="camel", gc=False):
 class OwnerReference(Projection):
     """Whom an object goes with; one owner at most is its controller."""
 
+    kind: str | None = None
     controller: bool | None = None
 
 

@@ -37,6 +37,8 @@ SPARK_CONF_VOLUME: Final = "spark-conf-volume-driver"
 POD_TEMPLATE_VOLUME: Final = "pod-template-volume"
 HOLD_GATE: Final = "carbon-scheduler/hold"
 """Scheduling gate with which a pod is created to wait for cleaner power; we take it off."""
+DAEMON_OWNERS: Final = frozenset({"DaemonSet", "Node"})
+"""Controllers of pods that run on their node for good; a static pod belongs to its Node."""
 _MOST_SHARED: Final = 65_536
 
 
@@ -97,7 +99,9 @@ class PodProjector:
             hold_gate=[each.name for each in spec.scheduling_gates or ()] == [HOLD_GATE],
             role=identity.role if identity is not None else Role.SINGLE,
             gang=GangKey(namespace, identity.app_id) if identity is not None else None,
-            leader_optional=identity is not None and identity.leader_optional and not _controlled(metadata),
+            leader_optional=identity is not None and identity.leader_optional and not _controllers(metadata),
+            odd_size=identity is not None and identity.odd_size,
+            daemon=not DAEMON_OWNERS.isdisjoint(_controllers(metadata)),
             annotations=(metadata.annotations or _EMPTY) if leads else _EMPTY,
             config_map=_config_map(spec.volumes, SPARK_CONF_VOLUME) if leads else "",
             template_config_map=_config_map(spec.volumes, POD_TEMPLATE_VOLUME) if leads else "",
@@ -117,9 +121,9 @@ class PodProjector:
         return self._terms.setdefault(terms, terms)
 
 
-def _controlled(metadata: Metadata) -> bool:
-    """Whether a pod has a controller: in cluster mode Spark makes the driver pod that of its executors."""
-    return any(owner.controller for owner in metadata.owner_references or ())
+def _controllers(metadata: Metadata) -> list[str]:
+    """Kinds of a pod's controllers (one at most); an executor's is its driver in cluster mode."""
+    return [owner.kind or "" for owner in metadata.owner_references or () if owner.controller]
 
 
 def node_facts(node: Node) -> NodeFacts:

@@ -12,12 +12,14 @@ from typing import Final
 
 import msgspec
 
-from extender.core.reservations import MOST_WORKERS
+from extender.core.changes import WAKE
+from extender.core.reservations import MOST_WORKERS, RESERVATION
 from extender.core.resources import CPU, GPU, MEMORY, PODS
 from extender.core.terms import Toleration
 from extender.kube.objects import DECODE_ERRORS, PodSpec, Quantities, TolerationObject
 from extender.kube.projection import placement_terms
 from extender.spark.conf import Bounds
+from extender.spark.flexibility import KEYS as FLEXIBILITY_KEYS
 from extender.spark.refusal import Refused, written
 from extender.spark.scalars import MOST_EVER, amount, count, go_boolean, quantity_count
 
@@ -39,12 +41,16 @@ FIELDS: Final = (
 )
 """What may follow `carbon-scheduler/executor-` and, meaning the same, `carbon-scheduler/worker-`."""
 
-_SIZES: Final = (("cpu", CPU, 1), ("memory", MEMORY, 1), ("gpu", GPU, 0))
+_SIZES: Final = (("cpu", CPU, 1), ("memory", MEMORY, 1 << 20), ("gpu", GPU, 0))
+"""Field, resource, and the least amount that can be meant: `executor-memory: "4"` would be four bytes."""
 _UNREADABLE: Final = (*DECODE_ERRORS, UnicodeEncodeError)
 _OPERATORS: Final = frozenset({"", "Equal", "Exists"})
 _read_quantities = msgspec.json.Decoder(Quantities).decode
 _read_labels = msgspec.json.Decoder(dict[str, str]).decode
 _read_tolerations = msgspec.json.Decoder(list[TolerationObject]).decode
+
+KNOWN_KEYS: Final = frozenset({PACKER_KEY, *FLEXIBILITY_KEYS, RESERVATION, WAKE})
+"""Keys under our prefix besides those of `FIELDS`; the last two are written by the extender itself."""
 
 PALANTIR_DYNAMIC: Final = "spark-dynamic-allocation-enabled"
 PALANTIR_CPU: Final = "spark-executor-cpu"
@@ -116,6 +122,7 @@ def read_own(annotations: Mapping[str, str], packers: Collection[str]) -> OwnSta
     Raises:
         Refused: a key is unknown, unreadable, or contradicts another one.
     """
+    _refuse_unknown(annotations)
     stated = _stated_fields(annotations)
     least, most = _own_bounds(stated)
     packer = annotations.get(PACKER_KEY, "")
@@ -130,6 +137,14 @@ def read_own(annotations: Mapping[str, str], packers: Collection[str]) -> OwnSta
         tolerations=_own_tolerations(stated),
         stated=stated,
     )
+
+
+def _refuse_unknown(annotations: Mapping[str, str]) -> None:
+    """A key under our prefix that we do not know is a typing error, and would be ignored in silence."""
+    for key in sorted(annotations):
+        field = key.removeprefix(PREFIX)
+        if field != key and key not in KNOWN_KEYS and not field.startswith((f"{EXECUTOR}-", f"{WORKER}-")):
+            raise Refused(key, annotations[key], "unknown key; docs/annotations.md lists those that exist")
 
 
 def _stated_fields(annotations: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -15,6 +15,8 @@ ROLE_LABEL: Final = "carbon-scheduler/role"
 SPARK_ROLE_LABEL: Final = "spark-role"
 SPARK_APP_ID_LABEL: Final = "spark-app-id"
 SPARK_APP_SELECTOR_LABEL: Final = "spark-app-selector"
+SPARK_PROFILE_LABEL: Final = "spark-exec-resourceprofile-id"
+DEFAULT_PROFILE: Final = "0"
 
 _GENERIC_ROLES: Final = {"leader": Role.LEADER, "worker": Role.WORKER}
 _SPARK_ROLES: Final = {"driver": Role.LEADER, "executor": Role.WORKER}
@@ -31,7 +33,8 @@ def identify(labels: Mapping[str, str]) -> Identity | None:
     Half of a pair of labels is no gang: a driver without any id cannot be matched with its executors,
     and a common empty id would make strangers members of one gang. Such a pod is scheduled alone.
 
-    A Spark executor may run without a leader pod (`leader_optional`): in client mode there is none.
+    A Spark executor may run without a leader pod (`leader_optional`): in client mode there is none. One of
+    another resource profile than the default (`odd_size`) says nothing of the size of the others.
     """
     gang = labels.get(GANG_LABEL)
     if gang:
@@ -45,4 +48,5 @@ def identify(labels: Mapping[str, str]) -> Identity | None:
     app_id = labels.get(SPARK_APP_ID_LABEL) or labels.get(SPARK_APP_SELECTOR_LABEL)
     if role is None or not app_id:
         return None
-    return Identity(role, app_id, leader_optional=role is Role.WORKER)
+    profile = labels.get(SPARK_PROFILE_LABEL, DEFAULT_PROFILE)
+    return Identity(role, app_id, role is Role.WORKER, profile != DEFAULT_PROFILE)

@@ -35,8 +35,9 @@ class SpecReader:
     """Reads gang requests: our annotations, then Palantir's, then Spark's configuration.
 
     The sources are joined field by field, the first one that states a field wins, with one
-    exception: Palantir's sizes were often written without Spark's memory overhead, so where Spark's
-    own configuration can be read as well the larger of the two counts.
+    exception: sizes are often annotated without Spark's memory overhead, and Spark requests what its
+    configuration says whatever the annotations say. So of an annotated and a configured size the larger
+    counts, and a configuration that the leader mounts is waited for.
     """
 
     def __init__(self, packers: Collection[str] = tuple(PACKERS)) -> None:
@@ -58,7 +59,7 @@ class SpecReader:
             own = read_own(leader.annotations, self._packers)
             palantir = read_palantir(leader.annotations)
             flexibility = read_flexibility(leader.annotations)
-            if not own.complete and _awaited(leader, config_map, template):
+            if _awaited(leader, config_map, template):
                 return WAIT_FOR_CONFIGURATION
             conf = None if config_map is None else SparkConf.from_config_map(config_map)
             executor = None
@@ -114,14 +115,11 @@ def _size(
     size: dict[str, int] = {}
     if conf is not None:
         spark = conf.devices()
-        if CPU not in own.amounts:
-            spark[CPU] = conf.cpu_milli()
-        if MEMORY not in own.amounts:
-            spark[MEMORY] = conf.memory_bytes()
+        spark[CPU] = conf.cpu_milli()
+        spark[MEMORY] = conf.memory_bytes()
         size = executor.requests(spark) if executor is not None else spark
-    for name, amount in palantir.amounts.items():
+    for name, amount in ({**palantir.amounts, **own.amounts}).items():
         size[name] = max(amount, size.get(name, 0))
-    size.update(own.amounts)
     for name in (CPU, MEMORY):
         if name not in size and not own.complete:
             raise _missing(name, own, palantir)

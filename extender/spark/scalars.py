@@ -75,7 +75,8 @@ def amount(resource: str, key: str, text: str, *, least: int = 0) -> int:
     if value > _LARGEST_AMOUNT:
         raise Refused(key, text, f"more than any machine has; write {_example(resource)}")
     if value < least:
-        raise Refused(key, text, f"it must be more than zero; write {_example(resource)}")
+        limit = f"at least {least} bytes" if least > 1 else "more than zero"
+        raise Refused(key, text, f"it must be {limit}; write {_example(resource)}")
     return -(-value.numerator // value.denominator)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from extender.core.gangs import WAIT_FOR_CONFIGURATION
+from extender.core.gangs import WAIT_FOR_CONFIGURATION, SpecProblem
 from extender.core.packing import PACKERS
 from extender.core.terms import ANYWHERE, NodeTerm, PlacementTerms, Requirement, Toleration
 from extender.spark import SpecReader
@@ -77,7 +77,7 @@ def test_both_words_may_say_the_same() -> None:
         ("1gb", GIB),
         ("512m", 512 * MIB),  # Spark's MiB: no pod has 0.512 bytes
         ("128974848000m", 123 * MIB),  # Kubernetes' thousandths: no pod has 10^8 GiB
-        ("1k", 1000),
+        ("2000k", 2_000_000),
         ("1G", 10**9),
         ("2432Mi", 2432 * MIB),
         ("1e9", 10**9),
@@ -158,14 +158,17 @@ def test_palantir_annotations_wait_for_a_mounted_configuration() -> None:  # D26
     assert SpecReader().read(driver, None, None) == WAIT_FOR_CONFIGURATION
 
 
-def test_our_sizes_are_the_last_word() -> None:
-    worker = spec(read_conf({"spark.executor.memory": "8g"}, OWN)).worker
-    assert worker["memory"] == 4 * GIB
+def test_of_an_annotated_and_a_configured_size_the_larger_counts() -> None:
+    """Spark requests what its configuration says, whatever the annotations say (D26)."""
+    larger = spec(read_conf({"spark.executor.memory": "8g"}, OWN)).worker
+    assert larger["memory"] > 8 * GIB
+    assert spec(read_conf({"spark.executor.memory": "1g"}, OWN)).worker["memory"] == 4 * GIB
 
 
-def test_complete_annotations_of_ours_wait_for_nothing() -> None:
-    driver = leader(OWN, mounts="conf-map", template="template-map", terms=DRIVER_TERMS)
-    gang = spec(SpecReader().read(driver, None, None))
+def test_a_mounted_configuration_is_waited_for_even_if_everything_is_annotated() -> None:
+    driver = leader(OWN, mounts="conf-map")
+    assert SpecReader().read(driver, None, None) == WAIT_FOR_CONFIGURATION
+    gang = spec(SpecReader().read(leader(OWN, terms=DRIVER_TERMS), None, None))
     assert gang.min_workers == 3
     assert gang.worker_terms == DRIVER_TERMS
 
@@ -198,5 +201,13 @@ def test_annotated_selector_and_tolerations_of_workers() -> None:
 
 
 def test_other_annotations_are_no_concern_of_ours() -> None:
-    annotations = {**OWN, "carbon-scheduler/team": "soon", "example.com/executor-cpu": "x"}
+    annotations = {**OWN, "example.com/executor-cpu": "x", "carbon-scheduler/wake": "1.5"}
     assert spec(read_annotations(annotations)).min_workers == 3
+
+
+@pytest.mark.parametrize("key", ["carbon-scheduler/exector-count", "carbon-scheduler/team"])
+def test_an_unknown_key_of_ours_is_refused(key: str) -> None:
+    """A typing error never becomes a default silently."""
+    problem = read_annotations({**OWN, key: "3"})
+    assert isinstance(problem, SpecProblem)
+    assert f"{key}=3: unknown key" in problem.detail
