@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import urlopen
@@ -116,11 +116,20 @@ def demo(
     raise typer.Exit(run_demo(once=once, seed=seed, output=output))
 
 
-@app.command(
-    "carbon-api",
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
+_PASSED_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command("report", add_help_option=False, context_settings=_PASSED_ON)
+def report(context: typer.Context) -> None:
+    """Energy, carbon and waiting from the ledger: tables, HTML page, CSV, Parquet."""
+    from extender.accounting.report import report_command  # only this command needs plots
+
+    reports = typer.Typer(add_completion=False)
+    reports.command()(report_command)
+    reports(args=context.args, prog_name=context.command_path)
+
+
+@app.command("carbon-api", add_help_option=False, context_settings=_PASSED_ON)
 def carbon_api(context: typer.Context) -> None:
     """Carbon-intensity service: serve it, or back-test its forecasts."""
     from carbon_api.cli import app as carbon_app  # only this command needs it

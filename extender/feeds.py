@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -151,7 +151,10 @@ def _asks_alike(before: PodFacts, now: PodFacts) -> bool:
 
 
 class Feeds:
-    """The sinks of the three watches, and the moment at which all of them have delivered once."""
+    """The sinks of the three watches, and the moment at which all of them have delivered once.
+
+    `also_awaited` names further kinds of which `listed` tells.
+    """
 
     def __init__(
         self,
@@ -160,6 +163,7 @@ class Feeds:
         perform: Perform,
         clock: Callable[[], float],
         on_synced: Callable[[], None],
+        also_awaited: Iterable[str] = (),
     ) -> None:
         self.store = store
         self.specs = specs
@@ -169,7 +173,7 @@ class Feeds:
         self.pods = PodFeed(self)
         self.config_maps = ConfigMapFeed(self)
         self._on_synced = on_synced
-        self._awaited = {"nodes", "pods", "config maps"}
+        self._awaited = {"nodes", "pods", "config maps", *also_awaited}
 
     @property
     def awaited(self) -> frozenset[str]:

@@ -12,18 +12,22 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final
 
+from extender.accounting.ledger import LedgerError
 from extender.api.app import create_app
 from extender.api.metrics import Metrics
-from extender.api.ports import CacheHealth
+from extender.api.ports import Books, CacheHealth, CarbonSource
+from extender.bookkeeping import AccountedStore, Bookkeeper
+from extender.carbon.client import CarbonClient
+from extender.carbon_settings import without_password
 from extender.cluster.backoff import Sleep
 from extender.cluster.binding import Binder, BindError
 from extender.cluster.client import ApiClient, ApiError
 from extender.cluster.patching import PodPatcher
 from extender.cluster.reflector import Reflector, name_of, namespaced_name_of, uid_of
-from extender.core.events import AnnotatePod, Instruction, RemoveGate, Tick
+from extender.core.carbon import Signal
+from extender.core.events import AnnotatePod, CarbonSeen, Instruction, RemoveGate, Tick
 from extender.core.facts import NodeFacts, PodFacts
 from extender.core.resources import Resources
-from extender.core.store import Store
 from extender.feeds import ConfigMapFacts, Feeds, SpecIndex, config_map_facts
 from extender.kube.objects import decode_node, decode_pod
 from extender.kube.projection import PodProjector, node_facts
@@ -40,6 +44,8 @@ _CRASHES: Final = 5
 _CALM_S: Final = 60.0
 _GRACE_S: Final = 10.0
 _BACKLOG: Final = 2048
+_CARBON: Final = "carbon"
+_FIRST_SIGNAL_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -63,14 +69,18 @@ class Service:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.settings = settings
-        self.store = Store(settings.to_policy())
+        self.store = AccountedStore(settings.to_policy())
         self.metrics = Metrics(self.store, self, clock)
         self.patcher = PodPatcher(client)
         self._clock = clock
         self._sleep = sleep
+        self.carbon = self._carbon_client()
+        self._zones_asked = 1
+        self._open_books()
         self._projector = PodProjector(identify)
         self._specs = SpecIndex(SpecReader())
-        self.feeds = Feeds(self.store, self._specs, self.perform, clock, self._synced)
+        also = () if self.carbon is None else (_CARBON,)
+        self.feeds = Feeds(self.store, self._specs, self.perform, clock, self._synced, also)
         self.reflectors = self._reflectors(client)
         binder = Binder(client, self._allocatable, self._projector, last_look=settings.last_look)
         self.calls = Calls(self.store, self._specs, self._projector, _Writer(binder), self.perform, clock)
@@ -84,6 +94,32 @@ class Service:
         self._stop = asyncio.Event()
         self.listening = asyncio.Event()
         self.ready = asyncio.Event()
+
+    def _carbon_client(self) -> CarbonClient | None:
+        settings = self.settings
+        if settings.carbon_url is None:
+            return None
+        return CarbonClient(
+            settings.carbon_url,
+            lambda: self.store.state.nodes.carbon_zones,
+            self._signal,
+            self._clock,
+            poll_s=settings.carbon_poll_s,
+            timeout_s=settings.carbon_timeout_s,
+            stale_after_s=settings.carbon_stale_after_s,
+        )
+
+    def _signal(self, signal: Signal) -> None:
+        """The carbon service said something of a zone."""
+        self.perform(self.store.apply(CarbonSeen(signal), self._clock()))
+
+    def _open_books(self) -> None:
+        if self.settings.ledger is None:
+            return
+        try:
+            self.store.books = Bookkeeper(self.settings, self.store, self._clock)
+        except LedgerError as problem:
+            raise ServiceFailed(f"the ledger cannot be used: {problem}") from None
 
     def _reflectors(self, client: ApiClient) -> tuple[Reflector[Any], ...]:
         options: dict[str, Any] = {"clock": self._clock, "page_size": self.settings.page_size}
@@ -156,6 +192,22 @@ class Service:
         """Pods whose annotations are not written yet."""
         return self.patcher.backlog
 
+    def carbon_source(self) -> CarbonSource | None:
+        """How the carbon service is doing."""
+        if self.carbon is None:
+            return None
+        health = self.carbon.health
+        url = without_password(health.url)
+        return CarbonSource(url, health.polls, health.failures, health.last_good_s, health.problems)
+
+    def books(self) -> Books | None:
+        """How accounting is doing."""
+        books = self.store.books
+        if books is None:
+            return None
+        accountant = books.accountant
+        return Books(books.stopped or accountant.last_error, accountant.unwritten, accountant.fallbacks)
+
     @property
     def ports(self) -> list[int]:
         """Ports listened on: webhooks, and the API's own if it has one."""
@@ -175,6 +227,10 @@ class Service:
         """
         sockets = [_listen(server.config.host, server.config.port) for server in self._servers]
         background = {"annotations": self.patcher.run, "clock": self._tick}
+        if self.carbon is not None:
+            background["carbon"] = self.carbon.run
+        if self.store.books is not None:
+            background["accounting"] = self.store.books.run
         background |= {each.name: each.run for each in self.reflectors}
         try:
             async with asyncio.TaskGroup() as group:
@@ -187,6 +243,7 @@ class Service:
                     for server, listener in zip(self._servers, sockets, strict=True)
                 ]
                 group.create_task(self._announce())
+                tasks.append(group.create_task(self._await_first_signal()))
                 await self._stop.wait()
                 await self._wind_down(serving)
                 for task in tasks:
@@ -196,6 +253,8 @@ class Service:
         finally:
             for listener in sockets:
                 listener.close()
+            if self.store.books is not None:
+                self.store.books.close()
 
     async def _wind_down(self, serving: Iterable[asyncio.Task[None]]) -> None:
         _log.info("stopping")
@@ -213,6 +272,19 @@ class Service:
         _log.info("listening on %s", ", ".join(f"{s.config.host}:{s.port}" for s in self._servers))
         self.listening.set()
 
+    async def _await_first_signal(self) -> None:
+        """A moment's patience: unknown carbon holds nothing, so a restart would release all that waits."""
+        if self.carbon is None:
+            return
+        nodes = next(each for each in self.reflectors if each.name == "nodes")
+        await nodes.synced.wait()
+        if any(self.store.state.nodes.carbon_zones):
+            self.carbon.wake()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FIRST_SIGNAL_S):
+                    await self.carbon.asked.wait()
+        self.feeds.listed(_CARBON)
+
     def _synced(self) -> None:
         """All caches are filled."""
         state = self.store.state
@@ -224,6 +296,10 @@ class Service:
         while True:
             await self._sleep(TICK_S)
             self.perform(self.store.apply(Tick(), self._clock()))
+            zones = len(self.store.state.nodes.carbon_zones)
+            if self.carbon is not None and zones != self._zones_asked:
+                self._zones_asked = zones
+                self.carbon.wake()
 
     async def _keep_running(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Start a part again when it fails; give the whole service up when that does not help."""

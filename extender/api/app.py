@@ -9,7 +9,7 @@ from fastapi import FastAPI, HTTPException, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 import extender
-from extender.api import models
+from extender.api import carbon, models
 from extender.api.metrics import Metrics
 from extender.api.openapi import describe_webhooks
 from extender.api.ports import CacheHealth, ServiceHealth
@@ -93,6 +93,11 @@ def _add_views(app: FastAPI, store: Store, clock: Callable[[], float]) -> None:
         """Every node: what it offers, what is used, held and free."""
         return views.nodes(store)
 
+    @app.get("/v1/carbon", tags=["cluster"])
+    async def carbon_view() -> carbon.Carbon:
+        """The carbon signal by zone, the budget of executors, and who waits for cleaner power."""
+        return carbon.carbon(store, clock())
+
 
 def _health(store: Store, health: ServiceHealth, now: float) -> models.Health:
     caches = [_cache(cache, now) for cache in health.caches()]
@@ -117,6 +122,30 @@ def _health(store: Store, health: ServiceHealth, now: float) -> models.Health:
         waiting=len(store.waiting),
         binds_under_way=health.binds_under_way(),
         annotations_waiting=health.annotations_waiting(),
+        carbon=_carbon_source(health, now),
+        accounting=_accounting(health),
+    )
+
+
+def _carbon_source(health: ServiceHealth, now: float) -> models.CarbonSource | None:
+    source = health.carbon_source()
+    if source is None:
+        return None
+    return models.CarbonSource(
+        url=source.url,
+        polls=source.polls,
+        failures=source.failures,
+        last_good_age_s=None if source.last_good_s is None else max(0.0, now - source.last_good_s),
+        problems=dict(source.problems),
+    )
+
+
+def _accounting(health: ServiceHealth) -> models.Accounting | None:
+    books = health.books()
+    if books is None:
+        return None
+    return models.Accounting(
+        problem=books.problem, unwritten=books.unwritten, fallbacks=dict(books.fallbacks)
     )
 
 

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from extender.api import carbon
 from extender.api.ports import ServiceHealth
 from extender.core.store import Store
 from extender.core.views import totals
@@ -88,6 +89,7 @@ class _StateCollector(Collector):
         """Gauges of the store and of the watches."""
         yield from self._of_state()
         yield from self._of_caches()
+        yield from self._of_carbon()
         health = self._health
         yield _gauge("binds_under_way", "Bindings being written.", health.binds_under_way())
         yield _gauge("annotations_waiting", "Pods with unwritten annotations.", health.annotations_waiting())
@@ -111,6 +113,21 @@ class _StateCollector(Collector):
             ("held", "What is held for pods that are not bound, in base units.", sums.held),
         ):
             yield _by(name, help_text, "resource", amounts)
+
+    def _of_carbon(self) -> Iterator[Metric]:
+        """Unknown has no sample: it never reads as a number."""
+        now = self._clock()
+        zones, budget = carbon.zones(self._store, now), self._store.budget(now)
+        known = {each.zone: each.g_per_kwh for each in zones if each.g_per_kwh is not None}
+        ages = {each.zone: each.age_s for each in zones if each.age_s is not None}
+        stale = {each.zone: float(each.stale) for each in zones}
+        yield _by("carbon_intensity_g_per_kwh", "gCO2e/kWh now, while it is known.", "zone", known)
+        yield _by("carbon_age_seconds", "Age of the last good value.", "zone", ages)
+        yield _by("carbon_stale", "1 while the zone is neutral: unknown or too old.", "zone", stale)
+        held = len(carbon.held(self._store, now))
+        yield _gauge("held_gangs", "Gangs kept waiting for cleaner power.", held)
+        if budget is not None:
+            yield _gauge("executor_budget", "Executors the carbon intensity allows.", budget)
 
     def _of_caches(self) -> Iterator[Metric]:
         caches, now = self._health.caches(), self._clock()

@@ -119,6 +119,24 @@ class Cache(Model):
     last_problem: str
 
 
+class CarbonSource(Model):
+    """The carbon service. What it lacks makes zones neutral; it never makes the extender unready."""
+
+    url: str
+    polls: int
+    failures: int = Field(description="Polls that gave no value at all.")
+    last_good_age_s: float | None
+    problems: dict[str, str] = Field(description="By carbon zone, why its value is not known.")
+
+
+class Accounting(Model):
+    """The ledger of energy and carbon."""
+
+    problem: str = Field(description="Why bookings are not written; empty when they are.")
+    unwritten: int = Field(description="Bookings and decisions that wait for the ledger.")
+    fallbacks: dict[str, str] = Field(description="By node, why its power is not from the best source.")
+
+
 class Health(Model):
     """The service in detail."""
 
@@ -129,6 +147,8 @@ class Health(Model):
     waiting: int = Field(description="Gangs in the queue.")
     binds_under_way: int
     annotations_waiting: int
+    carbon: CarbonSource | None = Field(description="Null without `carbon_url`.")
+    accounting: Accounting | None = Field(description="Null without `ledger`.")
 
 
 class Problem(BaseModel):

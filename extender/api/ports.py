@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,29 @@ class CacheHealth:
     last_problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class CarbonSource:
+    """How the carbon service is doing. `last_good_s` is seconds since the epoch, None before the first value.
+
+    `problems` says, by carbon zone, why its value is not known.
+    """
+
+    url: str
+    polls: int
+    failures: int
+    last_good_s: float | None
+    problems: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """How accounting is doing. `problem` is empty while all is written."""
+
+    problem: str
+    unwritten: int
+    fallbacks: Mapping[str, str]
+
+
 class ServiceHealth(Protocol):
     """The running service as probes and metrics see it."""
 
@@ -34,4 +57,12 @@ class ServiceHealth(Protocol):
 
     def annotations_waiting(self) -> int:
         """Pods whose annotations are not written yet."""
+        ...
+
+    def carbon_source(self) -> CarbonSource | None:
+        """The carbon service, if one is configured."""
+        ...
+
+    def books(self) -> Books | None:
+        """Accounting, if it is configured."""
         ...

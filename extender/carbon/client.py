@@ -90,6 +90,8 @@ class CarbonClient:
         self._draw = draw
         self._kept: dict[str, _Kept] = {}
         self._again = asyncio.Event()
+        self.asked = asyncio.Event()
+        """Set once zones were asked for, whatever came of it."""
 
     def wake(self) -> None:
         """Poll now: zones were added."""
@@ -131,6 +133,7 @@ class CarbonClient:
             self.health.last_good_s = self._clock()
         else:
             self.health.failures += 1
+        self.asked.set()
         return good
 
     def _pause_s(self, failures: int) -> float:

@@ -1,0 +1,116 @@
+"""What is known of the grid, and who waits for it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, Field
+
+from extender.core.facts import Role
+from extender.core.store import Store
+
+
+class Zone(BaseModel):
+    """A carbon zone of the cluster's nodes."""
+
+    zone: str
+    nodes: int
+    g_per_kwh: float | None = Field(description="gCO2e/kWh; null while it is unknown or too old.")
+    age_s: float | None = Field(description="Age of the last good value; null if there never was one.")
+    stale: bool = Field(description="The zone is neutral: nothing is held and nothing preferred for it.")
+    kind: str | None = Field(description="`average` or `marginal`.")
+    estimated: bool | None
+    reason: str = Field(description="What the last answer of the source lacked, or empty.")
+    lower: float | None = Field(description="L: lower bound of the forecast.")
+    upper: float | None = Field(description="U: its upper bound.")
+    forecast_until: str | None
+
+
+class Held(BaseModel):
+    """A gang that is kept waiting for cleaner power."""
+
+    namespace: str
+    app_id: str
+    leader: str
+    policy: str
+    gated: bool = Field(description="Held by the scheduling gate, not by refusals.")
+    until: str = Field(description="When it starts if the forecast comes true.")
+    latest_start: str = Field(description="From then on it is not held, whatever the grid does.")
+
+
+class Carbon(BaseModel):
+    """The carbon signal and what it does."""
+
+    zones: list[Zone]
+    budget: int | None = Field(description="Executors allowed now by CAP; null while there is no limit.")
+    executors: int = Field(description="Executors that run or are promised room.")
+    held: list[Held]
+
+
+def carbon(store: Store, now: float) -> Carbon:
+    """The view of one moment."""
+    return Carbon(
+        zones=zones(store, now),
+        budget=store.budget(now),
+        executors=store.state.workers_promised(),
+        held=held(store, now),
+    )
+
+
+def zones(store: Store, now: float) -> list[Zone]:
+    """Every carbon zone of a node, known or not."""
+    table, book = store.state.nodes, store.state.carbon
+    alive = table.carbon_zone[table.class_of >= 0].tolist()
+    out: list[Zone] = []
+    for number, name in enumerate(table.carbon_zones):
+        nodes = alive.count(number)
+        if not name or not nodes:
+            continue
+        value, good, last = book.value(name, now), book.good.get(name), book.signals.get(name)
+        outlook = book.outlook(name, now)
+        end_s = outlook.start_s + len(outlook.values) * outlook.step_s if outlook is not None else None
+        out.append(
+            Zone(
+                zone=name,
+                nodes=nodes,
+                g_per_kwh=value,
+                age_s=book.age_s(name, now),
+                stale=value is None,
+                kind=good.kind if good is not None else None,
+                estimated=good.estimated if good is not None else None,
+                reason=last.reason if last is not None else "not asked yet",
+                lower=outlook.lower if outlook is not None else None,
+                upper=outlook.upper if outlook is not None else None,
+                forecast_until=None if end_s is None else _iso(end_s),
+            )
+        )
+    return out
+
+
+def held(store: Store, now: float) -> list[Held]:
+    """Gangs under a hold, by latest start."""
+    state = store.state
+    found: list[tuple[float, Held]] = []
+    for pod in state.pods.values():
+        if pod.role is not Role.LEADER or pod.gang is None or not pod.waiting or pod.gated != pod.hold_gate:
+            continue
+        gang = state.gang_of(pod)
+        if gang is None or gang.owner is not None:
+            continue
+        hold = store.waiting.holds.hold(pod, gang.specs.get(pod.uid), now)
+        if hold is not None:
+            shown = Held(
+                namespace=pod.namespace,
+                app_id=pod.gang.app_id,
+                leader=pod.name,
+                policy=hold.policy.value,
+                gated=pod.hold_gate,
+                until=_iso(hold.until_s),
+                latest_start=_iso(hold.latest_start_s),
+            )
+            found.append((hold.latest_start_s, shown))
+    return [shown for _, shown in sorted(found, key=lambda each: (each[0], each[1].leader))]
+
+
+def _iso(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
