@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,8 +16,27 @@ from tests.e2e.harness.waiting import holds_for, wait_for
 GANGS, FIT, EXECUTORS = 50, 20, 4
 
 
-def created(driver: SimulatedDriver) -> str:
-    return driver.driver["metadata"]["creationTimestamp"]
+def place(driver: SimulatedDriver) -> tuple[str, str]:
+    """Place in the queue: the stamp has seconds only, so the uid breaks ties."""
+    metadata = driver.driver["metadata"]
+    return metadata["creationTimestamp"], metadata["uid"]
+
+
+DAEMON: Object = {
+    "apiVersion": "apps/v1",
+    "kind": "DaemonSet",
+    "metadata": {"name": "daemon"},
+    "spec": {
+        "selector": {"matchLabels": {"app": "daemon"}},
+        "template": {
+            "metadata": {"labels": {"app": "daemon"}},
+            "spec": {
+                "containers": [{"name": "main", "image": "none", "resources": {"requests": {"cpu": "100m"}}}]
+            },
+        },
+    },
+}
+"""What every real node runs: a pod that is there for good."""
 
 
 def plain_pod(name: str, cpu: str) -> Object:
@@ -55,17 +75,14 @@ def test_fifty_gangs_at_once_into_room_for_twenty(
     assert len(queue) == GANGS - FIT
     assert {entry["outcome"] for entry in queue} <= {"no-room", "earlier-gang-waits", ""}
 
-    waiting = [driver for driver in drivers if driver not in running()]
-    oldest_waiting = min(map(created, waiting))
-    assert max(map(created, running())) <= oldest_waiting, "the oldest twenty run"
+    # All are known now, so from here on the order is exactly that of the queue.
+    expected = sorted((driver for driver in drivers if driver not in running()), key=place)
+    assert max(stamp for stamp, _ in map(place, running())) <= place(expected[0])[0], "the oldest twenty run"
     for ended in range(GANGS):
         running()[ended].finish()
-        expected = min(FIT + ended + 1, GANGS)
-        wait_for(lambda: len(running()) >= expected, f"{expected} gangs started", 30)  # noqa: B023
-        if ended + 1 + FIT <= GANGS:
-            latest = running()[FIT + ended]
-            left = [driver for driver in drivers if driver not in running()]
-            assert all(created(latest) <= created(other) for other in left), "the oldest comes next"
+        started = min(FIT + ended + 1, GANGS)
+        wait_for(lambda: len(running()) >= started, f"{started} gangs started", 30)  # noqa: B023
+    assert [driver.app.name for driver in running()[FIT:]] == [driver.app.name for driver in expected]
     wait_for(lambda: len(watching.bound_order) == GANGS * (1 + EXECUTORS), "every executor ran", 60)
     wait_for(lambda: not extender.held(), "nothing held afterwards", 30, lambda: str(extender.held()))
     assert not extender.get("/v1/queue")
@@ -86,6 +103,12 @@ def test_pods_of_the_default_scheduler_beside_gangs(
     watching = observer()
     extender = start_pair(packer="tightly-pack").extender
     start_scheduler(default_scheduler(installed))
+    installed.kubectl("apply", "--namespace", namespace, "--filename", "-", stdin=json.dumps(DAEMON))
+    wait_for(lambda: len(installed.admin.list("pods", namespace, "app=daemon")) == len(nodes), "daemons")
+    watching.await_bound(pod["metadata"]["name"] for pod in installed.admin.list("pods", namespace))
+    huge = SparkApp("huge", namespace, executors=2, executor_cores=6)
+    SimulatedDriver(installed.admin, huge).submit()  # fits no node beside the daemon, and blocks nobody
+
     neighbours = [f"neighbour-{number}" for number in range(8)]
     for name in neighbours:
         installed.admin.create("pods", plain_pod(name, "500m"), namespace)
@@ -112,4 +135,7 @@ def test_pods_of_the_default_scheduler_beside_gangs(
     late.await_bound(2)
     assert robbed not in {pod["spec"]["nodeName"] for pod in late.executors()}
     wait_for(lambda: not extender.held(), "nothing held afterwards", 30, lambda: str(extender.held()))
+    assert {(each["leader"], each["outcome"]) for each in extender.get("/v1/queue")} == {
+        (huge.driver_name, "exceeds-cluster")
+    }
     watching.assert_kept()

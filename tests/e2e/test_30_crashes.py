@@ -51,12 +51,11 @@ def test_killed_at_every_step(
     gang.await_driver_running()
     reserved = slots(installed, gang)
     assert len(reserved) == 3
-    rival.submit()  # does not fit beside the gang, whoever remembers it
-
     pair.extender.kill()
     pair.extender.start(crash_at=point)
     gang.post_executors(3)
     await_crash(pair)
+    rival.submit()  # does not fit beside the gang, whoever remembers it
     pair.extender.start()
     gang.await_bound(3)
     assert sorted(pod["spec"]["nodeName"] for pod in gang.executors()) == slots(installed, gang)
