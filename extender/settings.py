@@ -176,6 +176,11 @@ class Settings(CarbonSettings, BaseSettings):
         description="A woken leader that kube-scheduler does not ask for within this time (another plugin "
         "refuses it) no longer holds others up.",
     )
+    extras_behind_queue: bool = Field(
+        True,
+        description="While a gang of a strict pool waits for room, younger workers above their gang's "
+        "minimum and younger pods outside gangs of that pool wait behind it.",
+    )
     last_look: bool = Field(
         True,
         description="List a node's pods once more before each Binding, so that another scheduler's newest "
@@ -223,6 +228,7 @@ class Settings(CarbonSettings, BaseSettings):
             configuration_grace_s=self.configuration_grace_s,
             silent_after_s=self.silent_after_s,
             dormant_after_s=self.dormant_after_s,
+            extras_behind_queue=self.extras_behind_queue,
             carbon=self.to_carbon_policy(),
         )
 
