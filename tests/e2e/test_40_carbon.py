@@ -1,0 +1,172 @@
+"""Jobs follow the grid under a real kube-scheduler: a day of an invented grid, two seconds an hour."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.e2e.harness.bodies import SimulatedDriver, SparkApp
+from tests.e2e.harness.client import Client
+from tests.e2e.harness.controlplane import ControlPlane
+from tests.e2e.harness.extender import Extender
+from tests.e2e.harness.kwok import node_body
+from tests.e2e.harness.processes import Process, free_port
+from tests.e2e.harness.waiting import wait_for
+
+HOUR_S = 2.0
+SPEED = 3600 / HOUR_S
+RELEASED_WITHIN_S = 3.0
+CALLS_WHEN_IDLE = 2.0
+WARM_DAYS = 60
+POLICY, DELAY = "carbon-scheduler/carbon-policy", "carbon-scheduler/max-delay"
+GATE = {"schedulingGates": [{"name": "carbon-scheduler/hold"}]}
+
+
+def intensity(hour: int) -> float:
+    """Cleanest at 14, dirtiest at 2 o'clock: 200..400 g/kWh, no two days alike."""
+    return round(300 + 90 * math.cos(2 * math.pi * (hour - 2) / 24) + 10 * math.sin(hour / 37), 2)
+
+
+class Grid:
+    """`carbon-scheduler carbon-api` that replays the invented grid, from `hour` of a day on."""
+
+    def __init__(self, work: Path, name: str, hour: int) -> None:
+        directory = work / name
+        directory.mkdir()
+        rows = ["Datetime (UTC),Country,Zone name,Zone id,Carbon intensity gCO₂eq/kWh (Life cycle)"]
+        for step in range((WARM_DAYS + 20) * 24):
+            moment = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(1_767_225_600 + step * 3600))
+            rows.append(f"{moment},Nowhere,Nowhere,XX,{intensity(step)}")
+        (directory / "day.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        settings = {
+            "zones": {"XX": {"source": "replay", "files": ["day.csv"]}},
+            "replay": {"start": f"2026-03-02T{hour:02d}:00:00Z", "speed": SPEED},
+        }
+        (directory / "settings.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        command = [Path(sys.executable).with_name("carbon-scheduler"), "carbon-api", "serve"]
+        command += ["--config", directory / "settings.yaml", "--listen-port", str(port)]
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(work)}
+        self.process = Process(name, command, work / f"{name}.log", environment)
+
+
+@pytest.fixture
+def grid(work: Path, request: pytest.FixtureRequest) -> Iterator[Grid]:
+    made = Grid(work, f"grid-{request.node.name.removeprefix('test_')[:20]}", 19)
+    yield made
+    made.process.kill()
+
+
+def job(name: str, namespace: str, delay: str, *, gated: bool = False, policy: str = "threshold") -> SparkApp:
+    annotations = {POLICY: policy, DELAY: delay}
+    return SparkApp(name, namespace, annotations=annotations, driver_spec=GATE if gated else {})
+
+
+def bound(client: Client, namespace: str) -> set[str]:
+    """Names of jobs whose driver has a node."""
+    pods = client.list("pods", namespace, "spark-role=driver")
+    return {pod["metadata"]["labels"]["spark-app-name"] for pod in pods if pod["spec"].get("nodeName")}
+
+
+def held(extender: Extender) -> set[str]:
+    """Application ids that are held."""
+    return {each["app_id"] for each in extender.get("/v1/carbon")["held"]}
+
+
+def filter_calls(extender: Extender) -> float:
+    text = extender.get("/metrics")
+    calls = re.findall(r'^carbon_scheduler_requests_total\{[^}]*verb="filter"[^}]*\} (\S+)$', text, re.M)
+    return sum(float(each) for each in calls)
+
+
+def test_jobs_wait_for_clean_hours_and_start_before_their_latest_start(
+    installed: ControlPlane, namespace: str, fake_nodes, start_pair, grid: Grid
+) -> None:
+    labels = {"carbon-scheduler/carbon-zone": "XX"}
+    fake_nodes(bodies=[node_body(f"fake-{n}", cpu="16", memory="64Gi", labels=labels) for n in range(3)])
+    extender = start_pair(carbon_url=grid.url, carbon_poll_s="0.5").extender
+    wait_for(
+        lambda: not extender.get("/v1/carbon")["zones"][0]["stale"], "a value", 30, grid.process.log_tail
+    )
+
+    apps = [job(f"refused-{n}", namespace, "40s") for n in range(4)]
+    apps += [job(f"gated-{n}", namespace, "40s", gated=True) for n in range(2)]
+    hurried = job("hurried", namespace, "4s")
+    at_once = job("at-once", namespace, "40s", policy="none")
+    submitted_s: dict[str, float] = {}
+    for app in [*apps, hurried, at_once]:
+        submitted_s[app.name] = time.time()
+        SimulatedDriver(installed.admin, app, 0.0).submit()
+    ids = {app.app_id: app.name for app in [*apps, hurried, at_once]}
+    wait_for(lambda: {app.app_id for app in apps} <= held(extender), "all flexible jobs held", 10)
+
+    parked_s: float | None = None
+    parked_calls, calls_a_minute = math.nan, math.nan
+    released_s: dict[str, float] = {}
+    started_s: dict[str, float] = {}
+    clean: list[float] = []
+    dirty: list[float] = []
+    end_s = time.time() + 60
+    while len(started_s) < len(ids) and time.time() < end_s:
+        view = extender.get("/v1/carbon")
+        now = time.time()
+        waiting = {ids[each["app_id"]] for each in view["held"] if each["app_id"] in ids}
+        for name in set(ids.values()) - waiting - set(released_s):
+            released_s[name] = now
+        for name in bound(installed.admin, namespace) - set(started_s):
+            started_s[name] = now
+            if name not in ("hurried", "at-once"):
+                clean.append(view["zones"][0]["g_per_kwh"])
+        if len(waiting) == len(apps):
+            dirty.append(view["zones"][0]["g_per_kwh"])
+        if parked_s is None and {"hurried", "at-once"} <= set(started_s):
+            parked_s = now + 2  # what these two woke has settled by then
+        if parked_s is not None and now >= parked_s and len(waiting) == len(apps):
+            if math.isnan(parked_calls):
+                parked_s, parked_calls = now, filter_calls(extender)
+            elif now - parked_s >= 5:
+                calls = filter_calls(extender) - parked_calls
+                calls_a_minute = calls / 4 * 60 / (now - parked_s)
+        time.sleep(0.05)
+
+    assert set(started_s) == set(ids.values())
+    assert not math.isnan(calls_a_minute), "nothing was parked long enough to be measured"
+    assert calls_a_minute <= CALLS_WHEN_IDLE
+    late = {name: started_s[name] - released_s[name] for name in started_s}
+    assert max(late.values()) <= RELEASED_WITHIN_S, late
+    assert started_s["at-once"] - submitted_s["at-once"] <= RELEASED_WITHIN_S
+    assert started_s["hurried"] - submitted_s["hurried"] <= 4 + 1 + RELEASED_WITHIN_S
+    for app in apps:
+        assert started_s[app.name] - submitted_s[app.name] <= 40 + RELEASED_WITHIN_S
+    assert max(clean) < 240, "started in clean hours"
+    assert max(dirty) > 360, "held through dirty ones"
+
+
+def test_when_the_carbon_source_is_killed_nothing_blocks(
+    installed: ControlPlane, namespace: str, fake_nodes, start_pair, grid: Grid
+) -> None:
+    labels = {"carbon-scheduler/carbon-zone": "XX"}
+    fake_nodes(bodies=[node_body(f"fake-{n}", cpu="16", memory="64Gi", labels=labels) for n in range(2)])
+    options = {"carbon_url": grid.url, "carbon_poll_s": "0.5", "carbon_stale_after_s": "4"}
+    extender = start_pair(**options).extender
+    wait_for(
+        lambda: not extender.get("/v1/carbon")["zones"][0]["stale"], "a value", 30, grid.process.log_tail
+    )
+    apps = [job("refused", namespace, "1h"), job("gated", namespace, "1h", gated=True)]
+    for app in apps:
+        SimulatedDriver(installed.admin, app, 0.0).submit()
+    wait_for(lambda: {app.app_id for app in apps} <= held(extender), "both held", 10)
+    assert not bound(installed.admin, namespace)
+    grid.process.kill()
+    wait_for(lambda: bound(installed.admin, namespace) == {"refused", "gated"}, "both started", 15)
+    assert extender.ready()
+    assert extender.get("/healthz")["carbon"]["problems"]
