@@ -8,44 +8,29 @@ node while pods are still accounted on it; such a row is not alive and offers no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
+from extender.core.classes import NodeClasses
 from extender.core.facts import NodeFacts
 from extender.core.order import FreeOrder
-from extender.core.packing.base import IntArray, Rows
+from extender.core.packing.base import BoolArray, IntArray, Rows
 from extender.core.resources import BASE_COLUMNS, CPU, MEMORY, Resources, one_pod
 from extender.core.rooms import RoomCache
-from extender.core.terms import NO_SCHEDULE, UNSCHEDULABLE_TAINT, PlacementTerms, Taint
+from extender.core.terms import PlacementTerms
 
 ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
 NO_ZONE = "default"
-UNIQUE_LABELS = frozenset({"kubernetes.io/hostname"})
-"""Labels that differ on every node: they are left out of the classes and read per node instead."""
-
 WATTS_LABEL = "carbon-scheduler/watts-per-core"
 """Label with the power of one busy core in watts (idle share included); absent or unreadable: not known."""
 _MOST_WATTS = 10_000.0
 _AMOUNTS = ("allocatable", "used", "held", "free", "daemons")
 _PER_NODE = ("zone", "class_of", "carbon_zone", "milliwatts_per_core")
 
-_CORDON = Taint(UNSCHEDULABLE_TAINT, "", NO_SCHEDULE)
-
-BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class NodeClass:
-    """Nodes that answer every constraint alike."""
-
-    labels: frozenset[tuple[str, str]]
-    taints: tuple[Taint, ...]
-    ready: bool
 
 
 class NodeTable:
@@ -69,7 +54,7 @@ class NodeTable:
         self.zone: IntArray = np.zeros(0, dtype=np.int64)
         self.zones: list[str] = []
         self.class_of: IntArray = np.zeros(0, dtype=np.int64)
-        self.classes: list[NodeClass] = []
+        self.classes = NodeClasses()
         self.carbon_zone: IntArray = np.zeros(0, dtype=np.int64)
         self.carbon_zones: list[str] = [""]
         self.milliwatts_per_core: IntArray = np.zeros(0, dtype=np.int64)
@@ -77,11 +62,9 @@ class NodeTable:
         self.version = 0
         self.rows_epoch = 0
         self.capacity_epoch = 0
-        self._class_numbers: dict[NodeClass, int] = {}
         self._zone_numbers: dict[str, int] = {}
         self._column_numbers = {name: number for number, name in enumerate(self.columns)}
         self._masks: dict[tuple[PlacementTerms, bool], BoolArray] = {}
-        self._accepts: dict[tuple[PlacementTerms, int, bool], bool] = {}
         self._vectors: dict[frozenset[tuple[str, int]], IntArray] = {}
         self._label_ranks: dict[tuple[str, tuple[str, ...]], IntArray] = {}
         self._order: FreeOrder | None = None
@@ -215,7 +198,7 @@ class NodeTable:
     def _mask(self, terms: PlacementTerms, *, open_only: bool) -> BoolArray:
         mask = self._masks.get((terms, open_only))
         if mask is None:
-            mask = self._evaluate(terms, open_only=open_only)
+            mask = self.classes.accepted(terms, self.facts, self.class_of, open_only=open_only)
             if len(self._masks) > 512:
                 self._masks.clear()
             self._masks[terms, open_only] = mask
@@ -372,12 +355,7 @@ class NodeTable:
             and before.ready == node.ready
         ):
             return
-        labels = frozenset(item for item in node.labels.items() if item[0] not in UNIQUE_LABELS)
-        kind = NodeClass(labels, _taints(node), node.ready)
-        number = self._class_numbers.setdefault(kind, len(self.classes))
-        if number == len(self.classes):
-            self.classes.append(kind)
-        self.class_of[row] = number
+        self.class_of[row] = self.classes.number(node)
         zone = next((node.labels[key] for key in ZONE_LABELS if key in node.labels), NO_ZONE)
         number = self._zone_numbers.setdefault(zone, len(self.zones))
         if number == len(self.zones):
@@ -394,29 +372,6 @@ class NodeTable:
         self._label_ranks.clear()
         self._rooms.forget()
 
-    def _evaluate(self, terms: PlacementTerms, *, open_only: bool) -> BoolArray:
-        if terms.names_nodes or any(key in UNIQUE_LABELS for key in _keys(terms)):
-            accepted = (
-                node is not None
-                and terms.accept_labels(node.labels, node.name)
-                and (not open_only or (node.ready and terms.accept_taints(_taints(node))))
-                for node in self.facts
-            )
-            return np.fromiter(accepted, dtype=np.bool_, count=len(self.facts))
-        by_class = np.zeros(len(self.classes) + 1, dtype=np.bool_)  # the last one stands for class -1
-        for number, kind in enumerate(self.classes):
-            key = (terms, number, open_only)
-            known = self._accepts.get(key)
-            if known is None:
-                known = terms.accept_labels(dict(kind.labels)) and (
-                    not open_only or (kind.ready and terms.accept_taints(kind.taints))
-                )
-                if len(self._accepts) > 65536:
-                    self._accepts.clear()
-                self._accepts[key] = known
-            by_class[number] = known
-        return by_class[self.class_of]
-
 
 def _milliwatts(text: str) -> int:
     """Watts of a label as milliwatts; 0 when they are not known."""
@@ -425,15 +380,3 @@ def _milliwatts(text: str) -> int:
     except ValueError:
         return 0
     return round(watts * 1000) if 0 < watts <= _MOST_WATTS else 0
-
-
-def _taints(node: NodeFacts) -> tuple[Taint, ...]:
-    return (*node.taints, _CORDON) if node.unschedulable else node.taints
-
-
-def _keys(terms: PlacementTerms) -> Iterable[str]:
-    for key, _ in terms.node_selector:
-        yield key
-    for term in terms.affinity or ():
-        for requirement in term.expressions:
-            yield requirement.key

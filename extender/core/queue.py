@@ -15,12 +15,12 @@ import numpy as np
 from extender.core.facts import GangKey, PodFacts
 from extender.core.gangs import GangSpec, SpecProblem
 from extender.core.holds import Holds
-from extender.core.nodes import BoolArray, NodeTable
+from extender.core.nodes import NodeTable
 from extender.core.offers import Offered
 from extender.core.order import by_cost, by_label_priority, zone_ordered
 from extender.core.outcomes import Outcome
 from extender.core.packing import Packer, Packing, Problem, packer_named, room_for
-from extender.core.packing.base import IntArray, Rows
+from extender.core.packing.base import BoolArray, IntArray, Rows
 from extender.core.policy import FifoMode, LabelPriority, Policy
 from extender.core.rooms import ROOM_LIMIT
 from extender.core.terms import PlacementTerms

@@ -17,9 +17,9 @@ from extender.core.events import (
 )
 from extender.core.facts import PodFacts, Role
 from extender.core.gangs import GangSpec
-from extender.core.nodes import BoolArray
 from extender.core.offers import Listed, Offer, Offered
 from extender.core.outcomes import Outcome
+from extender.core.packing.base import BoolArray
 from extender.core.policy import Policy
 from extender.core.queue import preferred
 from extender.core.reservations import NOWHERE, RESERVATION

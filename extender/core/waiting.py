@@ -15,8 +15,8 @@ from typing import Final
 from extender.core.facts import PodFacts
 from extender.core.gangs import WAIT_FOR_CONFIGURATION
 from extender.core.holds import Holds
-from extender.core.nodes import BoolArray
 from extender.core.outcomes import Outcome
+from extender.core.packing.base import BoolArray
 from extender.core.policy import FifoMode
 from extender.core.queue import CapacityMemo, QueuePass, Verdict, Waiting, pool_of
 from extender.core.state import State
