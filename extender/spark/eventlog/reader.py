@@ -1,0 +1,218 @@
+"""Reads an event log as typed events: once and whole, or again and again while its driver writes.
+
+Memory is bounded: a piece of a file, the line it ends in, and one zstd window. Nothing in a log raises:
+what is no event is counted. Only a log that cannot be opened at all does (`LogUnreadable`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import msgspec
+import zstandard
+
+from extender.spark.eventlog.events import ApplicationEnd, LogEvent
+from extender.spark.eventlog.files import LogFiles, LogUnreadable, Part
+from extender.spark.eventlog.lines import GarbageLine, decode_line
+
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_READ_BYTES = 1 << 18
+# zstd can expand what it is fed some 30,000 times; small pieces bound what a hostile file makes us hold.
+_FEED_BYTES = 1 << 11
+_LINE_BYTES = 1 << 26
+
+
+class Counts(msgspec.Struct):
+    """What was met in a log. All but `lines`, `events` and `ignored` are worth a warning.
+
+    `ignored`: well-formed events of kinds that we do not use. `garbage`: lines that are no event, the
+    line that a killed driver left half written among them. `too_long`: lines beyond the limit.
+    `broken_files`: files whose compressed data is damaged (read up to there) or that ended within a frame.
+    """
+
+    lines: int = 0
+    events: int = 0
+    ignored: int = 0
+    garbage: int = 0
+    too_long: int = 0
+    broken_files: int = 0
+
+
+class _Inflater:
+    """Bytes of a file to bytes of the log: plain, or zstd of any number of frames."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._zstd: bool | None = None
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+
+    @property
+    def in_frame(self) -> bool:
+        """Whether what was fed so far ends within a frame."""
+        return self._frame is not None
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The log's bytes. Raises `zstandard.ZstdError` on damaged data."""
+        if self._zstd is None:
+            self._head += data
+            if len(self._head) < len(_ZSTD_MAGIC) and _ZSTD_MAGIC.startswith(self._head):
+                return
+            self._zstd, data, self._head = self._head.startswith(_ZSTD_MAGIC), self._head, b""
+        if not self._zstd:
+            yield data
+            return
+        for start in range(0, len(data), _FEED_BYTES):
+            yield from self._inflate(data[start : start + _FEED_BYTES])
+
+    def _inflate(self, piece: bytes) -> Iterator[bytes]:
+        while piece:
+            if self._frame is None:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            yield self._frame.decompress(piece)
+            if not self._frame.eof:
+                return
+            piece, self._frame = self._frame.unused_data, None
+
+    def rest(self) -> bytes:
+        """Bytes too few to tell what they are; call once at the end."""
+        head, self._head = self._head, b""
+        return head
+
+
+class _Lines:
+    """Cuts bytes into lines, and passes over those that are too long."""
+
+    def __init__(self, limit_bytes: int, counts: Counts) -> None:
+        self._limit_bytes = limit_bytes
+        self._counts = counts
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._skipping = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Lines that are complete, without their end."""
+        start = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            self._hold(data[start:end])
+            start = end + 1
+            if line := self.rest():
+                yield line
+        self._hold(data[start:])
+
+    def _hold(self, piece: bytes) -> None:
+        if self._skipping or not piece:
+            return
+        self._pending.append(piece)
+        self._pending_bytes += len(piece)
+        if self._pending_bytes > self._limit_bytes:
+            self._counts.too_long += 1
+            self._pending, self._pending_bytes, self._skipping = [], 0, True
+
+    def rest(self) -> bytes:
+        """The line that has no end yet."""
+        line = b"".join(self._pending).strip()
+        self._pending, self._pending_bytes, self._skipping = [], 0, False
+        return line
+
+
+class _Tail:
+    """How far one file has been read."""
+
+    def __init__(self, part: Part, limit_bytes: int, counts: Counts) -> None:
+        self.part = part
+        self.offset = 0
+        self.broken = False
+        self.inflater = _Inflater()
+        self.lines = _Lines(limit_bytes, counts)
+
+
+class EventLog:
+    """One application's log at a path or fsspec URL. Not thread-safe.
+
+    `read()` yields what is new since the last call, so a live log is followed by calling it again, and a
+    finished one is read by calling it once. `live` says whether the driver was still writing then.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        line_limit_bytes: int = _LINE_BYTES,
+        advance: Callable[[int], None] | None = None,
+        **storage_options: Any,
+    ) -> None:
+        self._files = LogFiles(url, **storage_options)
+        self._line_limit_bytes = line_limit_bytes
+        self._advance = advance or (lambda _bytes: None)
+        self._tail: _Tail | None = None
+        self._done = -1
+        self.counts = Counts()
+        self.live = True
+
+    def size_bytes(self) -> int:
+        """Bytes of all files as they are now. Raises `LogUnreadable`."""
+        return sum(part.size_bytes for part in self._files.list().parts)
+
+    def read(self) -> Iterator[LogEvent]:
+        """Events since the last call. Raises `LogUnreadable` if the log cannot be opened or read on."""
+        listing = self._files.list()
+        self.live = listing.live
+        parts = [part for part in listing.parts if part.index > self._done]
+        for part in parts:
+            if self._tail is None or self._tail.part.index != part.index:
+                if self._tail is not None:  # its file was compacted away
+                    yield from self._close(self._tail)
+                self._tail = _Tail(part, self._line_limit_bytes, self.counts)
+            yield from self._follow(self._tail, part)
+            if part is not parts[-1] or not listing.live:
+                yield from self._close(self._tail)
+                self._tail, self._done = None, part.index
+
+    def _follow(self, tail: _Tail, part: Part) -> Iterator[LogEvent]:
+        try:
+            with self._files.fs.open(part.path, "rb") as file:
+                file.seek(tail.offset)
+                while data := cast(bytes, file.read(_READ_BYTES)):
+                    tail.offset += len(data)
+                    self._advance(len(data))
+                    if not tail.broken:
+                        yield from self._events(tail, data)
+        except (OSError, RuntimeError) as problem:
+            raise LogUnreadable(f"{part.path}: {problem}") from None
+
+    def _events(self, tail: _Tail, data: bytes) -> Iterator[LogEvent]:
+        inflated = tail.inflater.feed(data)
+        while True:
+            try:
+                piece = next(inflated)
+            except StopIteration:
+                return
+            except zstandard.ZstdError:
+                tail.broken = True
+                self.counts.broken_files += 1
+                return
+            for line in tail.lines.feed(piece):
+                yield from self._event(line)
+
+    def _close(self, tail: _Tail) -> Iterator[LogEvent]:
+        if tail.inflater.in_frame and not tail.broken:
+            self.counts.broken_files += 1
+        yield from (event for line in tail.lines.feed(tail.inflater.rest()) for event in self._event(line))
+        if line := tail.lines.rest():
+            yield from self._event(line)
+
+    def _event(self, line: bytes) -> Iterator[LogEvent]:
+        self.counts.lines += 1
+        try:
+            event = decode_line(line)
+        except GarbageLine:
+            self.counts.garbage += 1
+            return
+        if event is None:
+            self.counts.ignored += 1
+            return
+        self.counts.events += 1
+        if isinstance(event, ApplicationEnd):
+            self.live = False
+        yield event
