@@ -117,6 +117,19 @@ class CarbonSettings(BaseModel):
     cap_hysteresis: Annotated[float, Field(ge=0, le=1)] = Field(
         0.02, description="Part of K by which the budget must change to be changed."
     )
+    cap_quota_namespace: _Name | None = Field(
+        None,
+        description="Namespace in which the budget is also kept as a ResourceQuota (see "
+        "`manifests/components/cap-quota`). Unset: it is not.",
+    )
+    cap_quota_name: _Name = Field("carbon-scheduler-cap", description="Name of that ResourceQuota.")
+    cap_executor_memory_gib: Annotated[float, Field(gt=0, le=1e6)] = Field(
+        8.0, description="Memory of one executor in that quota, in GiB."
+    )
+    cap_quota_spare_drivers: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        10,
+        description="New drivers, each as large as an executor, for which that quota has room at any time.",
+    )
     ledger: str | None = Field(
         None,
         min_length=1,

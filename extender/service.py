@@ -17,6 +17,7 @@ from extender.api.app import create_app
 from extender.api.metrics import Metrics
 from extender.api.ports import Books, CacheHealth, CarbonSource
 from extender.bookkeeping import AccountedStore, Bookkeeper
+from extender.cap import cap_quota
 from extender.carbon.client import CarbonClient
 from extender.carbon_settings import without_password
 from extender.cluster.backoff import Sleep
@@ -77,6 +78,7 @@ class Service:
         self.carbon = self._carbon_client()
         self._zones_asked = 1
         self._open_books()
+        self.quota = cap_quota(settings, client, self.store, clock)
         self._projector = PodProjector(identify)
         self._specs = SpecIndex(SpecReader())
         also = () if self.carbon is None else (_CARBON,)
@@ -112,6 +114,20 @@ class Service:
     def _signal(self, signal: Signal) -> None:
         """The carbon service said something of a zone."""
         self.perform(self.store.apply(CarbonSeen(signal), self._clock()))
+
+    async def _keep_quota(self) -> None:
+        """Not before all is known: a restart must not lift the limit for a moment."""
+        assert self.quota is not None
+        await self.ready.wait()
+        await self.quota.run()
+
+    async def _restore_quota(self) -> None:
+        if self.quota is None:
+            return
+        try:
+            await self.quota.restore()
+        except ApiError as problem:
+            _log.error("the ResourceQuota of CAP was not restored; the next start does it: %s", problem)
 
     def _open_books(self) -> None:
         if self.settings.ledger is None:
@@ -229,6 +245,8 @@ class Service:
         background = {"annotations": self.patcher.run, "clock": self._tick}
         if self.carbon is not None:
             background["carbon"] = self.carbon.run
+        if self.quota is not None:
+            background["quota"] = self._keep_quota
         if self.store.books is not None:
             background["accounting"] = self.store.books.run
         background |= {each.name: each.run for each in self.reflectors}
@@ -253,6 +271,7 @@ class Service:
         finally:
             for listener in sockets:
                 listener.close()
+            await self._restore_quota()
             if self.store.books is not None:
                 self.store.books.close()
 
