@@ -16,7 +16,7 @@ import yaml
 from tests.e2e.harness.bodies import SimulatedDriver, SparkApp
 from tests.e2e.harness.client import Client
 from tests.e2e.harness.controlplane import ControlPlane
-from tests.e2e.harness.extender import Extender
+from tests.e2e.harness.extender import ROOT, Extender
 from tests.e2e.harness.kwok import node_body
 from tests.e2e.harness.processes import Process, free_port
 from tests.e2e.harness.waiting import wait_for
@@ -170,3 +170,29 @@ def test_when_the_carbon_source_is_killed_nothing_blocks(
     wait_for(lambda: bound(installed.admin, namespace) == {"refused", "gated"}, "both started", 15)
     assert extender.ready()
     assert extender.get("/healthz")["carbon"]["problems"]
+
+
+def test_the_budget_is_kept_as_a_quota_and_gone_on_exit(
+    installed: ControlPlane, fake_nodes, start_pair, grid: Grid
+) -> None:
+    """Under the rights of the repository's component, and no others."""
+    component = ROOT / "manifests" / "components" / "cap-quota" / "rights.yaml"
+    (namespace,) = {each["metadata"]["namespace"] for each in yaml.safe_load_all(component.read_text())}
+    installed.create_namespace(namespace)
+    installed.kubectl("apply", "--filename", component)
+    labels = {"carbon-scheduler/carbon-zone": "XX"}
+    fake_nodes(bodies=[node_body(f"fake-{n}", cpu="16", memory="64Gi", labels=labels) for n in range(2)])
+    options = {"cap": "true", "cap_min_executors": "1", "cap_max_executors": "10", "cap_executor_cores": "1"}
+    options |= {"cap_quota_namespace": namespace, "cap_quota_spare_drivers": "2", "carbon_poll_s": "0.5"}
+    extender = start_pair(carbon_url=grid.url, **options).extender
+
+    def cores() -> float:
+        quota = installed.admin.find("resourcequotas", "carbon-scheduler-cap", namespace)
+        text = quota["spec"]["hard"]["cpu"] if quota else "0"
+        return float(text.removesuffix("m")) / (1000 if text.endswith("m") else 1)
+
+    wait_for(lambda: 3 <= cores() <= 12, "a quota of the budget and two drivers", 20, extender.log_text)
+    assert extender.get("/v1/carbon")["budget"] is not None
+    extender.stop()
+    wait_for(lambda: not cores(), "the quota gone on exit", 10, extender.log_text)
+    installed.admin.delete("namespaces", namespace)
