@@ -82,10 +82,14 @@ def held(extender: Extender) -> set[str]:
     return {each["app_id"] for each in extender.get("/v1/carbon")["held"]}
 
 
-def filter_calls(extender: Extender) -> float:
+def filter_calls(extender: Extender, wanted: str = "") -> float:
+    """Calls of filter so far, of all outcomes or of one."""
     text = extender.get("/metrics")
-    calls = re.findall(r'^carbon_scheduler_requests_total\{[^}]*verb="filter"[^}]*\} (\S+)$', text, re.M)
-    return sum(float(each) for each in calls)
+    samples = re.findall(
+        r'^carbon_scheduler_requests_total\{outcome="([^"]*)",verb="filter"\} (\S+)$', text, re.M
+    )
+    assert samples, "filter was called"
+    return sum(float(count) for outcome, count in samples if wanted in ("", outcome))
 
 
 def test_jobs_wait_for_clean_hours_and_start_before_their_latest_start(
@@ -196,3 +200,32 @@ def test_the_budget_is_kept_as_a_quota_and_gone_on_exit(
     extender.stop()
     wait_for(lambda: not cores(), "the quota gone on exit", 10, extender.log_text)
     installed.admin.delete("namespaces", namespace)
+
+
+def test_gated_jobs_cost_no_calls_on_a_busy_cluster(
+    installed: ControlPlane, namespace: str, fake_nodes, start_pair, grid: Grid
+) -> None:
+    """Pods come and go beside them; refused pods would be tried again with each of those events."""
+    labels = {"carbon-scheduler/carbon-zone": "XX"}
+    fake_nodes(bodies=[node_body(f"fake-{n}", cpu="16", memory="64Gi", labels=labels) for n in range(2)])
+    extender = start_pair(carbon_url=grid.url, carbon_poll_s="0.5").extender
+    wait_for(
+        lambda: not extender.get("/v1/carbon")["zones"][0]["stale"], "a value", 30, grid.process.log_tail
+    )
+    apps = [job(f"parked-{n}", namespace, "1h", gated=True) for n in range(4)]
+    for app in apps:
+        SimulatedDriver(installed.admin, app, 0.0).submit()
+    wait_for(lambda: {app.app_id for app in apps} <= held(extender), "all held", 10)
+    container = {"name": "main", "image": "none", "resources": {"requests": {"cpu": "1", "memory": "64Mi"}}}
+    spec = {"schedulerName": "carbon-scheduler", "containers": [container]}
+    began_s, made = time.time(), 0
+    while time.time() - began_s < 10:
+        name = f"busy-{made}"
+        installed.admin.create("pods", {"metadata": {"name": name}, "spec": spec}, namespace)
+        made += 1
+        if made > 10:
+            installed.admin.delete("pods", f"busy-{made - 10}", namespace)
+        time.sleep(0.1)
+    assert filter_calls(extender, "single-placed") >= made / 2, "the cluster was busy"
+    assert filter_calls(extender, "held-for-carbon") == 0
+    assert {app.app_id for app in apps} <= held(extender)
