@@ -1,0 +1,1 @@
+"""The agent inside Spark drivers (one file that runs in users' images) and its wire format."""
