@@ -1,0 +1,190 @@
+"""The agent in real drivers: what is told is right, and nothing the extender does changes the job.
+
+Needs the virtual environments that `tests/e2e/setup_tools.py` makes, and Java.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+import extender.spark.agent
+from extender.spark.agent.wire import Batch, decode_batch
+from extender.spark.eventlog.events import ApplicationEnd, JobEnd, JobStart, TaskEnd, TaskProgress
+from extender.spark.eventlog.files import find_logs
+from extender.spark.eventlog.reader import EventLog
+
+VENVS = Path(__file__).resolve().parents[1] / "e2e" / ".venvs"
+AGENT = Path(extender.spark.agent.__file__).parent / "sitecustomize.py"
+JOB = """
+from pyspark import SparkContext
+context = SparkContext("local[2]", "agent test")
+pairs = context.parallelize(range(100), 4).map(lambda n: (n % 5, n))
+left, right = pairs.reduceByKey(lambda a, b: a + b, 3), pairs.groupByKey(3).mapValues(len)
+print("RESULT", sorted(left.join(right, 3).collect()))
+context.stop()
+"""
+RESULT = f"RESULT {[(k, (sum(range(k, 100, 5)), 20)) for k in range(5)]}"
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("real-spark")]
+
+
+@pytest.fixture(params=["3.5", "4"])
+def python(request: pytest.FixtureRequest) -> Path:
+    path = VENVS / f"spark-{request.param}" / "bin" / "python"
+    if not path.exists() or shutil.which("java") is None:
+        pytest.skip(f"needs Java and {path.parents[1].name} of tests/e2e/setup_tools.py")
+    return path
+
+
+@pytest.fixture
+def run(python: Path, tmp_path: Path) -> Callable[..., str]:
+    """Runs the job with the agent on PYTHONPATH; answers what it printed."""
+    site, logs = tmp_path / "agent", tmp_path / "logs"
+    site.mkdir()
+    logs.mkdir()
+    (site / AGENT.name).write_bytes(AGENT.read_bytes())
+    (tmp_path / "job.py").write_text(JOB)
+    conf = {"ui.enabled": "false", "eventLog.enabled": "true", "eventLog.dir": logs.as_uri()}
+    arguments = " ".join(f"--conf spark.{key}={value}" for key, value in conf.items())
+
+    def run(url: str, **environ: str) -> str:
+        done = subprocess.run(
+            [python, tmp_path / "job.py"],
+            env={
+                **{key: os.environ[key] for key in ("PATH", "HOME", "JAVA_HOME") if key in os.environ},
+                "PYTHONPATH": str(site),
+                "PYSPARK_SUBMIT_ARGS": f"{arguments} pyspark-shell",
+                "CARBON_SCHEDULER_AGENT_DEBUG": "1",
+                "CARBON_SCHEDULER_URL": url,
+                "CARBON_SCHEDULER_NAMESPACE": "spark",
+                **environ,
+            },
+            capture_output=True,
+            text=True,
+            timeout=150,
+            cwd=tmp_path,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert RESULT in done.stdout
+        return done.stderr
+
+    return run
+
+
+class Extender:
+    """A small HTTP server; `answer(handler)` may do as it likes."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.tokens: set[str | None] = set()
+        self.paths: set[str] = set()
+
+    @contextmanager
+    def serve(self, answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.batches.append(decode_batch(body))
+                outer.tokens.add(self.headers["Authorization"])
+                outer.paths.add(self.path)
+                answer(self)
+
+            def log_message(self, format: str, *args: object) -> None:
+                del format, args
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
+def reply(handler: BaseHTTPRequestHandler, status: int = 200, body: bytes = b'{"interval_s": 0.2}') -> None:
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def graph(events: Sequence[object]) -> set[tuple[int, int, tuple[int, ...], int]]:
+    stages = [stage for event in events if isinstance(event, JobStart) for stage in event.stages]
+    return {(stage.stage_id, stage.key, stage.parent_ids, stage.tasks) for stage in stages}
+
+
+def test_agent_and_event_log_tell_the_same_of_a_real_job(run: Callable[..., str], tmp_path: Path) -> None:
+    extender = Extender()
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    with extender.serve(reply) as url:
+        run(url, CARBON_SCHEDULER_TOKEN_FILE=str(token))
+    (path,) = find_logs(str(tmp_path / "logs"))
+    log = EventLog(path)
+    logged = list(log.read())
+    told = list({batch.batch: batch for batch in extender.batches}.values())
+    events = [event for batch in told for event in batch.events]
+
+    assert extender.tokens == {"Bearer secret"}
+    assert all(path.startswith("/v1/applications/spark/local-") for path in extender.paths)
+    assert told[-1].dropped == 0
+    assert isinstance(events[-1], ApplicationEnd)
+    assert sum(isinstance(event, JobEnd) for event in events) == 1
+    tasks = sum(isinstance(event, TaskEnd) and event.succeeded for event in logged)
+    assert sum(event.succeeded for event in events if isinstance(event, TaskProgress)) == tasks == 4 + 4 + 3
+    assert graph(logged) == graph(events)
+    assert log.counts.garbage == log.counts.broken_files == 0
+
+
+def test_an_extender_that_is_wrong_slow_or_gone_changes_nothing(run: Callable[..., str]) -> None:
+    answers = iter(range(1000))
+    never = Event()
+
+    def misbehave(handler: BaseHTTPRequestHandler) -> None:
+        match next(answers) % 4:
+            case 0:
+                reply(handler, body=b'{"interval_s": 0.2, "priorities": {"x": []}, "target_executors": -3}')
+            case 1:
+                reply(handler, 500)
+            case 2:
+                reply(handler, body=b"\xff<html>")
+            case _:
+                never.wait(20)  # longer than the agent's patience; released when the test ends
+
+    extender = Extender()
+    with extender.serve(misbehave) as url:
+        stderr = run(url)
+        never.set()
+    assert "attached to" in stderr
+    assert extender.batches
+
+
+def test_an_extender_that_is_down_changes_nothing(run: Callable[..., str]) -> None:
+    assert "extender not reached" in run("http://127.0.0.1:9")
+
+
+def test_switched_off_it_is_not_even_installed(run: Callable[..., str]) -> None:
+    assert "carbon-scheduler agent" not in run("http://127.0.0.1:9", CARBON_SCHEDULER_AGENT="off")
+
+
+def test_the_images_own_sitecustomize_still_runs(run: Callable[..., str], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "sitecustomize.py").write_text("import sys; print('THEIRS', file=sys.stderr)")
+    agent = tmp_path / "agent"
+    assert "THEIRS" in run("", PYTHONPATH=f"{agent}:{other}")
