@@ -250,8 +250,30 @@ class CapacityMemo:
         return known[1]
 
 
+_Shape = tuple[
+    frozenset[tuple[str, int]], PlacementTerms, frozenset[tuple[str, int]], PlacementTerms, int, str, str
+]
+
+
+def _shape(waiting: Waiting, spec: GangSpec) -> _Shape:
+    """Everything that decides whether a gang fits."""
+    leader = waiting.leader
+    return (
+        frozenset(leader.requests.items()),
+        leader.terms,
+        frozenset(spec.worker.items()),
+        spec.worker_terms,
+        spec.min_workers,
+        spec.packer,
+        waiting.pool,
+    )
+
+
 class QueuePass:
-    """Verdicts of all waiting gangs for one state of the cluster."""
+    """Verdicts of all waiting gangs for one state of the cluster.
+
+    Room only shrinks in the course of a pass, so a gang like one that was refused is refused unseen.
+    """
 
     def __init__(
         self,
@@ -272,6 +294,7 @@ class QueuePass:
         self._now = now
         self._space = Workspace(table)
         self._blockers: dict[str, Waiting] = {}
+        self._refused: set[_Shape] = set()
         self._next = 0
         self._places = {waiting.leader.uid: place for place, waiting in enumerate(self._queue)}
         self.verdicts: dict[str, Verdict] = {}
@@ -336,6 +359,10 @@ class QueuePass:
             if not self._fits_empty(waiting):
                 return Verdict(Outcome.EXCEEDS_CLUSTER)
             return Verdict(Outcome.EARLIER_GANG_WAITS, blocker=blocker.key)
+        shape = _shape(waiting, spec)
+        if shape in self._refused:
+            self._block(waiting, mode)
+            return Verdict(Outcome.NO_ROOM)
         alone = mode is FifoMode.OFF
         space = Workspace(self._table) if alone else self._space
         offered = self._offered.get(waiting.leader.uid)
@@ -347,6 +374,8 @@ class QueuePass:
             return Verdict(Outcome.ADMITTED, packing, offered=offered)
         if not self._fits_empty(waiting):
             return Verdict(Outcome.EXCEEDS_CLUSTER)
+        if any_nodes and not alone:
+            self._refused.add(shape)
         self._block(waiting, mode)
         return Verdict(Outcome.NO_ROOM, any_nodes=any_nodes, offered=offered)
 

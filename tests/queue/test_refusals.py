@@ -134,10 +134,19 @@ def test_a_refusal_that_holds_for_any_offer_is_not_planned_for_each(plans: Plans
 
 def test_planning_goes_no_further_than_the_gang_asked_for(plans: Plans) -> None:
     world = waiting_gangs("a", "b", "c", mode=FifoMode.BACKFILL)
+    for workers, app in enumerate(("a", "b", "c"), 3):
+        world.configure(world.pods[f"uid-{app}-driver"], spec(workers))
     world.filter("b-driver")
     assert plans.taken() == ["a", "b"]
     world.filter("c-driver")
     assert plans.taken() == ["c"]
+
+
+def test_a_gang_like_one_that_was_refused_is_refused_unseen(plans: Plans) -> None:
+    """Room only shrinks in the course of a pass: 500 alike that wait cost one plan."""
+    world = waiting_gangs("a", "b", "c", mode=FifoMode.BACKFILL)
+    assert world.filter("c-driver").outcome is Outcome.NO_ROOM
+    assert plans.taken() == ["a"]
 
 
 def test_a_change_of_free_room_makes_the_plan_anew(plans: Plans) -> None:
