@@ -88,7 +88,14 @@ class Connection:
         Raises:
             ProgramFailed: the status is not 200 or the server hung up.
         """
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        return self._call("POST", path, body)
+
+    def text(self, path: str) -> str:
+        """The body of a GET."""
+        return bytes(self._call("GET", path, b"")[1]).decode()
+
+    def _call(self, method: str, path: str, body: bytes) -> tuple[float, memoryview]:
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         request = b"%bContent-Length: %d\r\n\r\n%b" % (head.encode(), len(body), body)
         view = memoryview(self._buffer)
         began_s = time.perf_counter()
