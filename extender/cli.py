@@ -119,6 +119,22 @@ def demo(
 _PASSED_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
+@app.command()
+def profile(
+    logs: Annotated[list[str], typer.Argument(metavar="LOG...", help="Event logs: paths or fsspec URLs.")],
+    output: Annotated[Path | None, typer.Option(help="Where to write the JSON; else stdout.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Picture to draw: .svg, .png or .pdf.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling of very many tasks.")] = 1,
+) -> None:
+    """Describe Spark applications from their event logs: stages, durations, width response."""
+    from extender.spark.eventlog import command
+
+    try:
+        command.profile(logs, output, picture, seed)
+    except command.ProfileFailed as problem:
+        _fail(str(problem), 2)
+
+
 @app.command("report", add_help_option=False, context_settings=_PASSED_ON)
 def report(context: typer.Context) -> None:
     """Energy, carbon and waiting from the ledger: tables, HTML page, CSV, Parquet."""
