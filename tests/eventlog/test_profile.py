@@ -1,46 +1,215 @@
-"""`carbon-scheduler profile`: from a log to the description of its workload."""
+"""Profiles of applications: what is measured, what is modelled, what is drawn."""
 
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from extender.cli import app
-from extender.spark.eventlog import command
+from extender.spark.eventlog.events import (
+    ApplicationEnd,
+    ApplicationStart,
+    ExecutorAdded,
+    ExecutorRemoved,
+    JobEnd,
+    JobStart,
+    LogEvent,
+    StageCompleted,
+    StageInfo,
+    StageSubmitted,
+    TaskEnd,
+    TaskStart,
+)
+from extender.spark.eventlog.picture import draw
+from extender.spark.eventlog.profiler import Profiler
+from extender.spark.eventlog.reader import Counts
+from extender.spark.eventlog.width import width_response
+from extender.spark.eventlog.workload import Profile, StageProfile, Workload
 from tests.cases import case_path
 
-CAPTURE = "spark-captures/eventlog-trimmed-3.5.9-sql-aqe-true.jsonl"
+
+def info(stage_id: int, key: int, tasks: int, *parents: int, at_ms: int | None = None) -> StageInfo:
+    return StageInfo(stage_id, 0, f"stage {key}", tasks, parents, (key, 0), submitted_ms=at_ms)
 
 
-def test_stages_that_were_listed_again_under_new_numbers_are_one(tmp_path: Path) -> None:
-    """Adaptive execution shows the query piece by piece: twelve stage numbers, five stages that ran."""
-    output, picture = tmp_path / "profile.json", tmp_path / "profile.svg"
-    command.profile([str(case_path(CAPTURE))], output, picture, seed=1)
-    (workload,) = json.loads(output.read_text())["workloads"]
-    stages = {stage["key"]: stage for stage in workload["stages"]}
-    assert sorted(stages) == [3, 7, 16, 17, 20]
-    assert stages[17]["parents"] == [3, 7]
-    assert stages[20]["parents"] == [17]
-    assert workload["complete"]
-    assert picture.read_text().lstrip().startswith("<?xml")
+def run_stage(stage: StageInfo, durations_ms: list[int], start_ms: int, slots: int) -> list[LogEvent]:
+    """Events of a stage whose tasks run on executor 1, `slots` at once."""
+    free = [start_ms] * slots
+    starts: list[TaskStart] = []
+    ends: list[TaskEnd] = []
+    for index, duration_ms in enumerate(durations_ms):
+        begin_ms = min(free)
+        free[free.index(begin_ms)] = begin_ms + duration_ms
+        task = (stage.stage_id, 0, stage.stage_id * 1000 + index, index, "1", begin_ms)
+        starts.append(TaskStart(*task))
+        ends.append(TaskEnd(*task, begin_ms + duration_ms, "Success", shuffle_write_bytes=10))
+    ordered = sorted([*starts, *ends], key=lambda event: getattr(event, "finish_ms", event.launch_ms))
+    done = msgspec.structs.replace(stage, submitted_ms=start_ms, completed_ms=max(free))
+    return [StageSubmitted(done), *ordered, StageCompleted(done)]
 
 
-def test_the_description_does_not_depend_on_when_it_is_made(tmp_path: Path) -> None:
-    first, second = tmp_path / "1.json", tmp_path / "2.json"
-    for output in (first, second):
-        command.profile([str(case_path(CAPTURE))], output, None, seed=1)
-    assert first.read_bytes() == second.read_bytes()
+def profiled(*events: LogEvent) -> Workload:
+    profiler = Profiler(random.Random(0))
+    for event in events:
+        profiler.take(event)
+    return profiler.workload(Counts())
 
 
-def test_a_log_that_is_not_there_is_said() -> None:
-    result = CliRunner().invoke(app, ["profile", "nowhere/spark-1"])
-    assert result.exit_code == 2
-    assert "nowhere/spark-1" in result.output
+START = (ApplicationStart("spark-1", "a job", 0), ExecutorAdded("1", 0, "host", 2))
 
 
-def test_a_picture_needs_a_known_kind(tmp_path: Path) -> None:
-    with pytest.raises(command.ProfileFailed, match=r"must end in \.svg"):
-        command.profile([], None, tmp_path / "picture.bmp", seed=1)
+def by_key(workload: Workload) -> dict[int, StageProfile]:
+    return {stage.key: stage for stage in workload.stages}
+
+
+def test_waves_are_told_apart_by_launch_even_if_a_later_one_ends_first() -> None:
+    stage = info(0, 5, 4)
+    tasks = run_stage(stage, [1000, 100, 50, 60], 0, slots=2)
+    profile = by_key(profiled(*START, JobStart(0, 0, (stage,)), *tasks))[5]
+    assert profile.first_wave.quantiles_s[0] == pytest.approx(0.1)
+    assert profile.first_wave.quantiles_s[-1] == pytest.approx(1.0)
+    assert profile.later_waves.mean_s == pytest.approx(0.055)
+    assert profile.shuffle_write_bytes == 40
+
+
+def test_copies_of_one_shuffle_are_one_stage() -> None:
+    first, copy, second = info(0, 5, 1), info(1, 5, 1), info(2, 9, 1, 1)
+    stages = by_key(
+        profiled(
+            *START,
+            JobStart(0, 0, (first,)),
+            *run_stage(first, [100], 0, 2),
+            JobEnd(0, 100, True),
+            JobStart(1, 200, (copy, second)),
+            *run_stage(second, [100], 200, 2),
+            JobEnd(1, 300, True),
+        )
+    )
+    assert sorted(stages) == [5, 9]
+    assert (stages[5].runs, stages[5].skipped, stages[5].jobs) == (1, 1, (0, 1))
+    assert stages[9].parents == (5,)
+
+
+def test_failed_tasks_are_no_durations() -> None:
+    stage = info(0, 5, 1)
+    lost = TaskEnd(0, 0, 7, 0, "1", 0, 900, "ExecutorLostFailure")
+    profile = by_key(profiled(*START, JobStart(0, 0, (stage,)), StageSubmitted(stage), lost))[5]
+    assert (profile.failed, profile.first_wave.count, profile.later_waves.count) == (1, 0, 0)
+
+
+def test_observed_width_follows_executors() -> None:
+    workload = profiled(
+        *START,
+        ExecutorAdded("2", 1000, "host", 2),
+        ExecutorRemoved("2", 4000),
+        ApplicationEnd(10_000),
+    )
+    assert [(width.executors, width.time_s) for width in workload.observed_width] == [(1, 7.0), (2, 3.0)]
+    assert workload.complete
+
+
+def test_one_stage_of_equal_tasks_scales_until_the_tasks_run_out() -> None:
+    stage = info(0, 5, 8)
+    workload = profiled(*START, JobStart(0, 0, (stage,)), *run_stage(stage, [1000] * 8, 0, slots=2))
+    widths = width_response(workload.stages, 2, (1, 2, 4, 8))
+    assert [width.runtime_s for width in widths] == pytest.approx([4, 2, 1, 1])
+    assert [width.utilization for width in widths] == pytest.approx([1, 1, 1, 0.5])
+
+
+def test_jobs_that_the_driver_ran_one_after_the_other_stay_so() -> None:
+    first, second = info(0, 5, 2), info(1, 9, 2)
+    workload = profiled(
+        *START,
+        JobStart(0, 0, (first,)),
+        *run_stage(first, [1000] * 2, 0, 2),
+        JobEnd(0, 1000, True),
+        JobStart(1, 1000, (second,)),
+        *run_stage(second, [1000] * 2, 1000, 2),
+        JobEnd(1, 2000, True),
+    )
+    assert width_response(workload.stages, 2, (8,))[0].runtime_s == pytest.approx(2.0)
+
+
+@given(st.lists(st.lists(st.integers(1, 5000), min_size=1, max_size=30), min_size=1, max_size=5))
+def test_width_response_obeys_the_bounds_of_any_schedule(stages: list[list[int]]) -> None:
+    events: list[LogEvent] = []
+    at_ms = 0
+    for number, durations_ms in enumerate(stages):
+        stage = info(number, number + 1, len(durations_ms))
+        events += [JobStart(number, at_ms, (stage,)), *run_stage(stage, durations_ms, at_ms, 2)]
+        at_ms += sum(durations_ms)
+        events.append(JobEnd(number, at_ms, True))
+    for width in profiled(*START, *events).width_response:
+        assert 0 < width.utilization <= 1 + 1e-9
+        assert width.runtime_s > 0
+
+
+@given(st.permutations(range(12)))
+def test_events_in_any_order_or_missing_are_no_error(order: list[int]) -> None:
+    stage, child = info(0, 5, 2, at_ms=5), info(1, 9, 1, 0, at_ms=9)
+    events: list[LogEvent] = [
+        *START,
+        JobStart(0, 0, (stage, child)),
+        *run_stage(stage, [10, 20], 0, 2),
+        JobEnd(0, 90, True),
+        ApplicationEnd(100),
+        ExecutorRemoved("1", 95),
+    ]
+    assert len(events) == 12
+    for cut in (12, 7, 3):
+        msgspec.json.encode(profiled(*(events[index] for index in order[:cut])))
+
+
+def test_pictures_of_empty_and_wide_applications(tmp_path: Path) -> None:
+    draw(profiled(), tmp_path / "empty.svg")
+    events: list[LogEvent] = list(START)
+    for number in range(60):
+        stage = info(number, number + 1, 1)
+        events += [JobStart(number, number, (stage,)), *run_stage(stage, [50 + number], number, 2)]
+    draw(profiled(*events, ApplicationEnd(500)), tmp_path / "wide.svg")
+    assert "20 shorter stages not drawn" in (tmp_path / "wide.svg").read_text()
+
+
+def test_the_command_writes_description_and_picture(tmp_path: Path) -> None:
+    log = case_path("spark-captures/eventlog-trimmed-3.5.9-sql-aqe-true.jsonl")
+    output, picture = tmp_path / "profile.json", tmp_path / "picture.svg"
+    arguments = ["profile", str(log), "--output", str(output), "--picture", str(picture)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    profile = msgspec.json.decode(output.read_bytes(), type=Profile)
+    (workload,) = profile.workloads
+    assert {stage.key: stage.parents for stage in workload.stages} == {
+        3: (),
+        7: (),
+        16: (3, 7),
+        17: (3, 7),
+        20: (17,),
+    }
+    assert sum(stage.runs for stage in workload.stages) == 5
+    assert sum(stage.skipped for stage in workload.stages) == 7
+    assert "<svg" in picture.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["absent"], "no such event log"),
+        (["app-1"], "is it an event log"),
+        (["app-1", "--picture", "x.jpeg"], "must end in .svg"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("app-1").write_text(json.dumps({"no": "event"}))
+    done = CliRunner().invoke(app, ["profile", *arguments])
+    assert done.exit_code == 2
+    assert words in done.output

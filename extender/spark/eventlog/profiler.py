@@ -128,7 +128,8 @@ class Profiler:
         self._ran: set[int] = set()
         self._running_jobs: dict[int, set[int]] = {}
         self._finished: set[int] = set()
-        self._on_executor: defaultdict[tuple[int, int], Counter[str]] = defaultdict(Counter)
+        self._launched: defaultdict[tuple[int, int], Counter[str]] = defaultdict(Counter)
+        self._first_wave: set[int] = set()  # tasks that run now
         self._executors: dict[str, ExecutorAdded] = {}
         self._removed_ms: dict[str, int] = {}
         self._profiles: dict[int, ProfileAdded] = {}
@@ -163,7 +164,7 @@ class Profiler:
             case ProfileAdded():
                 self._profiles[event.profile_id] = event
             case TaskStart():
-                pass
+                self._launch(event)
 
     def _seen(self, time_ms: int) -> None:
         self._last_ms = max(self._last_ms, time_ms)
@@ -195,12 +196,23 @@ class Profiler:
             if info.submitted_ms is not None:
                 stage.submitted_ms = min(stage.submitted_ms or info.submitted_ms, info.submitted_ms)
         else:
-            self._on_executor.pop((info.stage_id, info.attempt), None)
+            self._launched.pop((info.stage_id, info.attempt), None)
             if info.completed_ms is not None:
                 stage.completed_ms = max(stage.completed_ms or 0, info.completed_ms)
                 self._seen(info.completed_ms)
 
+    def _launch(self, event: TaskStart) -> None:
+        stage = self._stages.get(self._keys.get(event.stage_id, -1))
+        if stage is None:
+            return
+        launched = self._launched[event.stage_id, event.attempt]
+        launched[event.executor_id] += 1
+        if launched[event.executor_id] <= self._slots(event.executor_id, stage.info.profile_id):
+            self._first_wave.add(event.task_id)
+
     def _task(self, event: TaskEnd) -> None:
+        first = event.task_id in self._first_wave
+        self._first_wave.discard(event.task_id)
         stage = self._stages.get(self._keys.get(event.stage_id, -1))
         if stage is None:
             return
@@ -211,9 +223,6 @@ class Profiler:
         if not event.succeeded:
             stage.failed += 1
             return
-        seen = self._on_executor[event.stage_id, event.attempt]
-        seen[event.executor_id] += 1
-        first = seen[event.executor_id] <= self._slots(event.executor_id, stage.info.profile_id)
         (stage.first if first else stage.later).add(event.duration_ms)
         for name in _SUMS:
             stage.sums[name] += getattr(event, name)

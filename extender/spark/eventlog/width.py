@@ -19,24 +19,23 @@ def width_response(
     A model: no locality, no change of shuffle cost, stages in the order in which the driver ran them.
     """
     ordered = [stage for stage in _in_order(stages) if stage.runs]
-    work_s = {stage.key: sum(_tasks(stage, 1 << 30)) for stage in ordered}
-    total_s = sum(work_s.values())
-    runtimes = [_runtime_s(ordered, executors * slots_per_executor) for executors in widths]
-    base_s = _runtime_s(ordered, slots_per_executor)
-    return tuple(
-        Width(
-            executors,
-            runtime_s,
-            base_s / runtime_s if runtime_s else 1.0,
-            total_s / (runtime_s * executors * slots_per_executor) if runtime_s else 0.0,
+    base_s, _ = _play(ordered, slots_per_executor)
+    response: list[Width] = []
+    for executors in widths:
+        slots = executors * slots_per_executor
+        runtime_s, work_s = _play(ordered, slots)
+        speedup = base_s / runtime_s if runtime_s else 1.0
+        response.append(
+            Width(executors, runtime_s, speedup, work_s / (runtime_s * slots) if runtime_s else 0.0)
         )
-        for executors, runtime_s in zip(widths, runtimes, strict=True)
-    )
+    return tuple(response)
 
 
-def _runtime_s(stages: Sequence[StageProfile], slots: int) -> float:
+def _play(stages: Sequence[StageProfile], slots: int) -> tuple[float, float]:
+    """(run time, task time) in seconds on so many task slots."""
     free = [0.0] * slots
     ended: dict[int, float] = {}
+    work_s = 0.0
     for stage in stages:
         ready = max((ended.get(key, 0.0) for key in (*stage.parents, *stage.after)), default=0.0)
         end = ready
@@ -44,8 +43,9 @@ def _runtime_s(stages: Sequence[StageProfile], slots: int) -> float:
             begin = max(ready, heapq.heappop(free))
             end = max(end, begin + duration_s)
             heapq.heappush(free, begin + duration_s)
+            work_s += duration_s
         ended[stage.key] = end
-    return max(ended.values(), default=0.0)
+    return max(ended.values(), default=0.0), work_s
 
 
 def _tasks(stage: StageProfile, slots: int) -> list[float]:
