@@ -13,11 +13,12 @@ from extender.core.offers import Offered
 from extender.core.outcomes import Outcome
 from extender.core.packing import SINGLE_ZONE
 from extender.core.packing.base import IntArray
-from extender.core.queue import pool_of, preferred
+from extender.core.queue import pool_of
 from extender.core.reservations import NOWHERE, Gang, Slot
 from extender.core.resources import largest
 from extender.core.restraint import Restraint
 from extender.core.state import State
+from extender.core.workspace import preferred
 
 _FIRST_CHOICES: Final = 4
 """Nodes looked for one by one in the request, before all of its names are looked up."""

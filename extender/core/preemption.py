@@ -8,9 +8,10 @@ import numpy as np
 
 from extender.core.facts import PodFacts, Role
 from extender.core.gangs import GangSpec
-from extender.core.queue import Waiting, Workspace, plan, pool_of
+from extender.core.queue import Waiting, plan, pool_of
 from extender.core.reservations import NOWHERE
 from extender.core.state import State
+from extender.core.workspace import Workspace
 
 
 def useful(state: State, pod: PodFacts, victims: Mapping[str, Sequence[str]]) -> list[str]:

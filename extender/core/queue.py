@@ -17,16 +17,14 @@ from extender.core.gangs import GangSpec, SpecProblem
 from extender.core.holds import Holds
 from extender.core.nodes import NodeTable
 from extender.core.offers import Offered
-from extender.core.order import by_cost, by_label_priority, zone_ordered
 from extender.core.outcomes import Outcome
 from extender.core.packing import Packer, Packing, Problem, packer_named, room_for
-from extender.core.packing.base import BoolArray, IntArray, Rows
-from extender.core.policy import FifoMode, LabelPriority, Policy
+from extender.core.packing.base import BoolArray
+from extender.core.policy import FifoMode, Policy
 from extender.core.rooms import ROOM_LIMIT
 from extender.core.terms import PlacementTerms
+from extender.core.workspace import Workspace
 
-_CPU: Final = 0
-_MEMORY: Final = 1
 _MOST_ANSWERS: Final = 16_384
 
 
@@ -81,66 +79,6 @@ def pool_of(terms: PlacementTerms, label: str) -> str:
     return dict(terms.node_selector).get(label, "")
 
 
-class Workspace:
-    """Free amounts while gangs are planned one after the other; the table itself is not changed."""
-
-    def __init__(self, table: NodeTable) -> None:
-        self._table = table
-        self._touched: set[int] = set()
-        self.free: IntArray = table.free
-
-    def take(self, packing: Packing, leader: IntArray, worker: IntArray) -> None:
-        """Subtract a placement."""
-        if not self._touched:
-            self.free = self._table.free.copy()
-        self.free[:, packing.leader_row] -= leader
-        rows, numbers = np.unique(packing.worker_rows, return_counts=True)
-        self.free[:, rows] -= worker[:, None] * numbers
-        self._touched.add(packing.leader_row)
-        self._touched.update(rows.tolist())
-
-    def give(self, row: int, used: IntArray) -> None:
-        """Suppose that a bound pod were gone."""
-        if not self._touched:
-            self.free = self._table.free.copy()
-        self.free[:, row] += self._table.widened(used)
-        self._touched.add(row)
-
-    def rooms(self, vector: IntArray, terms: PlacementTerms) -> tuple[IntArray, int]:
-        """As NodeTable.rooms, on what is left here."""
-        room, total = self._table.rooms(vector, terms)
-        if self._touched:
-            rows = np.fromiter(self._touched, dtype=np.intp, count=len(self._touched))
-            fresh = np.minimum(room_for(self.free[:, rows], vector), ROOM_LIMIT)
-            fresh[~self._table.eligible(terms)[rows]] = 0
-            total += int(fresh.sum()) - int(room[rows].sum())
-            room = room.copy()
-            room[rows] = fresh
-        return room, total
-
-
-def preferred(table: NodeTable, terms: PlacementTerms, priority: LabelPriority | None) -> Rows:
-    """Eligible rows in order of preference: fullest zone, fullest node, name; cost; then the label priority.
-
-    Like the archived Palantir extender, zones are compared by the free room of all nodes that match
-    selector and affinity, usable now or not, and the order is not recomputed between the gangs of a pass.
-    """
-    rows = zone_ordered(
-        table.order(),
-        table.eligible(terms),
-        table.matching(terms),
-        table.zone,
-        table.free[_MEMORY],
-        table.free[_CPU],
-        len(table.zones),
-    )
-    if table.cost is not None:
-        rows = by_cost(rows, table.cost())
-    if priority is not None:
-        rows = by_label_priority(rows, table.label_ranks(priority.label, priority.values))
-    return rows
-
-
 def plan(
     table: NodeTable,
     policy: Policy,
@@ -160,11 +98,8 @@ def plan(
     _, leader_total = space.rooms(leader, terms)
     if leader_total < 1:
         return None, True
-    worker_rows = preferred(table, spec.worker_terms, policy.worker_label_priority)
-    if terms == spec.worker_terms and policy.leader_label_priority == policy.worker_label_priority:
-        leader_rows = worker_rows
-    else:
-        leader_rows = preferred(table, terms, policy.leader_label_priority)
+    worker_rows = space.preferred(spec.worker_terms, policy.worker_label_priority)
+    leader_rows = space.preferred(terms, policy.leader_label_priority)
     if offered is not None:
         leader_rows = leader_rows[offered[leader_rows]]
     packer = packer_named(spec.packer or policy.packer_for(waiting.pool))
@@ -294,7 +229,7 @@ class QueuePass:
         self._now = now
         self._space = Workspace(table)
         self._blockers: dict[str, Waiting] = {}
-        self._refused: set[_Shape] = set()
+        self._refused: dict[_Shape, Outcome] = {}
         self._next = 0
         self._places = {waiting.leader.uid: place for place, waiting in enumerate(self._queue)}
         self.verdicts: dict[str, Verdict] = {}
@@ -360,9 +295,11 @@ class QueuePass:
                 return Verdict(Outcome.EXCEEDS_CLUSTER)
             return Verdict(Outcome.EARLIER_GANG_WAITS, blocker=blocker.key)
         shape = _shape(waiting, spec)
-        if shape in self._refused:
-            self._block(waiting, mode)
-            return Verdict(Outcome.NO_ROOM)
+        refused = self._refused.get(shape)
+        if refused is not None:
+            if refused is Outcome.NO_ROOM:
+                self._block(waiting, mode)
+            return Verdict(refused)
         alone = mode is FifoMode.OFF
         space = Workspace(self._table) if alone else self._space
         offered = self._offered.get(waiting.leader.uid)
@@ -372,10 +309,11 @@ class QueuePass:
                 leader = self._table.widened(self._table.vector(waiting.leader.requests))
                 space.take(packing, leader, self._table.vector(spec.worker))
             return Verdict(Outcome.ADMITTED, packing, offered=offered)
-        if not self._fits_empty(waiting):
-            return Verdict(Outcome.EXCEEDS_CLUSTER)
+        fits_empty = self._fits_empty(waiting)
         if any_nodes and not alone:
-            self._refused.add(shape)
+            self._refused[shape] = Outcome.NO_ROOM if fits_empty else Outcome.EXCEEDS_CLUSTER
+        if not fits_empty:
+            return Verdict(Outcome.EXCEEDS_CLUSTER)
         self._block(waiting, mode)
         return Verdict(Outcome.NO_ROOM, any_nodes=any_nodes, offered=offered)
 

@@ -21,12 +21,12 @@ from extender.core.offers import Listed, Offer, Offered
 from extender.core.outcomes import Outcome
 from extender.core.packing.base import BoolArray
 from extender.core.policy import Policy
-from extender.core.queue import preferred
 from extender.core.reservations import NOWHERE, RESERVATION
 from extender.core.restraint import Restraint
 from extender.core.scoring import Scoring
 from extender.core.state import State
 from extender.core.waiting import WaitingGangs
+from extender.core.workspace import preferred
 
 
 class Store:
@@ -94,6 +94,11 @@ class Store:
             return FilterDecision(verdict.outcome, detail=verdict.detail)
         spec = gang.specs[pod.uid]
         assert isinstance(spec, GangSpec)
+        hold = self.waiting.holds.hold(pod, spec, now)
+        if hold is not None:
+            # Gangs planned in the same pass have used up the carbon budget in the meantime.
+            self.waiting.plan_anew()
+            return FilterDecision(Outcome.HELD_FOR_CARBON, detail=hold.detail)
         state.admit(gang, pod, spec, verdict.packing, now + self.policy.hold_ttl_s)
         self.waiting.admitted(pod.uid)
         return FilterDecision(Outcome.ADMITTED, state.nodes.names[verdict.packing.leader_row])

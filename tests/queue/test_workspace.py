@@ -8,9 +8,9 @@ from hypothesis import given
 
 from extender.core.nodes import NodeTable
 from extender.core.packing import Packing, room_for
-from extender.core.queue import Workspace
 from extender.core.rooms import ROOM_LIMIT
 from extender.core.terms import ANYWHERE, PlacementTerms
+from extender.core.workspace import Workspace
 from tests.gang.world import node, size
 
 SSD = PlacementTerms(node_selector=(("disk", "ssd"),))
