@@ -17,7 +17,7 @@ from threading import Event, Thread
 import pytest
 
 import extender.spark.agent
-from extender.spark.agent.wire import Batch, decode_batch
+from extender.spark.agent.wire import Batch, Reply, decode_batch, encode_reply
 from extender.spark.eventlog.events import ApplicationEnd, JobEnd, JobStart, TaskEnd, TaskProgress
 from extender.spark.eventlog.files import find_logs
 from extender.spark.eventlog.reader import EventLog
@@ -30,6 +30,19 @@ context = SparkContext("local[2]", "agent test")
 pairs = context.parallelize(range(100), 4).map(lambda n: (n % 5, n))
 left, right = pairs.reduceByKey(lambda a, b: a + b, 3), pairs.groupByKey(3).mapValues(len)
 print("RESULT", sorted(left.join(right, 3).collect()))
+context.stop()
+"""
+# Two branches of slow tasks on one slot: left alone, Spark ends the branch with the smaller stage id first.
+BRANCHES = """
+import time
+from pyspark import SparkContext
+context = SparkContext("local[1]", "branches")
+def slow(n):
+    time.sleep(0.2)
+    return n % 5, n
+left, right = (context.parallelize(range(10), 10).map(slow).groupByKey(1) for _ in range(2))
+joined = left.join(right, 1).collect()
+print("BRANCHES", len(joined))
 context.stop()
 """
 RESULT = f"RESULT {[(k, (sum(range(k, 100, 5)), 20)) for k in range(5)]}"
@@ -53,12 +66,13 @@ def run(python: Path, tmp_path: Path) -> Callable[..., str]:
     logs.mkdir()
     (site / AGENT.name).write_bytes(AGENT.read_bytes())
     (tmp_path / "job.py").write_text(JOB)
+    (tmp_path / "branches.py").write_text(BRANCHES)
     conf = {"ui.enabled": "false", "eventLog.enabled": "true", "eventLog.dir": logs.as_uri()}
     arguments = " ".join(f"--conf spark.{key}={value}" for key, value in conf.items())
 
-    def run(url: str, **environ: str) -> str:
+    def run(url: str, job: str = "job.py", **environ: str) -> str:
         done = subprocess.run(
-            [python, tmp_path / "job.py"],
+            [python, tmp_path / job],
             env={
                 **{key: os.environ[key] for key in ("PATH", "HOME", "JAVA_HOME") if key in os.environ},
                 "PYTHONPATH": str(site),
@@ -75,7 +89,7 @@ def run(python: Path, tmp_path: Path) -> Callable[..., str]:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        assert RESULT in done.stdout
+        assert (RESULT if job == "job.py" else "BRANCHES 5") in done.stdout
         return done.stderr
 
     return run
@@ -188,3 +202,24 @@ def test_the_images_own_sitecustomize_still_runs(run: Callable[..., str], tmp_pa
     (other / "sitecustomize.py").write_text("import sys; print('THEIRS', file=sys.stderr)")
     agent = tmp_path / "agent"
     assert "THEIRS" in run("", PYTHONPATH=f"{agent}:{other}")
+
+
+def test_stage_order_follows_the_extenders_priorities(run: Callable[..., str], tmp_path: Path) -> None:
+    extender = Extender()
+
+    def prefer_the_later_branch(handler: BaseHTTPRequestHandler) -> None:
+        jobs = [event for batch in extender.batches for event in batch.events if isinstance(event, JobStart)]
+        branches = [stage.stage_id for job in jobs for stage in job.stages if not stage.parent_ids]
+        preferred = {max(branches): -1} if branches else {}
+        answer = Reply(
+            interval_s=0.2, priorities=preferred, target_executors=3
+        )  # local mode has none to give
+        reply(handler, body=encode_reply(answer))
+
+    with extender.serve(prefer_the_later_branch) as url:
+        stderr = run(url, "branches.py")
+    assert "steering given up" not in stderr
+    (path,) = find_logs(str(tmp_path / "logs"))
+    ends = {event.stage_id: event.finish_ms for event in EventLog(path).read() if isinstance(event, TaskEnd)}
+    earlier, later = sorted(ends)[:2]
+    assert ends[later] < ends[earlier]
