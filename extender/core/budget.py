@@ -15,8 +15,8 @@ from extender.core.state import State
 class Budget:
     """Keeps `state.budget` up to date.
 
-    Several carbon zones count by the cpu of their nodes. While the intensity of one is unknown there is
-    no limit: unknown is neutral.
+    Several carbon zones count by the cpu of their nodes; nodes without a zone do not count. While the
+    intensity of a zone is unknown there is no limit: unknown is neutral.
     """
 
     def __init__(self, state: State) -> None:
@@ -38,6 +38,8 @@ class Budget:
                 maximum,
             ):
                 self._state.budget = wanted
+        if self._state.budget != present:
+            self._state.carbon.version += 1  # gangs held by the budget are judged anew
         return self._state.budget
 
     def left(self) -> int:
@@ -84,8 +86,8 @@ class Budget:
         cpu = np.bincount(
             table.carbon_zone[alive], weights=table.allocatable[0][alive], minlength=len(table.carbon_zones)
         )
-        weights = {name: float(cpu[number]) for number, name in enumerate(table.carbon_zones)}
-        outlooks = {name: state.carbon.outlook(name, now) for name in weights if name}
+        weights = {name: float(cpu[number]) for number, name in enumerate(table.carbon_zones) if name}
+        outlooks = {name: state.carbon.outlook(name, now) for name in weights}
         now_g = mean_intensity({z: o.now if o else None for z, o in outlooks.items()}, weights)
         lower = mean_intensity({z: o.lower if o else None for z, o in outlooks.items()}, weights)
         upper = mean_intensity({z: o.upper if o else None for z, o in outlooks.items()}, weights)

@@ -329,10 +329,12 @@ class Changes:
         """Wake what was held for carbon and may go now; take our gate off what was created gated."""
         held = [uid for uid, outcome in self.refused.items() if outcome is Outcome.HELD_FOR_CARBON]
         out: list[Instruction] = [wake(leader, now) for leader in self.waiting.released(held, now)]
-        over = [uid for uid, outcome in self.refused.items() if outcome is Outcome.OVER_CARBON_BUDGET]
-        for uid in over[: self.budget.left()] if over else ():
+        for uid in [uid for uid, outcome in self.refused.items() if outcome is Outcome.OVER_CARBON_BUDGET]:
             pod = self.state.pods.get(uid)
-            if pod is not None and pod.waiting:
+            gang = self.state.gang_of(pod) if pod is not None else None
+            if pod is None or not pod.waiting or gang is None or gang.owner is None:
+                continue
+            if self.budget.refuses(gang, now) is None:
                 self.refused[uid] = Outcome.NO_ROOM  # woken once
                 out.append(wake(pod, now))
         for pod in [pod for pod in self.state.pods.values() if pod.hold_gate and pod.waiting]:

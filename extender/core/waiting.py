@@ -98,6 +98,10 @@ class WaitingGangs:
             self._pass = None  # gangs without order are planned alone, not after one another
         self._pass_version = self._state.nodes.version
 
+    def plan_anew(self) -> None:
+        """What was planned does not hold any more."""
+        self._pass = None
+
     def asked(self, uid: str, now: float) -> None:
         """kube-scheduler asked for a leader."""
         attention = self._attention.get(uid)

@@ -72,7 +72,8 @@ class Workspace:
             room, total = table.rooms(vector, terms)
             left = self._left[key] = _Left(room.copy(), total, table.version)
         if left.seen < len(self._touched):
-            rows = np.unique(np.array(self._touched[left.seen :], dtype=np.intp))
+            touched = set(self._touched[left.seen :])
+            rows = np.fromiter(touched, dtype=np.intp, count=len(touched))
             fresh = np.minimum(room_for(self.free[:, rows], vector), ROOM_LIMIT)
             fresh[~table.eligible(terms)[rows]] = 0
             left.total += int(fresh.sum()) - int(left.room[rows].sum())

@@ -52,11 +52,11 @@ class Flexibility:
         """The moment from which the gang is not held any more, in seconds since the epoch.
 
         The smaller of deadline minus estimated run time, and creation plus maximum delay; minus infinity
-        when nothing is allowed.
+        when nothing is allowed. A deadline without an estimate allows nothing: any wait might miss it.
         """
         bounds: list[float] = []
         if self.deadline_s is not None:
-            bounds.append(self.deadline_s - (self.runtime_s or 0.0))
+            bounds.append(-math.inf if self.runtime_s is None else self.deadline_s - self.runtime_s)
         if self.max_delay_s is not None:
             bounds.append(created_s + self.max_delay_s)
         return min(bounds) if bounds else -math.inf

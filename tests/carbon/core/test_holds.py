@@ -277,3 +277,49 @@ def test_without_a_signal_there_is_no_budget() -> None:
     world.add(node("n3", 8, labels={"carbon-scheduler/carbon-zone": "unheard-of"}))
     assert world.store.budget(world.now) is None
     assert GangKey("ns", "a") not in world.store.state.gangs
+
+
+def test_a_deadline_without_an_estimate_holds_nothing() -> None:
+    """Any wait might make it late."""
+    world = carbon_world()
+    signal(world, DIRTY, CLEAN)
+    world.leader("a", flexible(deadline_s=world.now + 9 * HOUR))
+    assert world.filter("a-driver").outcome is Outcome.ADMITTED
+
+
+def test_the_budget_counts_gangs_planned_together() -> None:
+    world = carbon_world(cap=CapPolicy(enabled=True, min_executors=3, max_executors=10, hysteresis=0))
+    signal(world, DIRTY, CLEAN)
+    world.leader("busy", GangSpec(size(), 1, 1))
+    world.run("busy", 1)
+    for app in ("a", "b"):
+        world.leader(app, flexible(HoldPolicy.CAP, max_delay_s=5 * HOUR))
+    outcomes = [world.filter("b-driver").outcome, world.filter("a-driver").outcome]
+    assert sorted(outcomes) == [Outcome.ADMITTED, Outcome.HELD_FOR_CARBON]
+
+
+def test_a_budget_that_grows_with_the_hour_releases_without_a_new_signal() -> None:
+    world = carbon_world(cap=CapPolicy(enabled=True, min_executors=2, max_executors=10, hysteresis=0))
+    signal(world, DIRTY, CLEAN, DIRTY)
+    world.leader("busy", GangSpec(size(), 1, 1))
+    world.run("busy", 1)
+    held_gang(world)
+    assert world.filter("a-driver").outcome is Outcome.HELD_FOR_CARBON
+    world.tick(HOUR + 1)
+    assert world.woken == ["a-driver"]
+
+
+def test_workers_past_the_latest_start_are_woken_whatever_the_budget_is() -> None:
+    world = carbon_world(cap=CapPolicy(enabled=True, min_executors=2, max_executors=10, hysteresis=0))
+    signal(world, *[DIRTY] * 9, CLEAN)
+    allowed = Flexibility(HoldPolicy.CAP, world.now + 3 * HOUR, None, HOUR)
+    world.leader("a", GangSpec(size(), 2, 4, flexibility=allowed))
+    world.run("a", 2)
+    world.worker("a", 3)
+    assert world.filter("a-exec-3").outcome is Outcome.OVER_CARBON_BUDGET
+    for _ in range(60):
+        world.tick(1)
+    assert world.woken == [], "refused pods do not spin"
+    world.tick(2 * HOUR)
+    assert world.woken == ["a-exec-3"]
+    assert world.filter("a-exec-3").outcome is Outcome.EXTRA_ADMITTED
