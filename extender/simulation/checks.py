@@ -7,10 +7,11 @@ see that it agrees. A check that finds nothing to look at is visible: every one 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
+from extender.core.outcomes import Outcome
 from extender.core.resources import one_pod
 from extender.simulation.records import Amounts, GangRecord, fits
 from extender.simulation.registry import (
@@ -51,6 +52,7 @@ class Invariant(StrEnum):
     INADMISSIBLE_NEVER_STARTS = "inadmissible-never-starts"
     ENDED_GANG_HOLDS_NOTHING = "ended-gang-holds-nothing"
     EXTENDER_AGREES = "extender-agrees-with-api-server"
+    NOT_HELD_PAST_LATEST_START = "not-held-past-latest-start"
     ADMISSIBLE_IS_ADMITTED = "admissible-is-admitted"
 
 
@@ -254,8 +256,25 @@ class Checker:
         if record is None:
             return
         record.refused = record.refused or (attempt.by_extender and not attempt.node)
+        self._check_hold(record, Outcome.HELD_FOR_CARBON.value in attempt.reason, bool(attempt.node))
         record.placed = bool(attempt.node)
         record.placed_s = self._clock()
+
+    def _check_hold(self, record: GangRecord, held: bool, placed: bool) -> None:
+        """An attempt that ended, or not, in a refusal because of carbon."""
+        now_s = self._clock()
+        if held:
+            record.last_held_s, record.refused_since_hold = now_s, False
+            latest_s = record.latest_start_s
+            late_s = now_s - latest_s if latest_s is not None else float("inf")
+            self._check(
+                Invariant.NOT_HELD_PAST_LATEST_START,
+                late_s <= IN_FLIGHT_S,
+                f"{record.app.name} is held for carbon {late_s:.1f} s after its latest start",
+            )
+        elif record.last_held_s is not None and not placed:
+            record.refused_since_hold = True
+        record.held = held
 
     def _check_order(self, record: GangRecord) -> None:
         """A gang was admitted: every earlier one of its pool that waits must still have its room.
@@ -265,6 +284,8 @@ class Checker:
         now_s = self._clock()
         for each in self.gangs.values():
             known = each.refused or now_s - each.created_s >= KNOWN_AFTER_S
+            if each.latest_start_s is not None and record.placed_s < each.latest_start_s + IN_FLIGHT_S:
+                continue  # until then carbon may hold it, and whoever is held lets others pass
             if not (each.waits and known and each.rank < record.rank and each.app.pool == record.app.pool):
                 continue
             self._check(
@@ -304,6 +325,12 @@ class Checker:
                 continue
             self._check(*_let_go(record, slots))
             record.let_go = True
+
+    def saw_held(self, held: Container[str]) -> None:
+        """Ids of the applications that the extender's /v1/carbon calls held now."""
+        for record in self.gangs.values():
+            if record.app.app_id in held and record.bound_s is None:
+                record.last_held_s, record.refused_since_hold = self._clock(), False
 
     def agrees(self, nodes: Iterable[Mapping[str, Any]], summaries: Iterable[Mapping[str, Any]]) -> bool:
         """Whether the extender's accounts are those of the API server by now, with nothing left held."""

@@ -7,7 +7,7 @@ import random
 import signal
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,15 +17,22 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from extender.simulation.carbon import read_booked, read_curves, service_flags, write_grids
 from extender.simulation.cluster import Pace
 from extender.simulation.screen import Frame, Screen, note_line
-from extender.simulation.service_process import ServiceApi, ServiceProcess, ServiceProcessFailed
+from extender.simulation.service_process import (
+    CarbonProcess,
+    ServiceApi,
+    ServiceProcess,
+    ServiceProcessFailed,
+)
 from extender.simulation.summary import Summary, print_summary, summarize
 from extender.simulation.workload import (
     ForeignPod,
     Submission,
     applications,
     demo_nodes,
+    flexible,
     foreign_pods,
 )
 from extender.simulation.world import World
@@ -51,6 +58,7 @@ class Script:
     foreign_gap_s: float = 0.8
     speed: float = 1.0
     longest_s: float = 600.0
+    delay_s: tuple[float, float] = (6.0, 14.0)
 
 
 SHORT: Final = Script(applications=44, gap_s=0.6, speed=1.5, longest_s=45.0)
@@ -101,21 +109,39 @@ async def _play(script: Script, seed: int, console: Console) -> Summary:
     draw = random.Random(seed)  # noqa: S311 - not a secret
     apps = applications(script.applications, script.gap_s, draw)
     foreign = foreign_pods(apps[-1].at_s, script.foreign_gap_s, draw)
+    apps = flexible(apps, script.delay_s, draw)
     world = World(demo_nodes(), Pace(script.speed), draw=draw)
     with tempfile.TemporaryDirectory(prefix="carbon-scheduler-demo-") as directory:
-        async with (
-            world,
-            ServiceProcess(world.server.url, Path(directory)) as service,
-            ServiceApi(service.url) as api,
-        ):
-            await world.schedule_with(service.url)
-            show = Show(world, service, api, script, console, stop)
-            try:
-                complete = await show.run(apps, foreign)
-                return summarize(world, seed, await api.outcomes(), complete=complete)
-            except _UNREACHABLE as problem:
-                service.check()
-                raise ServiceProcessFailed(f"the service does not answer: {problem}") from problem
+        ledger = Path(directory) / "ledger.db"
+        async with world, AsyncExitStack() as carbon_stack:
+            grids = await _carbon_service(carbon_stack, Path(directory), console)
+            flags = service_flags(grids.url if grids is not None else "", ledger)
+            async with (
+                ServiceProcess(world.server.url, Path(directory), flags=flags) as service,
+                ServiceApi(service.url) as api,
+            ):
+                await world.schedule_with(service.url)
+                show = Show(world, service, api, script, console, stop)
+                show.watch_carbon(grids, ledger)
+                try:
+                    complete = await show.run(apps, foreign)
+                    outcomes = await api.outcomes()
+                except _UNREACHABLE as problem:
+                    service.check()
+                    raise ServiceProcessFailed(f"the service does not answer: {problem}") from problem
+            # The service has written the rest of its bookings when it ended.
+            booked = await asyncio.to_thread(read_booked, ledger)
+            return summarize(world, seed, outcomes, complete=complete, booked=booked)
+
+
+async def _carbon_service(stack: AsyncExitStack, directory: Path, console: Console) -> ServiceApi | None:
+    """The carbon service; without it the demo goes on, and nothing is held."""
+    try:
+        process = await stack.enter_async_context(CarbonProcess(write_grids(directory)))
+    except (ServiceProcessFailed, OSError) as problem:
+        _fail(console, f"no carbon service, going on without: {problem}")
+        return None
+    return await stack.enter_async_context(ServiceApi(process.url))
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -148,6 +174,13 @@ class Show:
         self._screen = Screen(world, script.applications)
         self._stop = stop
         self._idle_since_s: float | None = None
+        self._grids: ServiceApi | None = None
+        self._ledger: Path | None = None
+        self._carbon_next_s = 0.0
+
+    def watch_carbon(self, grids: ServiceApi | None, ledger: Path) -> None:
+        """Show the grids (None: there is no carbon service) and what is booked in the ledger."""
+        self._grids, self._ledger = grids, ledger
 
     async def run(self, apps: Sequence[Submission], foreign: Sequence[ForeignPod]) -> bool:
         """Play everything; whether all applications came to their end. Raises `ServiceProcessFailed`."""
@@ -192,7 +225,7 @@ class Show:
     def _stuck(self, all_submitted: bool) -> bool:
         """Whether nothing has run for so long that nobody will ever be admitted."""
         now_s = asyncio.get_running_loop().time()
-        if not all_submitted or self._world.running:
+        if not all_submitted or self._world.running or self._screen.carbon.held:
             self._idle_since_s = None
         elif self._idle_since_s is None:
             self._idle_since_s = now_s
@@ -209,6 +242,23 @@ class Show:
             return
         self._world.checker.saw_applications(summaries, asked_s)
         self._screen.frame = Frame(nodes, queue, {each["app_id"]: each for each in summaries})
+        await self._look_at_carbon()
+
+    async def _look_at_carbon(self) -> None:
+        """Who is held, at each look; curves and ledger once a second."""
+        view = self._screen.carbon
+        with suppress(*_UNREACHABLE):
+            told = await self._api.get("/v1/carbon")
+            view.held = {each["app_id"]: each for each in told["held"]}
+            self._world.checker.saw_held(view.held)
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._carbon_next_s:
+            return
+        self._carbon_next_s = now_s + 1.0
+        if self._grids is not None:
+            view.curves = await read_curves(self._grids)
+        if self._ledger is not None:
+            view.booked = await asyncio.to_thread(read_booked, self._ledger) or view.booked
 
     async def _come_to_rest(self) -> None:
         """Stop the cluster, and compare the service's accounts with it once its watches have caught up."""

@@ -29,12 +29,21 @@ class GangRecord:
     ended_s: float | None = None
     executors: dict[str, Object] = field(default_factory=dict[str, Object])
     let_go: bool = False
+    held: bool = False
+    last_held_s: float | None = None
+    refused_since_hold: bool = False
 
     @property
     def rank(self) -> tuple[int, str, str]:
         """Place in its queue: priority, creation time as the API server writes it, uid."""
         created = self.driver["metadata"]["creationTimestamp"]
         return -self.app.priority, created, uid_of(self.driver)
+
+    @property
+    def latest_start_s(self) -> float | None:
+        """From then on carbon must not hold it; None if it never may. Not what the extender says."""
+        delay_s = self.app.max_delay_s
+        return None if delay_s is None else self.created_s + delay_s
 
     @property
     def waits(self) -> bool:

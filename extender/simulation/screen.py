@@ -14,14 +14,23 @@ from rich.text import Text
 
 from extender.core.outcomes import Outcome
 from extender.core.resources import CPU
+from extender.simulation.carbon import GRIDS, CarbonView, epoch_s, sparkline
 from extender.simulation.cluster import Driver
+from extender.simulation.workload import ZONES
 from extender.simulation.world import Note, World
 
-_STYLES: Final = {"submitted": "dim", "admitted": "green", "refused": "yellow", "finished": "blue"}
-_MARKS: Final = {"submitted": "·", "admitted": "+", "refused": "-", "finished": "="}
+_STYLES: Final = {
+    "submitted": "dim",
+    "admitted": "green",
+    "refused": "yellow",
+    "held": "cyan",
+    "finished": "blue",
+}
+_MARKS: Final = {"submitted": "·", "admitted": "+", "refused": "-", "held": "~", "finished": "="}
 _PREFIX: Final = "carbon-scheduler/"
 """Of annotation keys; without it more of a reason fits into its line."""
 _HOPELESS: Final = frozenset({Outcome.EXCEEDS_CLUSTER, Outcome.INVALID_REQUEST})
+GRID_OF: Final[dict[str, str]] = dict(zip(ZONES, GRIDS, strict=True))
 _CPU_TEXT: Final = 10
 _NAME: Final = 10
 _WIDE: Final = 100
@@ -42,12 +51,15 @@ class Screen:
     def __init__(self, world: World, most_submissions: int) -> None:
         self.world = world
         self.frame = Frame()
+        self.carbon = CarbonView()
         self._most_submissions = most_submissions
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width, height = options.max_width, options.height or console.height
         nodes = self._nodes(width)
-        node_lines = 1 + max((len(zone) for zone in self._zones().values()), default=0)
+        node_lines = (
+            2 + bool(self.carbon.curves) + max((len(zone) for zone in self._zones().values()), default=0)
+        )
         # First line, three rules and the legend are always there.
         left = max(6, height - node_lines - 5)
         queue_lines = max(2, left * 2 // 5)
@@ -56,6 +68,7 @@ class Screen:
         yield self._first_line(width)
         yield nodes
         yield self._legend()
+        yield self._carbon(width)
         yield Rule(self._queue_title(queue_lines), align="left", style="dim")
         yield _exactly(self._queue(width, queue_lines), queue_lines)
         yield Rule(self._gang_title(gang_lines), align="left", style="dim")
@@ -110,9 +123,39 @@ class Screen:
             table.add_column(ratio=1, no_wrap=True)
         bar_width = max(4, width // len(zones) - _CPU_TEXT - 5)
         table.add_row(*(Text(zone, style="bold") for zone in zones))
+        if self.carbon.curves:
+            table.add_row(*(self._curve(zone, max(4, width // len(zones) - 13)) for zone in zones))
         for row in zip_longest(*zones.values()):
             table.add_row(*(self._node(each, bar_width) if each is not None else Text() for each in row))
         return table
+
+    def _curve(self, zone: str, width: int) -> Text:
+        """The grid of a zone: past, present, forecast, and the present value."""
+        curve = self.carbon.curves.get(GRID_OF.get(zone, ""))
+        if curve is None or not curve.past:
+            return Text("no signal", style="dim")
+        past, ahead = sparkline(curve, width)
+        now = curve.past[-1]
+        told = f" {now:.0f} g/kWh" if now is not None else " unknown"
+        return Text.assemble(
+            (past[:-1], "blue"), (past[-1:], "bold"), ("│", "bold red"), (ahead, "dim cyan"), told
+        )
+
+    def _carbon(self, width: int) -> Text:
+        """Grams so far, and who is held until when at the latest."""
+        booked, line = self.carbon.booked, Text("carbon ", style="dim")
+        if booked is None:
+            line.append("nothing booked yet", "dim")
+        else:
+            line.append(f"{booked.grams:.2f} g", "bold not dim").append(f" {1000 * booked.kwh:.2f} Wh")
+            line.append(f", saved {booked.saved_g:+.2f} g", "green")
+        line.append(f"  held {len(self.carbon.held)}", "cyan not dim")
+        names = {each.app.app_id: each.app.name for each in self.world.records}
+        until = (
+            f" {names.get(app_id, app_id)} <={epoch_s(each['latest_start']) - self.world.began_s:.0f}s"
+            for app_id, each in self.carbon.held.items()
+        )
+        return _cut(line.append(",".join(until), "not dim"), width)
 
     def _node(self, node: Mapping[str, Any], width: int) -> Text:
         offered, used, held = (node[each].get(CPU, 0) for each in ("allocatable", "used", "held"))
@@ -150,6 +193,9 @@ class Screen:
             outcome = entry["outcome"]
             line.append(outcome or "not looked at", "red" if outcome in _HOPELESS else "yellow")
             blocker = names.get(entry["blocked_by"].rpartition("/")[2])
+            if held := self.carbon.held.get(entry["app_id"]):
+                ends_s = [epoch_s(held[each]) - self.world.began_s for each in ("until", "latest_start")]
+                entry = {**entry, "reason": f"expected at {ends_s[0]:.0f} s, {ends_s[1]:.0f} s at the latest"}
             reason = f"after {blocker.name}" if blocker is not None else entry["reason"].replace(_PREFIX, "")
             out.append(_cut(line.append(f": {reason}", "dim"), width))
         return out or [Text("nobody waits", style="dim")]

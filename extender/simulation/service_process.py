@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 import aiohttp
 import yaml
 
-_LISTENING = re.compile(r"listening on (\S+?:\d+)")
+_LISTENING = re.compile(r"listening on (\S+?)(?::| port )(\d+)")
 _READY: Final = ": ready: "
 _LINES_KEPT: Final = 50
 _GRACE_S: Final = 5.0
@@ -57,14 +57,11 @@ class ServiceProcess:
         self._ready = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        path = self._directory / "kubeconfig"
-        path.write_text(kubeconfig(self._api_server_url), encoding="utf-8")
         # Options of the caller's own service (its TLS, its port) are not meant for this one.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("CARBON_SCHEDULER_")}
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "extender.cli", "serve", "--kubeconfig", str(path)),
-            *("--listen-address", "127.0.0.1", "--listen-port", "0", *self._flags),
+            *("-m", "extender.cli", *self._arguments()),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -82,6 +79,13 @@ class ServiceProcess:
             await self._end()
             raise self._failure("the service did not start")
         return self
+
+    def _arguments(self) -> list[str]:
+        """What the command is started with."""
+        path = self._directory / "kubeconfig"
+        path.write_text(kubeconfig(self._api_server_url), encoding="utf-8")
+        listen = ("--listen-address", "127.0.0.1", "--listen-port", "0")
+        return ["serve", "--kubeconfig", str(path), *listen, *self._flags]
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -108,7 +112,7 @@ class ServiceProcess:
             line = raw.decode("utf-8", "replace").rstrip()
             self.log.append(line)
             if found := _LISTENING.search(line):
-                self.url = f"http://{found[1]}"
+                self.url = f"http://{found[1]}:{found[2]}"
             self._synced = self._synced or _READY in line
             if self.url and self._synced:
                 self._ready.set()
@@ -131,11 +135,23 @@ class ServiceProcess:
         await reader
 
 
+class CarbonProcess(ServiceProcess):
+    """The carbon service, with the settings in a file. Entering waits until it listens."""
+
+    def __init__(self, config: Path, *, start_within_s: float = 15.0) -> None:
+        super().__init__("", config.parent, start_within_s=start_within_s)
+        self._config = config
+        self._synced = True  # synthetic grids are known from the start
+
+    def _arguments(self) -> list[str]:
+        return ["carbon-api", "serve", "--config", str(self._config)]
+
+
 class ServiceApi:
     """The service's REST API and metrics, as people and Prometheus read them."""
 
     def __init__(self, url: str, *, timeout_s: float = 5.0) -> None:
-        self._url = url
+        self.url = self._url = url
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s))
 
     async def __aenter__(self) -> Self:

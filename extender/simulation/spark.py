@@ -12,6 +12,7 @@ from extender.simulation.registry import Object, uid_of
 NAMESPACE: Final = "spark-jobs"
 OUR_SCHEDULER: Final = "carbon-scheduler"
 POOL_LABEL: Final = "carbon-scheduler/pool"
+MAX_DELAY: Final = "carbon-scheduler/max-delay"
 DRIVER_HEAP_MIB: Final = 1024
 LEAST_OVERHEAD_MIB: Final = 384
 MIB: Final = 1 << 20
@@ -53,6 +54,12 @@ class SparkApplication:
     def most(self) -> int:
         """The most executors it may have."""
         return max(self.executors, self.most_executors)
+
+    @property
+    def max_delay_s(self) -> float | None:
+        """How long it may wait for clean power, in real seconds; None: not at all."""
+        told = self.annotations.get(MAX_DELAY)
+        return None if told is None else float(told)
 
     @property
     def size(self) -> str:

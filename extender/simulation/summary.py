@@ -13,11 +13,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from extender.simulation.carbon import Booked
 from extender.simulation.checks import Invariant
+from extender.simulation.records import GangRecord
 from extender.simulation.world import World
 
 _LATENCY_PERCENTILES = (50, 99)
 _WAIT_PERCENTILES = (50, 90, 99)
+PROMPT_S = 3.0
+"""A held gang with room starts within this time of its release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Summary:
     webhook_latency_ms: dict[str, dict[str, float]]
     scheduler_errors: int
     displaced_by_foreign_pods: int
+    carbon: dict[str, Any]
     invariants_checked: dict[str, int]
     invariants_broken: dict[str, list[str]]
 
@@ -52,7 +57,9 @@ class Summary:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
-def summarize(world: World, seed: int, outcomes: dict[str, int], *, complete: bool) -> Summary:
+def summarize(
+    world: World, seed: int, outcomes: dict[str, int], *, complete: bool, booked: Booked | None = None
+) -> Summary:
     """The summary of a world as it stands; `outcomes` are the extender's filter calls."""
     elapsed_s = world.clock() - world.began_s
     latencies = world.extender.latencies_s if world.extender is not None else {}
@@ -78,9 +85,42 @@ def summarize(world: World, seed: int, outcomes: dict[str, int], *, complete: bo
         },
         scheduler_errors=sum(each.errors for each in world.schedulers),
         displaced_by_foreign_pods=checker.displaced,
+        carbon=_carbon(world.records, booked),
         invariants_checked={each.value: checker.checked[each] for each in Invariant},
         invariants_broken={each.value: list(checker.broken.get(each, ())) for each in Invariant},
     )
+
+
+def _carbon(records: Sequence[GangRecord], booked: Booked | None) -> dict[str, Any]:
+    """Holds and grams. `start_after_release_s` is of gangs that were not refused for another reason.
+
+    It counts from when a gang was last seen held: an upper bound. `least_margin_s` is the smallest time
+    between the last such moment and the latest start; below zero (by more than a webhook takes) is late.
+    """
+    held = [each for each in records if each.last_held_s is not None]
+    started = [each for each in held if each.bound_s is not None]
+    prompt_s = [
+        each.bound_s - each.last_held_s
+        for each in started
+        if each.bound_s is not None and each.last_held_s is not None and not each.refused_since_hold
+    ]
+    margins_s = [
+        each.latest_start_s - each.last_held_s
+        for each in held
+        if each.latest_start_s is not None and each.last_held_s is not None
+    ]
+    return {
+        "flexible": sum(1 for each in records if each.latest_start_s is not None),
+        "held": len(held),
+        "released": len(started),
+        "least_margin_s": round(min(margins_s), 2) if margins_s else None,
+        "start_after_release_s": _percentiles(prompt_s, (50, 100)) | {"count": len(prompt_s)},
+        "started_within_3_s": sum(1 for each in prompt_s if each <= PROMPT_S),
+        "kwh_by_zone": dict(booked.kwh_by_zone) if booked is not None else None,
+        "g_by_zone": dict(booked.g_by_zone) if booked is not None else None,
+        "saved_g": booked.saved_g if booked is not None else None,
+        "savings_unknown": booked.savings_unknown if booked is not None else None,
+    }
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -113,6 +153,24 @@ def print_summary(console: Console, summary: Summary, written: Path | None) -> N
     console.print(f"{verdict}{f'; written to {written}' if written is not None else ''}", highlight=False)
 
 
+def _carbon_rows(carbon: dict[str, Any]) -> list[tuple[str, Any]]:
+    prompt = carbon["start_after_release_s"]
+    rows: list[tuple[str, Any]] = [
+        ("may wait / held / released", f"{carbon['flexible']} / {carbon['held']} / {carbon['released']}"),
+        (
+            f"started within {PROMPT_S:.0f} s of release",
+            f"{carbon['started_within_3_s']} of {prompt['count']}, longest {prompt['p100']:.1f} s",
+        ),
+    ]
+    if carbon["least_margin_s"] is not None:
+        rows.append(("closest to its latest start", f"{carbon['least_margin_s']:.1f} s"))
+    if carbon["g_by_zone"] is not None:
+        for zone, grams in carbon["g_by_zone"].items():
+            rows.append((zone, f"{grams:.2f} g, {1000 * carbon['kwh_by_zone'][zone]:.2f} Wh"))
+        rows.append(("saved against starting at once", f"{carbon['saved_g']:+.2f} g"))
+    return rows
+
+
 def _sections(summary: Summary) -> list[tuple[str, list[tuple[str, str]]]]:
     waits, latency = summary.waiting_s, summary.webhook_latency_ms
     gangs: list[tuple[str, Any]] = [
@@ -136,6 +194,7 @@ def _sections(summary: Summary) -> list[tuple[str, list[tuple[str, str]]]]:
     checks.append(("slots displaced by foreign pods", summary.displaced_by_foreign_pods))
     sections = [
         ("Applications", gangs),
+        ("Carbon", _carbon_rows(summary.carbon)),
         ("Answers to filter", list(summary.outcomes.items())),
         ("Webhooks, over HTTP", calls),
         ("Invariants, on the API server's objects", checks),

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from extender.core.provisioning.flexibility import HoldPolicy
 from extender.simulation.cluster import node, plain_pod
 from extender.simulation.registry import Object
-from extender.simulation.spark import POOL_LABEL, SparkApplication
+from extender.simulation.spark import MAX_DELAY, POOL_LABEL, SparkApplication
 
 ZONES: Final = ("zone-a", "zone-b", "zone-c")
 NODES_A_ZONE: Final = 4
 BATCH_POOL: Final = "batch"
+POLICY: Final = "carbon-scheduler/carbon-policy"
 _DISK: Final = "disktype"
 _NAMES: Final = ("etl", "report", "train", "join", "stats", "dedup", "index", "score")
 
@@ -147,6 +149,21 @@ _SPECIAL: Final = (
     _dynamic,
     _as_it_is,
 )
+
+
+def flexible(
+    apps: Sequence[Submission], delay_s: tuple[float, float], draw: random.Random
+) -> list[Submission]:
+    """The same stream; every third application may wait for clean power (real seconds, within `delay_s`)."""
+    out: list[Submission] = []
+    for index, each in enumerate(apps):
+        if index % 3 == 0 and each.app.admissible:
+            delay = {MAX_DELAY: f"{draw.uniform(*delay_s):.0f}", POLICY: HoldPolicy.THRESHOLD.value}
+            app = replace(each.app, annotations={**each.app.annotations, **delay})
+            out.append(replace(each, app=app))
+        else:
+            out.append(each)
+    return out
 
 
 def foreign_pods(until_s: float, gap_s: float, draw: random.Random) -> Sequence[ForeignPod]:

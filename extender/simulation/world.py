@@ -162,7 +162,8 @@ class World:
             return  # the ConfigMaps come a moment after the pod, as those of spark-submit do
         if self._reasons.get(record.app.name) != attempt.reason:
             self._reasons[record.app.name] = attempt.reason
-            self.note("refused", record.app.name, attempt.reason.removeprefix("carbon-scheduler: "))
+            kind = "held" if record.held else "refused"
+            self.note(kind, record.app.name, attempt.reason.removeprefix("carbon-scheduler: "))
 
     def _hear(self, change: Change) -> None:
         if change.kind != POD:

@@ -19,7 +19,7 @@ from extender.simulation.workload import Submission
 from extender.simulation.world import World
 from tests.simulation.support import application
 
-QUICK = Script(applications=12, gap_s=0.3, foreign_gap_s=1.0, speed=15.0, longest_s=40.0)
+QUICK = Script(applications=12, gap_s=0.3, foreign_gap_s=1.0, speed=15.0, longest_s=40.0, delay_s=(1.0, 2.0))
 
 
 def console(**options: bool) -> Console:
