@@ -59,6 +59,7 @@ class Client:
     def __init__(self, url: str, token: str, ca_file: Path) -> None:
         self.url, self.token, self.ca_file = url, token, ca_file
         self._context = ssl.create_default_context(cafile=str(ca_file))
+        self._closed = False
         self._idle: list[http.client.HTTPSConnection] = []  # list operations used here are atomic
 
     def connect(self, timeout_s: float | None = 30.0) -> http.client.HTTPSConnection:
@@ -94,14 +95,18 @@ class Client:
                     continue
                 raise
             self._idle.append(connection)
+            if self._closed:  # a thread that was still waiting for its answer
+                self.close()
             if response.status >= 300:
                 raise ApiError(response.status, text, f"{method} {target}")
             return text
 
     def close(self) -> None:
-        """Afterwards it still works, with new connections."""
-        while self._idle:
-            self._idle.pop().close()
+        """Afterwards it still works, but keeps no connection."""
+        self._closed = True
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
     def ready(self, path: str = "readyz") -> bool:
         """Whether the server answers and says yes."""
