@@ -1,0 +1,1 @@
+"""Stage graphs of running applications: what is left, what is critical, how important each stage is."""
