@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks import cache, decisions, scheduler, webhooks
 from benchmarks.figures import Figures, Machine, as_json
-from benchmarks.limits import LIMITS, Limits, calibrated
+from benchmarks.limits import LIMITS, Limits, LimitsError, calibrated
 from benchmarks.processes import ProgramFailed
 from benchmarks.report import print_figures, print_verdicts
 
@@ -25,10 +25,15 @@ def main(arguments: list[str] | None = None) -> int:
     """0 when everything was measured and every limit held."""
     options = _parser().parse_args(arguments)
     console = Console(width=max(Console().width, 150))
-    if options.calibrate:
-        calibrated(options.calibrate).save(LIMITS)
-        console.print(f"wrote {LIMITS}")
-        return 0
+    try:
+        if options.calibrate:
+            calibrated(options.calibrate).save(LIMITS)
+            console.print(f"wrote {LIMITS}")
+            return 0
+        limits = Limits.load(LIMITS)  # before minutes are spent
+    except LimitsError as problem:
+        console.print(f"[red]{problem}[/]")
+        return 2
     figures, machine, problems = Figures(), Machine.here(), []
     for name in options.suites or QUICK:
         began_s = time.monotonic()
@@ -37,7 +42,6 @@ def main(arguments: list[str] | None = None) -> int:
                 console.print(f"[dim]{time.monotonic() - began_s:6.0f} s  {line}[/]")
         except ProgramFailed as problem:
             problems.append(f"{name}: {problem}")
-    limits = Limits.load(LIMITS)
     verdicts = limits.check(figures)
     print_figures(console, machine, figures)
     print_verdicts(console, verdicts)

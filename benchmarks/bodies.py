@@ -139,7 +139,7 @@ def executor(app: str, number: int, **more: Any) -> Object:
     return pod(f"{app}-exec-{number}", labels=labels, **more)
 
 
-def node(number: int, cpu: str = "16050m", memory: str = "64Gi", pods: int = 250) -> Object:
+def node(number: int, cpu: str = "16050m", memory: str = "66Gi", pods: int = 250) -> Object:
     """A node of about 1.2 kB that is ready."""
     name = node_name(number)
     room = {"cpu": cpu, "memory": memory, "pods": str(pods), "ephemeral-storage": "100Gi"}

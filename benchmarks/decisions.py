@@ -39,7 +39,7 @@ _YOUNGEST = "2026-11-24T09:00:00Z"
 def run(figures: Figures, *, full: bool) -> Iterator[str]:
     """Measure; says after each state what it did."""
     for packer in PACKERS if full else (DEFAULT_PACKER, "tightly-pack", "single-az-minimal-fragmentation"):
-        for queued, queue in ((0, Queue.FITS), (WAITING, Queue.BLOCKED)):
+        for queued, queue in ((0, Queue.FITS), (WAITING, Queue.BLOCKED), (WAITING, Queue.VARIED)):
             scenario = Scenario(queued=queued, queue=queue, packer=packer, fifo=FifoMode.BACKFILL)
             for what, rounds in _single(scenario, samples=60).items():
                 figures.add(figure(f"decisions: {what}, {scenario.name}", "ms", rounds))
@@ -185,9 +185,7 @@ def _storm_over_http(scenario: Scenario) -> dict[str, list[list[float]]]:
         for part in range(ROUNDS):
             event = "DELETED" if part % 2 else "ADDED"
             connection.post("/bench/watch", encoded([{"type": event, "object": visitor}]))
-            out["storm of all 500 over HTTP"].append(
-                [sum(connection.post("/filter", b)[0] for b in sent) * 1e3]
-            )
-            floor = sum(connection.post("/bench/floor", body)[0] for body in sent) * 1e3
-            out["transport of all 500 over HTTP"].append([floor])
+            taken = [(connection.post("/filter", b)[0], connection.post("/bench/floor", b)[0]) for b in sent]
+            out["storm of all 500 over HTTP"].append([sum(filtering for filtering, _ in taken) * 1e3])
+            out["transport of all 500 over HTTP"].append([sum(moving for _, moving in taken) * 1e3])
     return out

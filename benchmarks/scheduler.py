@@ -2,7 +2,8 @@
 
 Bare kube-scheduler, one with an extender that accepts everything, and one with ours run after one another on
 the same control plane, all at percentageOfNodesToScore 100. The rate is that between 5 and 95 percent bound.
-Needs what `make e2e` builds.
+Then gangs that have no room wait, and the calls that one pod event brings are counted. Needs what `make e2e`
+builds.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bodies import node_name
 from benchmarks.figures import Figures, figure
 from benchmarks.processes import ProgramFailed, program
 from tests.e2e.harness.client import MERGE, Client, Object
 from tests.e2e.harness.controlplane import ADMIN_TOKEN, BIN, ControlPlane
-from tests.e2e.harness.extender import CONFIG, make_pair
+from tests.e2e.harness.extender import CONFIG, Extender, make_pair
 from tests.e2e.harness.extender import install as install_roles
 from tests.e2e.harness.kwok import node_body
 from tests.e2e.harness.schedulers import ExtenderAddress, Scheduler, load_config, plain_config
@@ -29,9 +31,13 @@ NODES = 5000
 SINGLES = 400
 GANGS, WORKERS = 60, 4
 ROUNDS = 2
+PARKED = 300
+EVENTS = 4
 NAMESPACE = "benchmark"
 _CONNECTIONS = 16
 _TIMEOUT_S = 240.0
+_QUIET_S = 4.0
+"""No call for this long: longer than kube-scheduler's back-off, so nobody is on the way to the queue."""
 SCHEDULERS = ("bare", "null extender", "ours")
 
 
@@ -48,6 +54,9 @@ def run(figures: Figures, *, full: bool) -> Iterator[str]:
                     for kind, rate in measure(cluster.admin).items():
                         rates[name, kind].append([rate])
                 yield f"scheduler: round {part + 1}, {name}"
+        for (what, unit), rounds in storm(cluster, PARKED).items():
+            figures.add(figure(f"scheduler: {what}, {PARKED} gangs wait, nodes={NODES}", unit, rounds))
+        yield f"scheduler: storm of {PARKED} gangs"
     for (name, kind), rounds in rates.items():
         figures.add(figure(f"scheduler: {kind} through {name}, nodes={NODES}", "pods/s", rounds))
 
@@ -70,7 +79,7 @@ def control_plane(work: Path) -> Iterator[ControlPlane]:
 
 def create_node(client: Client, number: int) -> None:
     """A ready node of a common size, in one of three zones."""
-    body = node_body(f"node-{number:05d}.bench.internal", "16", "64Gi", zone=f"zone-{'abc'[number % 3]}")
+    body = node_body(node_name(number), "16", "64Gi", zone=f"zone-{'abc'[number % 3]}")
     body["status"]["conditions"] = [{"type": "Ready", "status": "True", "reason": "Benchmark"}]
     client.create("nodes", body)
     untainted = {"spec": {"taints": None}}  # the API server taints every new node
@@ -118,12 +127,80 @@ def measure(client: Client) -> dict[str, float]:
     return rates
 
 
-def pod(name: str, **metadata: Any) -> Object:
+def storm(cluster: ControlPlane, gangs: int) -> dict[tuple[str, str], list[list[float]]]:
+    """Calls and time after single pod events, while gangs wait that need all nodes but find one in use."""
+    client = cluster.admin
+    out: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
+    pair = make_pair(cluster, "storm", log_level="warning")
+    try:
+        pair.start()
+        bound_rate(client, [pod(f"user-{number}", "8") for number in range(2)])
+        asks = {
+            "carbon-scheduler/worker-count": str(NODES),
+            "carbon-scheduler/worker-cpu": "9",
+            "carbon-scheduler/worker-memory": "64Mi",
+        }
+        for number in range(gangs):
+            labels = {"carbon-scheduler/gang": f"parked-{number}", "carbon-scheduler/role": "leader"}
+            client.create("pods", pod(f"parked-{number}", labels=labels, annotations=asks), NAMESPACE)
+        quiet(pair.extender)
+        for number in range(EVENTS):
+            calls, busy_s = filter_calls(pair.extender)
+            began_s = time.monotonic()
+            foreign = pod(f"foreign-{number // 2}")
+            foreign["spec"] |= {"schedulerName": "default-scheduler", "nodeName": node_name(7)}
+            if number % 2:
+                client.delete("pods", foreign["metadata"]["name"], NAMESPACE, grace_s=0)
+            else:
+                client.create("pods", foreign, NAMESPACE)
+            ended_s = quiet(pair.extender)
+            after, busy_after_s = filter_calls(pair.extender)
+            event = "a pod that ended" if number % 2 else "a pod that was bound"
+            out[f"filter calls after {event}", "calls"].append([float(after - calls)])
+            if after > calls:
+                ours_ms = (busy_after_s - busy_s) / (after - calls) * 1e3
+                out[f"our time a call after {event}", "ms"].append([ours_ms])
+                out[f"time until quiet after {event}", "s"].append([ended_s - began_s])
+    finally:
+        pair.kill()
+        clear(client)
+    return out
+
+
+def filter_calls(extender: Extender) -> tuple[int, float]:
+    """Filter calls answered so far, and the seconds they took from the body read to the reply sent."""
+    text = extender.get("/metrics")
+    found = {
+        key: float(value)
+        for key, _, value in (line.rpartition(" ") for line in text.splitlines())
+        if key.startswith("carbon_scheduler_request_duration_seconds_") and 'verb="filter"' in key
+    }
+    prefix = "carbon_scheduler_request_duration_seconds"
+    return int(found.get(f'{prefix}_count{{verb="filter"}}', 0)), found.get(
+        f'{prefix}_sum{{verb="filter"}}', 0.0
+    )
+
+
+def quiet(extender: Extender) -> float:
+    """Wait until no call comes any more; returns when the last one was seen (monotonic seconds)."""
+    seen, last_s = filter_calls(extender)[0], time.monotonic()
+    deadline_s = last_s + _TIMEOUT_S
+    while time.monotonic() - last_s < _QUIET_S:
+        if time.monotonic() > deadline_s:
+            raise ProgramFailed("kube-scheduler did not stop asking")
+        time.sleep(0.1)
+        calls = filter_calls(extender)[0]
+        if calls != seen:
+            seen, last_s = calls, time.monotonic()
+    return last_s
+
+
+def pod(name: str, cpu: str = "100m", **metadata: Any) -> Object:
     """A small pod of our scheduler."""
     container = {
         "name": "main",
         "image": "none",
-        "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
+        "resources": {"requests": {"cpu": cpu, "memory": "64Mi"}},
     }
     spec = {
         "schedulerName": "carbon-scheduler",

@@ -29,7 +29,7 @@ GOAL = Scenario()
 
 def scenarios(full: bool) -> list[Scenario]:
     """The states to measure in: a cross through the goal's, or all of them."""
-    queues = [(0, Queue.FITS), (50, Queue.FITS), (50, Queue.BLOCKED)]
+    queues = [(0, Queue.FITS), *((50, queue) for queue in Queue)]
     if full:
         states = itertools.product(SIZES, GANGS, queues, PACKERS)
     else:
@@ -37,6 +37,7 @@ def scenarios(full: bool) -> list[Scenario]:
             ((nodes, 500, (50, Queue.FITS), DEFAULT_PACKER) for nodes in SIZES),
             ((5000, gangs, (0, Queue.FITS), DEFAULT_PACKER) for gangs in GANGS),
             ((5000, 500, (50, Queue.BLOCKED), packer) for packer in PACKERS),
+            ((5000, 500, (50, Queue.VARIED), DEFAULT_PACKER),),
             ((5000, 500, (50, Queue.FITS), packer) for packer in PACKERS if packer != DEFAULT_PACKER),
         )
     return [
@@ -47,14 +48,14 @@ def scenarios(full: bool) -> list[Scenario]:
 
 def _fifo(queue: Queue) -> FifoMode:
     """Where older drivers wait for room, a younger one starts only if the pool allows it."""
-    return FifoMode.BACKFILL if queue is Queue.BLOCKED else FifoMode.STRICT
+    return FifoMode.STRICT if queue is Queue.FITS else FifoMode.BACKFILL
 
 
 def run(figures: Figures, *, full: bool, rounds: int = 3) -> Iterator[str]:
     """Measure; says after each state what it did."""
     with program("apiserver", "0", "0") as api_server:
         for scenario in scenarios(full):
-            samples = 110 if scenario == GOAL or scenario.queue is Queue.BLOCKED else 34
+            samples = 110 if scenario.packer == DEFAULT_PACKER and scenario.queued else 34
             with program("server", scenario.to_json(), api_server.url) as server:
                 measured = measure(server, scenario, rounds=rounds, samples=samples)
             for call, parts in measured.items():

@@ -16,7 +16,7 @@ from extender.core.events import Instruction, PodBound
 from extender.core.facts import PodFacts
 from extender.core.offers import Listed
 from extender.core.outcomes import Outcome
-from extender.core.packing import DEFAULT_PACKER
+from extender.core.packing import DEFAULT_PACKER, SINGLE_ZONE
 from extender.core.policy import FifoMode
 from extender.core.store import Store
 from extender.feeds import Feeds
@@ -27,9 +27,9 @@ GANG_EXECUTORS = 8
 """Executors of every gang that fits: 500m and 256Mi each, like its driver."""
 RESERVED = {"cpu": "100m", "executor_cpu": "100m", "executor_memory": "64Mi", "memory": "64Mi"}
 """The gangs that run: small, so that 500 of them have room on 100 nodes."""
-BIG = {"cpu": "10m", "executor_cpu": "10m", "executor_memory": "32Gi", "memory": "32Gi"}
+BIG_MIB = 32 * 1024
 """Pods of which two fit an empty node and exactly one fits a node in use, however the rest is packed:
-all other sizes leave 50m and 32Gi of every node, and every node runs something."""
+all other sizes leave 50m and 33Gi of every node, and every node runs something."""
 
 
 class Queue(StrEnum):
@@ -38,10 +38,13 @@ class Queue(StrEnum):
     fits     each has room, oldest first: all of them are planned before the youngest is answered
     blocked  none has room, and each has to be tried: its executors fit in sum, but its driver takes the
              room of one of them wherever it goes (the archived extender's defect D27)
+    varied   the same, but no two ask for the same and each asks for less than the ones before, so that
+             no refusal says anything of the next
     """
 
     FITS = "fits"
     BLOCKED = "blocked"
+    VARIED = "varied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class World:
         draw = random.Random(8420)
         for number, name in enumerate(self.names):
             foreign: dict[str, Any] = {"node": name, "phase": "Running", "scheduler": bodies.FOREIGN}
-            cpu, memory = str(draw.randint(0, 10)), f"{draw.randint(1, 12)}Gi"
+            cpu, memory = str(draw.randint(0, 10)), f"{draw.randint(3, 14)}Gi"
             self.see(bodies.pod(f"foreign-{number}", cpu=cpu, memory=memory, **foreign))
         for kind in ("nodes", "pods", "config maps"):
             self._feeds.listed(kind)
@@ -117,12 +120,25 @@ class World:
         app, created = f"waiting-{number}", f"2026-11-24T07:{number // 60 % 60:02d}:{number % 60:02d}Z"
         if scenario.queue is Queue.BLOCKED:
             return World.blocked_driver(scenario, app, created=created)
+        if scenario.queue is Queue.VARIED:
+            more_mib = scenario.queued - number
+            return World.blocked_driver(scenario, app, created=created, more_mib=more_mib)
         return bodies.driver(app, GANG_EXECUTORS, created=created)
 
     @staticmethod
-    def blocked_driver(scenario: Scenario, app: str, *, created: str) -> Object:
+    def blocked_driver(scenario: Scenario, app: str, *, created: str, more_mib: int = 0) -> Object:
         """A driver whose executors fit the free room exactly, which the driver then does not leave them."""
-        return bodies.driver(app, scenario.nodes, created=created, **BIG)
+        zones = len(bodies.ZONES) if scenario.packer in SINGLE_ZONE else 1
+        size = f"{BIG_MIB + more_mib}Mi"
+        return bodies.driver(
+            app,
+            -(-scenario.nodes // zones),  # all nodes, or those of the largest zone
+            created=created,
+            cpu="10m",
+            memory=size,
+            executor_cpu="10m",
+            executor_memory=size,
+        )
 
     def admit(self, made: Object) -> str:
         """Bring a driver all the way to its node; returns the node."""
