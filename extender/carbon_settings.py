@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
@@ -10,7 +12,10 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from extender.carbon.regions import ZONE_BY_REGION
-from extender.core.policy import CapPolicy, CarbonPolicy
+from extender.core.dag.decima import Decima
+from extender.core.dag.decima_weights import DecimaWeights
+from extender.core.dag.importance import CriticalPath, ImportanceProvider, WeightedFair
+from extender.core.policy import CapPolicy, CarbonPolicy, PcapsPolicy
 from extender.core.provisioning.flexibility import Flexibility, HoldPolicy
 
 LONGEST_DELAY_S: Final = 366 * 86_400.0
@@ -40,6 +45,14 @@ _Url = Annotated[str | None, BeforeValidator(_url)]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Delay = Annotated[float, Field(ge=0, le=LONGEST_DELAY_S, allow_inf_nan=False)]
 _Weight = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+
+
+class Importance(StrEnum):
+    """What tells how important a stage is."""
+
+    CRITICAL_PATH = "critical-path"
+    WEIGHTED_FAIR = "weighted-fair"
+    DECIMA = "decima"
 
 
 class HoldDefaults(BaseModel):
@@ -130,6 +143,31 @@ class CarbonSettings(BaseModel):
         10,
         description="New drivers, each as large as an executor, for which that quota has room at any time.",
     )
+    pcaps: bool = Field(
+        False,
+        description="Keep back executors above a gang's minimum while only stages of little importance could "
+        "use them and the intensity is high (PCAPS). Acts on applications whose stages are known.",
+    )
+    pcaps_gamma: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="How much PCAPS keeps back: 0 nothing, 1 all but the most important work."
+    )
+    importance: Importance = Field(
+        Importance.CRITICAL_PATH,
+        description="What makes a stage important: `critical-path`, `weighted-fair`, or `decima`.",
+    )
+    decima_weights: Path | None = Field(
+        None, description="Weights (`.npz`) of the learned policy, for `importance: decima`."
+    )
+    stage_order: bool = Field(
+        False,
+        description="Let the in-driver agent run an application's most important stages first "
+        "(`TaskSetManager.priority`).",
+    )
+    executor_target: bool = Field(
+        False,
+        description="Let the in-driver agent ask Kubernetes for no more executors than PCAPS wants now "
+        "(`requestTotalExecutors`, static allocation only).",
+    )
     ledger: str | None = Field(
         None,
         min_length=1,
@@ -148,6 +186,12 @@ class CarbonSettings(BaseModel):
     rapl_node: _Name | None = Field(
         None, description="Name of the node this process runs on, to read its power from RAPL."
     )
+
+    @model_validator(mode="after")
+    def _decima_has_weights(self) -> Self:
+        if (self.importance is Importance.DECIMA) != (self.decima_weights is not None):
+            raise ValueError("importance: decima and decima_weights belong together; give both or none")
+        return self
 
     @model_validator(mode="after")
     def _bounds_of_cap(self) -> Self:
@@ -178,7 +222,27 @@ class CarbonSettings(BaseModel):
                 exact=self.cap_exact,
                 hysteresis=self.cap_hysteresis,
             ),
+            pcaps=PcapsPolicy(self.pcaps, self.pcaps_gamma),
         )
+
+    def to_provider(self) -> ImportanceProvider:
+        """What tells how important stages are.
+
+        Raises:
+            ValueError: the weights cannot be used; the text says why.
+        """
+        match self.importance:
+            case Importance.CRITICAL_PATH:
+                return CriticalPath()
+            case Importance.WEIGHTED_FAIR:
+                return WeightedFair()
+            case Importance.DECIMA:
+                assert self.decima_weights is not None
+                try:
+                    data = self.decima_weights.read_bytes()
+                except OSError as problem:
+                    raise ValueError(f"decima_weights {self.decima_weights}: {problem.strerror}") from None
+                return Decima(DecimaWeights.from_npz(data))
 
 
 def without_password(url: str) -> str:

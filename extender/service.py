@@ -71,6 +71,10 @@ class Service:
     ) -> None:
         self.settings = settings
         self.store = AccountedStore(settings.to_policy())
+        try:
+            self.store.state.stages.use(settings.to_provider())
+        except ValueError as problem:
+            raise ServiceFailed(f"the importance of stages cannot be told: {problem}") from None
         self.metrics = Metrics(self.store, self, clock)
         self.patcher = PodPatcher(client)
         self._clock = clock

@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from extender.core.carbon import mean_intensity
-from extender.core.outcomes import Outcome
-from extender.core.provisioning import cap, suspend_resume
-from extender.core.provisioning.flexibility import HoldPolicy
-from extender.core.reservations import Gang
+from extender.core.provisioning import cap
 from extender.core.state import State
 
 
@@ -46,32 +43,6 @@ class Budget:
         """Executors that may be added now; many when there is no limit."""
         limit = self._state.budget
         return 1 << 30 if limit is None else max(0, limit - self._state.workers_promised())
-
-    def refuses(self, gang: Gang, now: float) -> Outcome | None:
-        """Why one more worker of a gang must wait for cleaner power, if it must.
-
-        From its latest start on a gang is not slowed down any more.
-        """
-        owner, spec = gang.owner, gang.spec
-        assert owner is not None
-        assert spec is not None
-        carbon = self._state.policy.carbon
-        flexibility = carbon.flexibility(owner.namespace, spec.flexibility)
-        latest_s = flexibility.latest_start_s(owner.created_s)
-        if flexibility.deadline_s is not None and now >= latest_s:
-            return None
-        if self.left() < 1:
-            return Outcome.OVER_CARBON_BUDGET
-        if flexibility.policy is not HoldPolicy.SUSPEND_RESUME or flexibility.deadline_s is None:
-            return None
-        row = self._state.nodes.row_of.get(owner.node, -1)
-        zone = self._state.nodes.carbon_zones[int(self._state.nodes.carbon_zone[row])] if row >= 0 else ""
-        outlook = self._state.carbon.outlook(zone, now) if zone else None
-        runtime_s = flexibility.runtime_s
-        if outlook is None or runtime_s is None:
-            return None
-        runs = suspend_resume.runs_now(outlook, flexibility.deadline_s, runtime_s)
-        return None if runs else Outcome.OVER_CARBON_BUDGET
 
     def _maximum(self) -> int:
         policy = self._state.policy.carbon.cap

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Final
 
 from extender.core import members
-from extender.core.budget import Budget
 from extender.core.events import (
     AnnotatePod,
     BindFailed,
@@ -24,14 +23,17 @@ from extender.core.events import (
     PodSeen,
     RemoveGate,
     SpecRead,
+    StagesReported,
+    SwitchesSeen,
     Synced,
     Tick,
 )
+from extender.core.extras import FOR_CARBON, Extras
 from extender.core.facts import GangKey, PodFacts, Role
 from extender.core.gangs import WAIT_FOR_CONFIGURATION, GangSpec
 from extender.core.outcomes import Outcome
 from extender.core.reservations import RESERVATION, Gang, decode
-from extender.core.state import State
+from extender.core.state import State, with_unwritten
 from extender.core.waiting import WaitingGangs
 
 WAKE: Final = "carbon-scheduler/wake"
@@ -56,7 +58,7 @@ class Changes:
         self.state = state
         self.waiting = waiting
         self.refused: dict[str, Outcome] = {}
-        self.budget = Budget(state)
+        self.extras = Extras(state)
         self.asked_s = float("-inf")
         self._unconfirmed: dict[str, float] = {}
         self._bound_unseen: dict[str, float] = {}
@@ -103,6 +105,11 @@ class Changes:
             case CarbonSeen():
                 self.state.carbon.see(event.signal)
                 self._refresh_carbon(now)
+            case StagesReported():
+                self._hear(event, now)
+            case SwitchesSeen():
+                self.state.switches = event.switches
+                self.extras.precedence.refresh(now)
             case Synced():
                 self._sync(now)
             case Tick():
@@ -127,6 +134,7 @@ class Changes:
                 settled[key] = gang
         for gang in settled.values():
             members.follow_workers(self.state, gang)
+            self.state.widen_stages(gang)
         # Gangs that run come before gangs that wait: a slot that is owed gets new room first.
         if self.state.owed and self._owed_version != self.state.nodes.version:
             for key in list(self.state.owed):
@@ -251,6 +259,7 @@ class Changes:
                 state.unsettled[gang.key] = None
             if not gang.leaders and not gang.workers:
                 state.gangs.pop(gang.key, None)
+                state.forget_stages(gang.key)
 
     def _gangs_naming(self, uid: str, pod: PodFacts | None) -> list[Gang]:
         if pod is not None:
@@ -273,12 +282,22 @@ class Changes:
             if gang.owner_uid != known.uid:
                 self._own(gang, known)
             elif gang.spec is not None and isinstance(event.spec, GangSpec):
-                gang.spec = replace(gang.spec, worker_terms=event.spec.worker_terms)
+                gang.spec = with_unwritten(gang.spec, event.spec)
         self.waiting.update(known, now)
         waited = before == WAIT_FOR_CONFIGURATION and before != event.spec
         if waited and leader.uid in self.waiting and leader.uid in self.refused:
             return [wake(known, now)]
         return []
+
+    def _hear(self, event: StagesReported, now: float) -> None:
+        """Stages of a gang that nobody knows are nobody's; a report without events is a sign of life."""
+        gang = self.state.gangs.get(event.key)
+        if gang is None:
+            return
+        self.state.stages_heard_s[event.key] = now
+        if event.events:
+            self.state.stages.apply(event.key, event.events)
+            self.state.widen_stages(gang)
 
     def _sync(self, now: float) -> None:
         self.state.synced = True
@@ -323,20 +342,18 @@ class Changes:
         if values != self.state.intensities:
             self.state.intensities = values
             carbon.version += 1
-        self.budget.refresh(now)
+        self.extras.budget.refresh(now)
+        self.state.stages.catch_up()
+        self.extras.precedence.refresh(now)
 
     def _end_holds(self, now: float) -> list[Instruction]:
         """Wake what was held for carbon and may go now; take our gate off what was created gated."""
         held = [uid for uid, outcome in self.refused.items() if outcome is Outcome.HELD_FOR_CARBON]
         out: list[Instruction] = [wake(leader, now) for leader in self.waiting.released(held, now)]
-        for uid in [uid for uid, outcome in self.refused.items() if outcome is Outcome.OVER_CARBON_BUDGET]:
-            pod = self.state.pods.get(uid)
-            gang = self.state.gang_of(pod) if pod is not None else None
-            if pod is None or not pod.waiting or gang is None or gang.owner is None:
-                continue
-            if self.budget.refuses(gang, now) is None:
-                self.refused[uid] = Outcome.NO_ROOM  # woken once
-                out.append(wake(pod, now))
+        slowed = [uid for uid, outcome in self.refused.items() if outcome in FOR_CARBON]
+        for pod in self.extras.released(slowed, now):
+            self.refused[pod.uid] = Outcome.NO_ROOM  # woken once
+            out.append(wake(pod, now))
         for pod in [pod for pod in self.state.pods.values() if pod.hold_gate and pod.waiting]:
             if now >= self._gates_asked.get(pod.uid, now) and self._gate_opens(pod, now):
                 self._gates_asked[pod.uid] = now + _GATE_AGAIN_S

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from extender.core.carbon import Signal
-from extender.core.facts import NodeFacts, PodFacts
+from extender.core.dag.events import StageEvent
+from extender.core.facts import GangKey, NodeFacts, PodFacts
 from extender.core.gangs import GangSpec, SpecProblem
+from extender.core.policy import Switches
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,21 @@ class CarbonSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class StagesReported:
+    """An application's driver, or its event log, said what became of its stages."""
+
+    key: GangKey
+    events: tuple[StageEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchesSeen:
+    """An operator turned something off or on again."""
+
+    switches: Switches
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed: claims whose bind never came expire."""
 
@@ -79,7 +96,18 @@ class Synced:
 
 
 Event = (
-    Synced | CarbonSeen | NodeSeen | NodeGone | PodSeen | PodGone | SpecRead | PodBound | BindFailed | Tick
+    Synced
+    | CarbonSeen
+    | NodeSeen
+    | NodeGone
+    | PodSeen
+    | PodGone
+    | SpecRead
+    | PodBound
+    | BindFailed
+    | StagesReported
+    | SwitchesSeen
+    | Tick
 )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from extender.core.outcomes import Outcome
 from extender.core.provisioning.flexibility import INFLEXIBLE, Flexibility
-from extender.core.resources import Resources
+from extender.core.resources import CPU, Resources
 from extender.core.terms import ANYWHERE, PlacementTerms
 
 
@@ -17,7 +17,8 @@ class GangSpec:
     `worker` is what one worker (Spark: executor) requests, in base units and without the pod slot.
     The leader's size is not here: it is always the leader pod's own. `packer` is empty for the
     default of the pool. `source` says where the request was read from. `flexibility` is how long the
-    gang may wait for clean power.
+    gang may wait for clean power. `worker_slots` is how many tasks a worker runs at once; 0 when nobody
+    said, then it is one a core that it requests.
     """
 
     worker: Resources
@@ -27,6 +28,12 @@ class GangSpec:
     packer: str = ""
     source: str = "annotations"
     flexibility: Flexibility = INFLEXIBLE
+    worker_slots: int = 0
+
+    @property
+    def tasks_at_once(self) -> int:
+        """Tasks one worker runs at once, at least 1."""
+        return self.worker_slots or max(1, -(-self.worker.get(CPU, 0) // 1000))
 
 
 @dataclass(frozen=True, slots=True)

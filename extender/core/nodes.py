@@ -115,6 +115,11 @@ class NodeTable:
         row = self.row_of.get(name)
         return self._new_row(name) if row is None else row
 
+    def carbon_zone_of(self, node: str) -> str:
+        """Carbon zone of a node; empty when it has none or is not known."""
+        row = self.row_of.get(node, -1)
+        return self.carbon_zones[int(self.carbon_zone[row])] if row >= 0 else ""
+
     def alive(self, row: int) -> bool:
         """Whether the row's node exists."""
         return self.facts[row] is not None

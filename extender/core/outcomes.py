@@ -25,6 +25,7 @@ class Outcome(StrEnum):
     EARLIER_GANG_WAITS = "earlier-gang-waits"
     HELD_FOR_CARBON = "held-for-carbon"
     OVER_CARBON_BUDGET = "over-carbon-budget"
+    DEFERRED_BY_IMPORTANCE = "deferred-by-importance"
     EXCEEDS_CLUSTER = "exceeds-cluster"
     WAITING_FOR_CONFIGURATION = "waiting-for-configuration"
     INVALID_REQUEST = "invalid-request"
@@ -67,6 +68,7 @@ EXPLANATIONS: Final[dict[Outcome, str]] = {
     Outcome.EARLIER_GANG_WAITS: "an earlier gang of the same pool waits and this pool is first in, first out",
     Outcome.HELD_FOR_CARBON: "the gang waits for cleaner power within the delay it allows",
     Outcome.OVER_CARBON_BUDGET: "the cluster runs as many executors as the present carbon intensity allows",
+    Outcome.DEFERRED_BY_IMPORTANCE: "no stage that could use it is important enough at the present carbon",
     Outcome.EXCEEDS_CLUSTER: "the gang does not fit the cluster even when it is empty",
     Outcome.WAITING_FOR_CONFIGURATION: "Spark's driver ConfigMap is not there yet",
     Outcome.INVALID_REQUEST: "the application's request is contradictory or unreadable",

@@ -59,6 +59,29 @@ class CapPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class PcapsPolicy:
+    """Precedence-aware deferral of executors above a gang's minimum (see `provisioning.pcaps`).
+
+    `gamma` is 0 (nothing is deferred) to 1 (most is).
+    """
+
+    enabled: bool = False
+    gamma: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """What may be turned off while everything runs; nothing is on that the settings do not turn on.
+
+    `stage_order` and `executor_target` are what the in-driver agent does inside Spark.
+    """
+
+    pcaps: bool = True
+    stage_order: bool = True
+    executor_target: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class CarbonPolicy:
     """How the carbon signal is used. With weight 0 and no hold it is not used at all.
 
@@ -77,6 +100,7 @@ class CarbonPolicy:
     default_by_namespace: Mapping[str, Flexibility] = field(default_factory=dict[str, Flexibility])
     threshold_percentile: float = 30.0
     cap: CapPolicy = CapPolicy()
+    pcaps: PcapsPolicy = PcapsPolicy()
 
     def zone_of(self, labels: Mapping[str, str]) -> str:
         """Carbon zone of a node with these labels; empty when there is none."""

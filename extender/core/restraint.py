@@ -1,12 +1,12 @@
-"""What keeps a pod from taking free room although it fits: gangs that came first, and the carbon budget.
+"""What keeps a pod from taking free room although it fits: gangs that came first, and the grid.
 
 A gang's held slots are promised and never restrained; workers above the minimum and pods outside gangs are.
 """
 
 from __future__ import annotations
 
-from extender.core.budget import Budget
 from extender.core.decisions import FilterDecision
+from extender.core.extras import Extras
 from extender.core.facts import PodFacts
 from extender.core.outcomes import Outcome
 from extender.core.queue import pool_of, rank_of
@@ -18,10 +18,10 @@ from extender.core.waiting import WaitingGangs
 class Restraint:
     """Judges pods that ask for room nobody promised them."""
 
-    def __init__(self, state: State, waiting: WaitingGangs, budget: Budget) -> None:
+    def __init__(self, state: State, waiting: WaitingGangs, extras: Extras) -> None:
         self._state = state
         self._waiting = waiting
-        self._budget = budget
+        self._extras = extras
 
     def above_minimum(self, gang: Gang, worker: PodFacts, now: float) -> FilterDecision | None:
         """Why one more worker above its gang's minimum must wait, if it must."""
@@ -29,8 +29,8 @@ class Restraint:
         behind = self._behind(worker, gang.owner, now)
         if behind is not None:
             return behind
-        over = self._budget.refuses(gang, now)
-        return None if over is None else FilterDecision(over)
+        refusal = self._extras.refuses(gang, now)
+        return None if refusal is None else FilterDecision(refusal)
 
     def single(self, pod: PodFacts, now: float) -> FilterDecision | None:
         """Why a pod outside any gang must wait, if it must."""

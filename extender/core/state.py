@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from extender.core.carbon import CarbonBook
+from extender.core.dag.store import StageStore
 from extender.core.events import AnnotatePod
 from extender.core.facts import GangKey, PodFacts
 from extender.core.gangs import GangSpec
 from extender.core.nodes import NodeTable
 from extender.core.packing import Packing
 from extender.core.packing.base import IntArray
-from extender.core.policy import Policy
+from extender.core.policy import Policy, Switches
 from extender.core.reservations import NOWHERE, RESERVATION, Claim, Gang, Reservation, Slot, encode
 
 _MOST_TOMBSTONES: Final = 20_000
@@ -39,7 +40,8 @@ class State:
     request cannot revive them. Gangs are collected in `unsettled` when slots and workers must be matched
     again, in `owed` while no node has room for an open slot, in `dirty` when the written reservation may be
     out of date. `budget` is how many executors the carbon intensity allows (None: no limit), `intensities`
-    are gCO2e/kWh by carbon zone as scored now.
+    are gCO2e/kWh by carbon zone as scored now. `stages` are the stage graphs of gangs that tell theirs,
+    `stages_heard_s` says when each was heard last.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -56,6 +58,9 @@ class State:
         self.ended: OrderedDict[str, None] = OrderedDict()
         self.budget: int | None = None
         self.intensities: dict[str, float | None] = {}
+        self.stages = StageStore()
+        self.stages_heard_s: dict[GangKey, float] = {}
+        self.switches = Switches()
         self.synced = False
 
     # -- seats -----------------------------------------------------------------------------------
@@ -197,7 +202,7 @@ class State:
         )
         known = gang.specs.get(leader.uid)
         if isinstance(known, GangSpec):
-            spec = replace(spec, worker_terms=known.worker_terms)
+            spec = with_unwritten(spec, known)
         rows = [self.nodes.row(name) if name else NOWHERE for name in reservation.nodes]
         self._open_slots(gang, leader, spec, rows)
         gang.sequence = max(gang.sequence, reservation.sequence)
@@ -266,6 +271,19 @@ class State:
         self.put(slot, row, None)
         slot.pod_uid = pod.uid
 
+    # -- stages ----------------------------------------------------------------------------------
+
+    def widen_stages(self, gang: Gang) -> None:
+        """Tell a gang's stage graph how many tasks run at once, if it has a graph."""
+        if gang.key in self.stages and gang.spec is not None:
+            workers = sum(1 for pod in gang.workers.values() if self.runs(pod))
+            self.stages.set_width(gang.key, workers, workers * gang.spec.tasks_at_once)
+
+    def forget_stages(self, key: GangKey) -> None:
+        """A gang is gone."""
+        self.stages.forget(key)
+        self.stages_heard_s.pop(key, None)
+
     # -- what is written down --------------------------------------------------------------------
 
     def reservation(self, gang: Gang) -> str:
@@ -316,3 +334,13 @@ class State:
             self.workers_counted(gang) + sum(1 for slot in gang.slots if slot.open)
             for gang in self.gangs.values()
         )
+
+
+def with_unwritten(spec: GangSpec, known: GangSpec) -> GangSpec:
+    """A spec made from a reservation, with what reservations do not carry."""
+    return replace(
+        spec,
+        worker_terms=known.worker_terms,
+        flexibility=known.flexibility,
+        worker_slots=known.worker_slots,
+    )

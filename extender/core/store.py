@@ -15,7 +15,7 @@ from extender.core.events import (
     Event,
     Instruction,
 )
-from extender.core.facts import PodFacts, Role
+from extender.core.facts import GangKey, PodFacts, Role
 from extender.core.gangs import GangSpec
 from extender.core.offers import Listed, Offer, Offered
 from extender.core.outcomes import Outcome
@@ -37,7 +37,7 @@ class Store:
         self.state = State(self.policy)
         self.waiting = WaitingGangs(self.state)
         self.changes = Changes(self.state, self.waiting)
-        self.restraint = Restraint(self.state, self.waiting, self.changes.budget)
+        self.restraint = Restraint(self.state, self.waiting, self.changes.extras)
         if self.policy.carbon.scores:
             self.state.nodes.cost = Scoring(self.state).cost
 
@@ -182,7 +182,12 @@ class Store:
 
     def budget(self, now: float) -> int | None:
         """Executors the present carbon intensity allows in the cluster; None while there is no limit."""
-        return self.changes.budget.refresh(now)
+        return self.changes.extras.budget.refresh(now)
+
+    def target(self, key: GangKey, now: float) -> int | None:
+        """Workers a running gang is to have at the present intensity; None while nothing limits it."""
+        gang = self.state.gangs.get(key)
+        return None if gang is None else self.changes.extras.target(gang, now)
 
     def preempt(self, pod: PodFacts, victims: Mapping[str, Sequence[str]], now: float) -> list[str]:
         """The nodes on which evicting these pods (uids by node) would really let the pod start."""

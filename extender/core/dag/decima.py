@@ -33,6 +33,8 @@ class Decima:
     many are free now; set it before events are applied.
     """
 
+    costly = True
+
     def __init__(self, weights: DecimaWeights, executor_limit: int = 100, offered: int = 1) -> None:
         if executor_limit < 1:
             raise ValueError(f"executor_limit is {executor_limit}: it must be at least 1")

@@ -26,9 +26,15 @@ class Application:
 class ImportanceProvider(Protocol):
     """Turns the applications, oldest first, into importances.
 
-    Called once per batch of events, with the applications the batch changed. Answers the tables that
-    are to be replaced, by application and stage key; an application left out keeps its table.
+    Called with the applications that changed: after every batch of events, or once for many batches if it is
+    `costly`. Answers the tables that are to be replaced, by application and stage key; an application left
+    out keeps its table.
     """
+
+    @property
+    def costly(self) -> bool:
+        """Whether one call is dear (many milliseconds) whatever changed."""
+        ...
 
     def rank(
         self, applications: Mapping[GangKey, Application], changed: Collection[GangKey]
@@ -43,6 +49,8 @@ class CriticalPath:
     importance = 1 - slack / length of the critical path. The unit is the application, not the Spark job:
     adaptive execution runs one query as several jobs.
     """
+
+    costly = False
 
     def rank(
         self, applications: Mapping[GangKey, Application], changed: Collection[GangKey]
@@ -64,6 +72,8 @@ class WeightedFair:
     importance = share / (share + executors), where share is the weighted part of all executors in use (at
     least one): 1 for an application with none, 1/2 at its share. Stages of one application are equal.
     """
+
+    costly = False
 
     def rank(
         self, applications: Mapping[GangKey, Application], changed: Collection[GangKey]

@@ -5,7 +5,7 @@ Events change graphs; each batch of them ends with new tables. Reading is a dict
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -79,7 +79,9 @@ class StageView:
 class StageStore:
     """Graphs and tables by application.
 
-    At most `applications` are kept; beyond that the one that was silent longest goes.
+    At most `applications` are kept; beyond that the one that was silent longest goes. `version` changes with
+    the tables. The tables of a provider that looks at everything at once are made by `catch_up`, so that one
+    look serves many batches.
     """
 
     def __init__(
@@ -95,6 +97,8 @@ class StageStore:
         self._heard: dict[GangKey, None] = {}
         self._importances: dict[GangKey, Mapping[int, float]] = {}
         self._priorities: dict[GangKey, Priorities] = {}
+        self._unranked: dict[GangKey, None] = {}
+        self.version = 0
 
     # -- changes ---------------------------------------------------------------------------------
 
@@ -129,7 +133,15 @@ class StageStore:
         self._provider = provider
         self._publish(tuple(self._applications))
 
+    def catch_up(self) -> None:
+        """Make the tables that a costly provider still owes."""
+        if self._unranked:
+            self._rank(tuple(self._unranked))
+
     # -- lookups ---------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[GangKey]:
+        return iter(self._applications)
 
     def __len__(self) -> int:
         return len(self._applications)
@@ -178,10 +190,18 @@ class StageStore:
             self._publish((key,) if key in self._applications else ())
 
     def _drop(self, key: GangKey) -> None:
-        for table in (self._applications, self._heard, self._importances, self._priorities):
+        for table in (self._applications, self._heard, self._importances, self._priorities, self._unranked):
             table.pop(key, None)
 
     def _publish(self, changed: tuple[GangKey, ...]) -> None:
+        if not self._provider.costly:
+            self._rank(changed)
+            return
+        self._unranked.update(dict.fromkeys(changed))
+
+    def _rank(self, changed: tuple[GangKey, ...]) -> None:
+        self._unranked.clear()
+        self.version += 1
         for key, importances in self._provider.rank(self._applications, changed).items():
             self._importances[key] = importances
             self._priorities[key] = _priorities(self._applications[key].graph, importances)

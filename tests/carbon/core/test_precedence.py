@@ -1,0 +1,249 @@
+"""PCAPS over the store: executors that only unimportant stages could use wait for cleaner power."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import hypothesis.strategies as st
+from hypothesis import given
+
+from extender.core.carbon import Signal
+from extender.core.dag.events import JobEnded, JobStarted, StageCompleted, StageInfo, StageSubmitted
+from extender.core.events import CarbonSeen, StagesReported, SwitchesSeen
+from extender.core.facts import GangKey
+from extender.core.gangs import GangSpec
+from extender.core.outcomes import Outcome
+from extender.core.policy import CapPolicy, CarbonPolicy, PcapsPolicy, Policy, Switches
+from extender.core.precedence import TRUSTED_FOR_S
+from extender.core.provisioning.flexibility import Flexibility, HoldPolicy
+from tests.gang.world import World, node, size
+
+HOUR = 3600.0
+DIRTY, CLEAN = 500.0, 100.0
+
+LONG = StageInfo(1, 10, 4, name="long")
+SIDE = StageInfo(2, 20, 40, name="side")
+JOIN = StageInfo(3, 30, 40, parents=(1, 2), name="join")
+DONE_WITH_LONG = (StageSubmitted(LONG, 0), StageCompleted(LONG, 1000))
+
+
+def pcaps_world(gamma: float = 0.5, **carbon: object) -> World:
+    policy = CarbonPolicy(pcaps=PcapsPolicy(True, gamma), **carbon)  # type: ignore[arg-type]
+    world = World(Policy(carbon=policy))
+    world.add(
+        *(node(f"n{number}", 64, 256, labels={"carbon-scheduler/carbon-zone": "DE"}) for number in (1, 2))
+    )
+    return world
+
+
+def signal(world: World, *values: float) -> None:
+    seen = Signal(
+        "DE",
+        world.now,
+        values[0],
+        forecast=values,
+        forecast_start_s=world.now,
+        lower=min(values),
+        upper=max(values),
+    )
+    world.do(world.store.apply(CarbonSeen(seen), world.now))
+
+
+def running(world: World, app: str = "a", spec: GangSpec | None = None, least: int = 2) -> GangKey:
+    """An application with its minimum of executors."""
+    world.leader(app, spec or GangSpec(size(), least, 30))
+    world.run(app, least)
+    return GangKey("ns", app)
+
+
+def report(world: World, key: GangKey, *events: object) -> None:
+    world.do(world.store.apply(StagesReported(key, tuple(events)), world.now))  # type: ignore[arg-type]
+
+
+def more(world: World, number: int, app: str = "a") -> Outcome:
+    world.worker(app, number)
+    return world.schedule(f"{app}-exec-{number}").outcome
+
+
+def test_what_is_not_known_waits_for_nothing() -> None:
+    world = pcaps_world(1.0)
+    signal(world, DIRTY, CLEAN)
+    key = running(world)
+    assert world.store.target(key, world.now) is None
+    assert more(world, 3) is Outcome.EXTRA_ADMITTED
+
+
+def test_in_the_dirtiest_hour_only_stages_on_the_critical_path_get_executors() -> None:
+    world = pcaps_world(0.5)
+    signal(world, DIRTY, CLEAN)
+    key = running(world)
+    side = replace(SIDE, tasks=1)
+    report(world, key, JobStarted(0, (replace(LONG, tasks=20), side, JOIN)))
+    stages = {stage.stage_id: stage for stage in world.store.state.stages.priorities(key).ready}
+    assert stages[1].importance == 1.0
+    assert stages[2].importance < 1.0
+    # 20 executors for the important stage, the share 1 - gamma of them at the dirtiest moment
+    assert world.store.target(key, world.now) == 10
+    assert [more(world, number) for number in range(3, 11)] == [Outcome.EXTRA_ADMITTED] * 8
+    assert more(world, 11) is Outcome.DEFERRED_BY_IMPORTANCE
+
+
+def test_as_many_are_woken_as_there_is_need_for() -> None:
+    world = pcaps_world(0.5)
+    signal(world, DIRTY, CLEAN)
+    key = running(world)
+    report(world, key, JobStarted(0, (replace(LONG, tasks=4),)))
+    assert world.store.target(key, world.now) == 2
+    assert {more(world, number) for number in range(3, 13)} == {Outcome.DEFERRED_BY_IMPORTANCE}
+    world.tick(1)
+    assert not world.woken
+    report(world, key, JobStarted(1, (StageInfo(5, 50, 10),)))
+    wanted = world.store.target(key, world.now)
+    assert wanted == 5, "the stage of 4 tasks is not on the critical path any more"
+    world.tick(1)
+    assert len(world.woken) == 3
+    assert {world.schedule(name).outcome for name in world.woken} == {Outcome.EXTRA_ADMITTED}
+    world.woken.clear()
+    signal(world, CLEAN, DIRTY)
+    world.tick(1)
+    assert len(world.woken) == 7
+    assert world.store.target(key, world.now) is None, "the cleanest moment limits nothing"
+
+
+def test_between_jobs_the_minimum_is_enough_while_it_is_dirty() -> None:
+    world = pcaps_world(0.5)
+    signal(world, DIRTY, CLEAN)
+    key = running(world)
+    report(world, key, JobStarted(0, (LONG,)), *DONE_WITH_LONG, JobEnded(0))
+    assert world.store.target(key, world.now) == 2
+    assert more(world, 3) is Outcome.DEFERRED_BY_IMPORTANCE
+
+
+def test_a_graph_of_which_nothing_is_heard_any_more_is_not_believed() -> None:
+    world = pcaps_world(0.5)
+    signal(world, *[DIRTY] * 5, CLEAN)
+    key = running(world)
+    report(world, key, JobStarted(0, (replace(LONG, tasks=2),)))
+    assert more(world, 3) is Outcome.DEFERRED_BY_IMPORTANCE
+    world.tick(TRUSTED_FOR_S - 1)
+    report(world, key)
+    world.tick(TRUSTED_FOR_S - 1)
+    assert not world.woken, "a report without events is a sign of life"
+    world.tick(2)
+    assert world.woken == ["a-exec-3"]
+    assert world.schedule("a-exec-3").outcome is Outcome.EXTRA_ADMITTED
+
+
+def test_it_can_be_turned_off_while_all_runs() -> None:
+    world = pcaps_world(0.5)
+    signal(world, DIRTY, CLEAN)
+    key = running(world)
+    report(world, key, JobStarted(0, (replace(LONG, tasks=2),)))
+    assert more(world, 3) is Outcome.DEFERRED_BY_IMPORTANCE
+    world.tell(SwitchesSeen(Switches(pcaps=False)))
+    world.tick(1)
+    assert world.woken == ["a-exec-3"]
+    world.tell(SwitchesSeen(Switches()))
+    assert world.store.target(key, world.now) == 2
+
+
+def test_each_application_is_judged_by_its_own_grid() -> None:
+    world = pcaps_world(0.5)
+    signal(world, DIRTY, CLEAN)
+    here = running(world)
+    for name in ("n1", "n2"):
+        world.add(replace(world.nodes[name], unschedulable=True))
+    world.add(node("clean", 64, 256, labels={"carbon-scheduler/carbon-zone": "SE"}))
+    seen = Signal("SE", world.now, CLEAN, forecast=(CLEAN, DIRTY), forecast_start_s=world.now)
+    world.do(world.store.apply(CarbonSeen(seen), world.now))
+    there = running(world, "b")
+    for key in (here, there):
+        report(world, key, JobStarted(0, (replace(LONG, tasks=20),)))
+    assert world.store.target(here, world.now) == 10
+    assert world.store.target(there, world.now) is None
+
+
+def test_a_restart_keeps_what_the_application_allows() -> None:
+    world = pcaps_world(0.5, cap=CapPolicy(enabled=True, min_executors=2, max_executors=10, hysteresis=0))
+    signal(world, *[DIRTY] * 9, CLEAN)
+    allowed = Flexibility(HoldPolicy.CAP, world.now + 3 * HOUR, None, 2 * HOUR)
+    running(world, spec=GangSpec(size(), 2, 4, flexibility=allowed))
+    world.now += 2 * HOUR
+    world.restart()
+    signal(world, *[DIRTY] * 9, CLEAN)
+    world.tick(1)
+    assert more(world, 3) is Outcome.EXTRA_ADMITTED, "past its latest start"
+
+
+def test_one_that_says_none_is_never_slowed_down() -> None:
+    world = pcaps_world(1.0, cap=CapPolicy(enabled=True, min_executors=2, max_executors=10, hysteresis=0))
+    signal(world, DIRTY, CLEAN)
+    key = running(world, spec=GangSpec(size(), 2, 4, flexibility=Flexibility(HoldPolicy.NONE)))
+    report(world, key, JobStarted(0, (replace(LONG, tasks=2),)))
+    assert more(world, 3) is Outcome.EXTRA_ADMITTED
+
+
+def test_a_driver_annotated_while_it_runs_is_not_slowed_down_any_more() -> None:
+    world = pcaps_world(0.5)
+    signal(world, DIRTY, CLEAN)
+    spec = GangSpec(size(), 2, 8)
+    key = running(world, spec=spec)
+    report(world, key, JobStarted(0, (replace(LONG, tasks=2),)))
+    assert more(world, 3) is Outcome.DEFERRED_BY_IMPORTANCE
+    leader = world.pods[world.uid("a-driver")]
+    world.configure(leader, replace(spec, flexibility=Flexibility(HoldPolicy.NONE)))
+    world.tick(1)
+    assert world.woken == ["a-exec-3"]
+
+
+def test_stages_of_a_gang_that_is_gone_are_forgotten() -> None:
+    world = pcaps_world()
+    key = running(world)
+    report(world, key, JobStarted(0, (LONG,)))
+    assert key in world.store.state.stages
+    for pod in [*world.pods.values()]:
+        world.delete(pod.name)
+    assert key not in world.store.state.stages
+    assert not world.store.state.stages_heard_s
+    report(world, key, JobStarted(0, (LONG,)))
+    assert key not in world.store.state.stages, "nobody knows that gang"
+
+
+@given(
+    gamma=st.floats(0, 1),
+    values=st.lists(st.one_of(st.floats(0, 3000), st.just(float("nan"))), min_size=1, max_size=6),
+    tasks=st.lists(st.integers(0, 60), min_size=1, max_size=4),
+    deadline_h=st.none() | st.floats(0, 3),
+    delay_h=st.none() | st.floats(0, 3),
+    passed_h=st.floats(0, 3),
+)
+def test_carbon_slows_nobody_past_the_latest_start_and_takes_nobodys_minimum(
+    gamma: float,
+    values: list[float],
+    tasks: list[int],
+    deadline_h: float | None,
+    delay_h: float | None,
+    passed_h: float,
+) -> None:
+    """Invariants 7 and 8."""
+    world = pcaps_world(gamma, cap=CapPolicy(enabled=True, min_executors=1, max_executors=10, hysteresis=0))
+    flexibility = Flexibility(
+        HoldPolicy.THRESHOLD,
+        None if deadline_h is None else world.now + HOUR + deadline_h * HOUR,
+        None if delay_h is None else delay_h * HOUR,
+        HOUR,
+    )
+    key = running(world, spec=GangSpec(size(), 2, 30, flexibility=flexibility))
+    created = next(pod.created_s for pod in world.pods.values() if pod.role == "leader")
+    world.now += passed_h * HOUR
+    signal(world, *values)
+    jobs = [JobStarted(n, (StageInfo(n, 100 + n, count),)) for n, count in enumerate(tasks)]
+    report(world, key, *jobs)
+    target = world.store.target(key, world.now)
+    assert target is None or 2 <= target <= 30
+    outcome = more(world, 3)
+    allowed = flexibility.deadline_s is not None or flexibility.max_delay_s is not None
+    if allowed and world.now >= flexibility.latest_start_s(created):
+        assert outcome is Outcome.EXTRA_ADMITTED
+    if world.store.state.carbon.value("DE", world.now) is None:
+        assert outcome is Outcome.EXTRA_ADMITTED
