@@ -23,6 +23,7 @@ DYNAMIC_MIN: Final = "spark.dynamicAllocation.minExecutors"
 DYNAMIC_INITIAL: Final = "spark.dynamicAllocation.initialExecutors"
 DYNAMIC_MAX: Final = "spark.dynamicAllocation.maxExecutors"
 CORES: Final = "spark.executor.cores"
+TASK_CPUS: Final = "spark.task.cpus"
 REQUEST_CORES: Final = "spark.kubernetes.executor.request.cores"
 HEAP: Final = "spark.executor.memory"
 OVERHEAD: Final = "spark.executor.memoryOverhead"
@@ -130,6 +131,11 @@ class SparkConf:
         if (stated := self.stated(REQUEST_CORES)) is not None:
             return amount(CPU, *stated, least=1)
         return 1000 * (cores or 1)
+
+    def tasks_at_once(self) -> int:
+        """Tasks one executor runs at once: its cores over those of a task, at least one."""
+        cores = self._count(CORES, least=1, noun="cores") or 1
+        return max(1, cores // (self._count(TASK_CPUS, least=1, noun="cores") or 1))
 
     def memory_bytes(self) -> int:
         """Memory request of Spark's container: heap, overhead, off-heap and PySpark memory."""

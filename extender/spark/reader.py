@@ -74,6 +74,7 @@ class SpecReader:
                 packer=own.packer,
                 source=_source(own, palantir, conf),
                 flexibility=flexibility,
+                worker_slots=0 if conf is None else conf.tasks_at_once(),
             )
         except Refused as refused:
             return refused.problem

@@ -100,6 +100,18 @@ def test_cpu(conf: dict[str, str], milli: int) -> None:
     assert spec(read_conf(conf)).worker["cpu"] == milli
 
 
+@pytest.mark.parametrize(
+    ("conf", "tasks"),
+    [
+        ({}, 1),
+        ({"spark.executor.cores": "4", "spark.kubernetes.executor.request.cores": "500m"}, 4),
+        ({"spark.executor.cores": "5", "spark.task.cpus": "2"}, 2),
+    ],
+)
+def test_tasks_at_once(conf: dict[str, str], tasks: int) -> None:
+    assert spec(read_conf(conf)).tasks_at_once == tasks
+
+
 def test_devices_are_named_by_vendor() -> None:
     conf = {
         "spark.executor.resource.gpu.amount": "2",
