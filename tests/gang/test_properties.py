@@ -9,13 +9,16 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from extender.core.events import Tick
+from extender.core.carbon import Signal
+from extender.core.dag.events import JobStarted, StageInfo
+from extender.core.dag.store import StageStore
+from extender.core.events import CarbonSeen, StagesReported, Tick
 from extender.core.facts import PodFacts
 from extender.core.invariants import snapshot, violations
 from extender.core.offers import Listed
 from extender.core.outcomes import Outcome
 from extender.core.packing import PACKERS
-from extender.core.policy import FifoMode, Policy
+from extender.core.policy import CapPolicy, CarbonPolicy, FifoMode, PcapsPolicy, Policy
 from tests.gang.world import World, node, size, spec
 
 PROBE = PodFacts(uid="probe", namespace="ns", name="probe", scheduler_name="somebody-else")
@@ -33,9 +36,27 @@ class GangMachine(RuleBasedStateMachine):
         nodes=st.lists(
             st.tuples(st.integers(3, 12), st.integers(4, 14), st.sampled_from("ab")), min_size=1, max_size=4
         ),
+        carbon=st.booleans(),
+        weight=st.sampled_from([0.0, 1.0]),
     )
-    def start(self, packer: str, fifo: FifoMode, same_zone: bool, nodes: list[tuple[int, int, str]]) -> None:
-        self.world = World(Policy(packer=packer, fifo=fifo, same_zone_workers=same_zone, hold_ttl_s=20))
+    def start(
+        self,
+        packer: str,
+        fifo: FifoMode,
+        same_zone: bool,
+        nodes: list[tuple[int, int, str]],
+        carbon: bool,
+        weight: float,
+    ) -> None:
+        used = CarbonPolicy(
+            zone_label="topology.kubernetes.io/zone" if carbon else "none",
+            carbon_weight=weight,
+            cap=CapPolicy(enabled=True, min_executors=2, max_executors=9),
+            pcaps=PcapsPolicy(enabled=True, gamma=0.5),
+        )
+        self.world = World(
+            Policy(packer=packer, fifo=fifo, same_zone_workers=same_zone, hold_ttl_s=20, carbon=used)
+        )
         for number, (cpu, pods, zone) in enumerate(nodes):
             self.world.add(node(f"n{number}", cpu, 16, pods=pods, zone=zone))
         self.count = 0
@@ -122,6 +143,29 @@ class GangMachine(RuleBasedStateMachine):
             self.foreign = True
             self.world.foreign(probe.name, data.draw(st.sampled_from(sorted(names))), requests=size(cpu))
 
+    # -- what the grid and drivers say ---------------------------------------------------------
+
+    @rule(
+        zone=st.sampled_from("ab"),
+        values=st.lists(st.sampled_from([float("nan"), 50.0, 200.0, 600.0]), min_size=1, max_size=4),
+    )
+    def carbon_signal(self, zone: str, values: list[float]) -> None:
+        now = self.world.now
+        self.world.tell(
+            CarbonSeen(Signal(zone, now, values[0], forecast=tuple(values), forecast_start_s=now, step_s=30))
+        )
+
+    @rule(data=st.data(), tasks=st.lists(st.integers(0, 8), min_size=1, max_size=3))
+    def report_stages(self, data: st.DataObject, tasks: list[int]) -> None:
+        keys = sorted(self.world.store.state.gangs)
+        if keys:
+            self.count += 1
+            stages = tuple(
+                StageInfo(10 * self.count + n, 10 * self.count + n, many) for n, many in enumerate(tasks)
+            )
+            key = data.draw(st.sampled_from(keys))
+            self.world.tell(StagesReported(key, (JobStarted(self.count, stages),)))
+
     # -- what kube-scheduler does --------------------------------------------------------------
 
     @rule(data=st.data(), all_nodes=st.sampled_from([True, True, True, False]))
@@ -203,7 +247,8 @@ class GangMachine(RuleBasedStateMachine):
     def rebuilt_equals_kept(self) -> None:
         """Invariant 5, up to tentative holds."""
         world = self.world
-        kept = copy.deepcopy(world)
+        # Graphs are not written down: drivers tell them again.
+        kept = copy.deepcopy(world, {id(world.store.state.stages): StageStore()})
         kept.store.filter(PROBE, Listed(()), kept.now)  # being asked makes it the replica that writes
         for uid in list(kept.store.state.claims):
             kept.store.state.release_claim(uid)
@@ -222,6 +267,9 @@ class GangMachine(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         broken = violations(self.world.store.state)
+        for key, gang in self.world.store.state.gangs.items():
+            target = self.world.store.target(key, self.world.now)
+            assert target is None or gang.spec is None or target >= gang.spec.min_workers
         if self.foreign:
             broken = [text for text in broken if "over-committed" not in text]
         assert not broken, broken
