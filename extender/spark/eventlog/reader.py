@@ -6,6 +6,7 @@ what is no event is counted. Only a log that cannot be opened at all does (`LogU
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -17,10 +18,11 @@ from extender.spark.eventlog.files import LogFiles, LogUnreadable, Part
 from extender.spark.eventlog.lines import GarbageLine, decode_line
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 16
 # zstd can expand what it is fed some 30,000 times; small pieces bound what a hostile file makes us hold.
 _FEED_BYTES = 1 << 11
 _LINE_BYTES = 1 << 26
+_WINDOW_BYTES = 1 << 27
 
 
 class Counts(msgspec.Struct):
@@ -42,7 +44,8 @@ class Counts(msgspec.Struct):
 class _Inflater:
     """Bytes of a file to bytes of the log: plain, or zstd of any number of frames."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_bytes: int) -> None:
+        self._window_bytes = window_bytes
         self._head = b""
         self._zstd: bool | None = None
         self._frame: zstandard.ZstdDecompressionObj | None = None
@@ -68,7 +71,7 @@ class _Inflater:
     def _inflate(self, piece: bytes) -> Iterator[bytes]:
         while piece:
             if self._frame is None:
-                self._frame = zstandard.ZstdDecompressor().decompressobj()
+                self._frame = zstandard.ZstdDecompressor(max_window_size=self._window_bytes).decompressobj()
             yield self._frame.decompress(piece)
             if not self._frame.eof:
                 return
@@ -119,11 +122,11 @@ class _Lines:
 class _Tail:
     """How far one file has been read."""
 
-    def __init__(self, part: Part, limit_bytes: int, counts: Counts) -> None:
+    def __init__(self, part: Part, limit_bytes: int, window_bytes: int, counts: Counts) -> None:
         self.part = part
         self.offset = 0
         self.broken = False
-        self.inflater = _Inflater()
+        self.inflater = _Inflater(window_bytes)
         self.lines = _Lines(limit_bytes, counts)
 
 
@@ -131,7 +134,9 @@ class EventLog:
     """One application's log at a path or fsspec URL. Not thread-safe.
 
     `read()` yields what is new since the last call, so a live log is followed by calling it again, and a
-    finished one is read by calling it once. `live` says whether the driver was still writing then.
+    finished one is read by calling it once. `live` says whether the driver was still writing then, `behind`
+    whether `read` stopped because of its limit. A line of more than `line_limit_bytes` is passed over;
+    zstd data that needs a larger window than `window_bytes` is damaged data.
     """
 
     def __init__(
@@ -139,32 +144,43 @@ class EventLog:
         url: str,
         *,
         line_limit_bytes: int = _LINE_BYTES,
+        window_bytes: int = _WINDOW_BYTES,
         advance: Callable[[int], None] | None = None,
         **storage_options: Any,
     ) -> None:
         self._files = LogFiles(url, **storage_options)
         self._line_limit_bytes = line_limit_bytes
+        self._window_bytes = window_bytes
         self._advance = advance or (lambda _bytes: None)
         self._tail: _Tail | None = None
         self._done = -1
+        self._left_bytes: float = math.inf
         self.counts = Counts()
         self.live = True
+        self.behind = False
 
     def size_bytes(self) -> int:
         """Bytes of all files as they are now. Raises `LogUnreadable`."""
         return sum(part.size_bytes for part in self._files.list().parts)
 
-    def read(self) -> Iterator[LogEvent]:
-        """Events since the last call. Raises `LogUnreadable` if the log cannot be opened or read on."""
+    def read(self, most_bytes: float = math.inf) -> Iterator[LogEvent]:
+        """Events since the last call. Raises `LogUnreadable` if the log cannot be opened or read on.
+
+        With `most_bytes` it stops soon after that many bytes, counted as they are when inflated.
+        Take all events of a call before the next one.
+        """
         listing = self._files.list()
-        self.live = listing.live
+        self.live, self.behind, self._left_bytes = listing.live, False, most_bytes
         parts = [part for part in listing.parts if part.index > self._done]
         for part in parts:
             if self._tail is None or self._tail.part.index != part.index:
                 if self._tail is not None:  # its file was compacted away
                     yield from self._close(self._tail)
-                self._tail = _Tail(part, self._line_limit_bytes, self.counts)
+                self._tail = _Tail(part, self._line_limit_bytes, self._window_bytes, self.counts)
             yield from self._follow(self._tail, part)
+            if self._left_bytes <= 0:
+                self.behind = True
+                return
             if part is not parts[-1] or not listing.live:
                 yield from self._close(self._tail)
                 self._tail, self._done = None, part.index
@@ -173,10 +189,12 @@ class EventLog:
         try:
             with self._files.fs.open(part.path, "rb") as file:
                 file.seek(tail.offset)
-                while data := cast(bytes, file.read(_READ_BYTES)):
+                while self._left_bytes > 0 and (data := cast(bytes, file.read(_READ_BYTES))):
                     tail.offset += len(data)
                     self._advance(len(data))
-                    if not tail.broken:
+                    if tail.broken:
+                        self._left_bytes -= len(data)
+                    else:
                         yield from self._events(tail, data)
         except (OSError, RuntimeError) as problem:
             raise LogUnreadable(f"{part.path}: {problem}") from None
@@ -192,6 +210,7 @@ class EventLog:
                 tail.broken = True
                 self.counts.broken_files += 1
                 return
+            self._left_bytes -= len(piece)
             for line in tail.lines.feed(piece):
                 yield from self._event(line)
 
