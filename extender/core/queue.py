@@ -207,7 +207,9 @@ def _shape(waiting: Waiting, spec: GangSpec) -> _Shape:
 class QueuePass:
     """Verdicts of all waiting gangs for one state of the cluster.
 
-    Room only shrinks in the course of a pass, so a gang like one that was refused is refused unseen.
+    Room only shrinks in the course of a pass, so a gang like one that was refused is refused unseen. `now` moves
+    on while the pass is kept: what was judged holds until `valid_until`, and what is judged later is judged
+    by the time of then (a gang that joined may be younger than the pass).
     """
 
     def __init__(
@@ -226,7 +228,7 @@ class QueuePass:
         self._policy = policy
         self._queue = list(queue)
         self._offered = offered
-        self._now = now
+        self.now = now
         self._space = Workspace(table)
         self._blockers: dict[str, Waiting] = {}
         self._refused: dict[_Shape, Outcome] = {}
@@ -285,7 +287,7 @@ class QueuePass:
         spec = waiting.spec
         if isinstance(spec, SpecProblem):
             return self._not_readable(waiting, spec, mode)
-        hold = self._holds.hold(waiting.leader, spec, self._now)
+        hold = self._holds.hold(waiting.leader, spec, self.now)
         if hold is not None:
             # It waits because it wants to, so it does not hold up the gangs behind it.
             self.valid_until = min(self.valid_until, hold.until_s)
@@ -321,7 +323,7 @@ class QueuePass:
         """Spark's configuration comes a moment after the pod: for that long the gang keeps its place."""
         if problem.outcome is Outcome.WAITING_FOR_CONFIGURATION and waiting.pool not in self._blockers:
             grace_ends = waiting.leader.created_s + self._policy.configuration_grace_s
-            if self._now < grace_ends:
+            if self.now < grace_ends:
                 self._block(waiting, mode)
                 self.valid_until = min(self.valid_until, grace_ends)
         return Verdict(problem.outcome, detail=problem.detail)
@@ -331,7 +333,7 @@ class QueuePass:
             self._blockers[waiting.pool] = waiting
         elif mode is FifoMode.STRICT_AFTER_AGE:
             enforced = waiting.leader.created_s + self._policy.enforce_after_for(waiting.pool)
-            if self._now >= enforced:
+            if self.now >= enforced:
                 self._blockers[waiting.pool] = waiting
             else:
                 self.valid_until = min(self.valid_until, enforced)

@@ -141,6 +141,7 @@ class WaitingGangs:
             self._pass = QueuePass(nodes, self._state.policy, queue, offered, self._capacity, self.holds, now)
             self._pass_version = nodes.version
             self._pass_carbon = self._state.carbon.version
+        self._pass.now = now
         return self._pass
 
     def blocker(self, pool: str, now: float) -> PodFacts | None:

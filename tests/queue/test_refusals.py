@@ -241,3 +241,19 @@ def test_whether_an_empty_cluster_would_do_is_found_out_once(monkeypatch: pytest
     world.add(node("n2", 1))
     world.filter("b-driver")
     assert sorted(asked) == ["a", "a", "b", "b"]
+
+
+def test_a_gang_younger_than_the_plan_is_judged_by_its_own_time() -> None:
+    world = World(Policy(fifo=FifoMode.STRICT_AFTER_AGE))
+    world.add(node("n1", 4))
+    world.leader("a", spec(2))
+    assert world.filter("a-driver").node
+    world.leader("b", spec(9))
+    assert world.filter("b-driver").outcome is Outcome.EXCEEDS_CLUSTER
+    world.now += 5
+    world.leader("unread", None)
+    world.now += 1
+    world.leader("c", spec(1))
+    refused = world.filter("c-driver")
+    assert refused.outcome is Outcome.EARLIER_GANG_WAITS
+    assert world.filter("c-driver") == refused
