@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import reduce
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+
+import numpy as np
 
 from extender.cluster.client import ApiClient
 from extender.cluster.quota import CapQuota, Share
-from extender.core.facts import Role
-from extender.core.resources import CPU, MEMORY
+from extender.core.facts import PodFacts
+from extender.core.packing.base import room_for
+from extender.core.reservations import Gang
+from extender.core.resources import Resources
 from extender.core.store import Store
 from extender.settings import Settings
 
@@ -23,14 +28,63 @@ def cap_quota(
     executor = Share(
         round(settings.cap_executor_cores * 1000), round(settings.cap_executor_memory_gib * 2**30)
     )
+    spare_drivers = settings.cap_quota_spare_drivers
 
-    def drivers() -> Share:
-        """What drivers take, and room for new ones: a full quota would refuse whole applications."""
-        pods = store.state.pods.values()
-        there = (pod.requests for pod in pods if pod.role is Role.LEADER and pod.namespace == namespace)
-        taken = (Share(each.get(CPU, 0), each.get(MEMORY, 0)) for each in there)
-        return reduce(Share.plus, taken, executor.times(settings.cap_quota_spare_drivers))
+    def wanted(used: Share) -> Share | None:
+        return quota_share(store, namespace, executor, spare_drivers, used, clock())
 
-    return CapQuota(
-        client, namespace, settings.cap_quota_name, executor, lambda: store.budget(clock()), drivers
-    )
+    replica = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+    return CapQuota(client, namespace, settings.cap_quota_name, wanted, replica=replica, clock=clock)
+
+
+def quota_share(
+    store: Store, namespace: str, executor: Share, spare_drivers: int, used: Share, now: float
+) -> Share | None:
+    """What the pods of a namespace may request together; None while the intensity sets no limit.
+
+    It is the sum of
+    - what drivers there request, and `spare_drivers` times `executor`: a full quota would refuse drivers;
+    - the workers that run or are promised there, at their own size: a promise is kept whatever the budget;
+    - as many more as the budget leaves, at the size of `executor` or of the largest gang that may grow;
+    - all that gangs ask for which carbon must not slow down.
+    `used` is what the quota counts now. Workers that wait for the budget count in it as soon as they exist,
+    and so do pods of others; while promised workers do not exist yet, there is room for them above all that.
+    """
+    allowed = store.budget(now)
+    if allowed is None:
+        return None
+    state = store.state
+    total, owed, extra = executor.times(spare_drivers), Share(), executor
+    for key, gang in state.gangs.items():
+        if key.namespace != namespace:
+            continue
+        for pod in _there(store, gang):
+            total = total.plus(Share.of(pod.requests))
+        if gang.owner is None or gang.spec is None:
+            continue
+        worker = Share.of(gang.spec.worker)
+        held = sum(1 for slot in gang.slots if slot.open)
+        growth = max(0, gang.spec.max_workers - state.workers_counted(gang) - held)
+        if growth and store.changes.extras.exempt(gang, now):
+            held += min(growth, _most(store, gang.spec.worker))
+        elif growth:
+            extra = extra.at_least(worker)
+        created = sum(1 for pod in gang.workers.values() if pod.waiting and pod.uid not in state.claims)
+        total = total.plus(worker.times(held))
+        owed = owed.plus(worker.times(max(0, held - created)))
+    total = total.plus(extra.times(max(0, allowed - state.workers_promised())))
+    return total.at_least(used.plus(owed)) if owed != Share() else total
+
+
+def _there(store: Store, gang: Gang) -> Iterator[PodFacts]:
+    """Pods of a gang that do not wait for the budget: its leaders, and the workers that have room."""
+    state = store.state
+    yield from (pod for pod in gang.leaders.values() if not pod.finished)
+    yield from (pod for uid, pod in gang.workers.items() if state.runs(pod) or uid in state.claims)
+
+
+def _most(store: Store, worker: Resources) -> int:
+    """Workers of this size that all nodes hold together: none above that could start anyway."""
+    table = store.state.nodes
+    vector = table.vector(worker)
+    return int(np.minimum(room_for(table.capacity(), table.widened(vector)), 1 << 20).sum())
