@@ -135,6 +135,23 @@ def profile(
         _fail(str(problem), 2)
 
 
+@app.command("decima-weights")
+def decima_weights(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(help="The published model_ep_*.data-00000-of-00001.", exists=True, dir_okay=False),
+    ],
+    output: Annotated[Path, typer.Argument(help="Where to write the .npz that `decima_weights` names.")],
+) -> None:
+    """Convert a published checkpoint of Decima for `importance: decima`."""
+    from extender.core.dag.decima_weights import DecimaWeights, WeightsUnusable
+
+    try:
+        output.write_bytes(DecimaWeights.from_checkpoint(checkpoint.read_bytes()).to_npz())
+    except (WeightsUnusable, OSError) as problem:
+        _fail(f"{checkpoint}: {problem}", 2)
+
+
 @app.command("report", add_help_option=False, context_settings=_PASSED_ON)
 def report(context: typer.Context) -> None:
     """Energy, carbon and waiting from the ledger: tables, HTML page, CSV, Parquet."""

@@ -207,9 +207,9 @@ def _shape(waiting: Waiting, spec: GangSpec) -> _Shape:
 class QueuePass:
     """Verdicts of all waiting gangs for one state of the cluster.
 
-    Room only shrinks in the course of a pass, so a gang like one that was refused is refused unseen. `now` moves
-    on while the pass is kept: what was judged holds until `valid_until`, and what is judged later is judged
-    by the time of then (a gang that joined may be younger than the pass).
+    Room only shrinks in the course of a pass, so a gang like one that was refused is refused unseen. `now`
+    moves on while the pass is kept: what was judged holds until `valid_until`, and what is judged later is
+    judged by the time of then (a gang that joined may be younger than the pass).
     """
 
     def __init__(

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from extender.carbon_settings import Importance
+from extender.cli import app as cli
 from extender.core.dag.decima import Decima, observe
 from extender.core.dag.decima_network import Observation, infer, schedule
 from extender.core.dag.decima_weights import CHECKPOINT_BYTES, DecimaWeights, Layers, WeightsUnusable
@@ -19,6 +22,7 @@ from extender.core.dag.events import JobStarted, StageCompleted, StageInfo, Stag
 from extender.core.dag.importance import Application
 from extender.core.dag.store import StageStore
 from extender.core.facts import GangKey
+from extender.settings import Settings
 
 CHECKPOINTS = "CARBON_SCHEDULER_DECIMA_CHECKPOINTS"
 
@@ -207,6 +211,29 @@ def test_converter_reads_each_array_from_its_own_bytes() -> None:
     assert arrays["prepare.0.b"][0] == 61160 / 4
     assert arrays["stage_head.3.b"].tolist() == [34080 / 4]
     assert arrays["limit_head.0.w"].shape == (20, 32)
+
+
+def test_converter_as_a_command(tmp_path: Path) -> None:
+    """What it writes is what the settings read."""
+    checkpoint, npz = tmp_path / "model_ep_1.data-00000-of-00001", tmp_path / "decima.npz"
+    checkpoint.write_bytes(np.linspace(-1, 1, CHECKPOINT_BYTES // 4, dtype="<f4").tobytes())
+    result = CliRunner().invoke(cli, ["decima-weights", str(checkpoint), str(npz)])
+    assert result.exit_code == 0, result.output
+    provider = Settings(importance=Importance.DECIMA, decima_weights=npz).to_provider()
+    assert isinstance(provider, Decima)
+    checkpoint.write_bytes(b"short")
+    result = CliRunner().invoke(cli, ["decima-weights", str(checkpoint), str(npz)])
+    assert result.exit_code == 2
+    assert "data-00000-of-00001" in result.output
+
+
+def test_settings_ask_for_weights_and_provider_together(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="belong together"):
+        Settings(importance=Importance.DECIMA)
+    with pytest.raises(ValueError, match="belong together"):
+        Settings(decima_weights=tmp_path / "decima.npz")
+    with pytest.raises(ValueError, match=r"decima\.npz: No such file"):
+        Settings(importance=Importance.DECIMA, decima_weights=tmp_path / "decima.npz").to_provider()
 
 
 def test_weights_survive_an_npz() -> None:
