@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from extender.carbon_settings import Importance
 from extender.cli import app as cli
 from extender.core.dag.decima import Decima, observe
 from extender.core.dag.decima_network import Observation, infer, schedule
@@ -22,7 +21,7 @@ from extender.core.dag.events import JobStarted, StageCompleted, StageInfo, Stag
 from extender.core.dag.importance import Application
 from extender.core.dag.store import StageStore
 from extender.core.facts import GangKey
-from extender.settings import Settings
+from extender.settings import SettingsError, load
 
 CHECKPOINTS = "CARBON_SCHEDULER_DECIMA_CHECKPOINTS"
 
@@ -219,7 +218,7 @@ def test_converter_as_a_command(tmp_path: Path) -> None:
     checkpoint.write_bytes(np.linspace(-1, 1, CHECKPOINT_BYTES // 4, dtype="<f4").tobytes())
     result = CliRunner().invoke(cli, ["decima-weights", str(checkpoint), str(npz)])
     assert result.exit_code == 0, result.output
-    provider = Settings(importance=Importance.DECIMA, decima_weights=npz).to_provider()
+    provider = load(None, {"importance": "decima", "decima_weights": str(npz)}).to_provider()
     assert isinstance(provider, Decima)
     checkpoint.write_bytes(b"short")
     result = CliRunner().invoke(cli, ["decima-weights", str(checkpoint), str(npz)])
@@ -228,12 +227,12 @@ def test_converter_as_a_command(tmp_path: Path) -> None:
 
 
 def test_settings_ask_for_weights_and_provider_together(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="belong together"):
-        Settings(importance=Importance.DECIMA)
-    with pytest.raises(ValueError, match="belong together"):
-        Settings(decima_weights=tmp_path / "decima.npz")
+    missing = str(tmp_path / "decima.npz")
+    for flags in ({"importance": "decima"}, {"decima_weights": missing}):
+        with pytest.raises(SettingsError, match="belong together"):
+            load(None, flags)
     with pytest.raises(ValueError, match=r"decima\.npz: No such file"):
-        Settings(importance=Importance.DECIMA, decima_weights=tmp_path / "decima.npz").to_provider()
+        load(None, {"importance": "decima", "decima_weights": missing}).to_provider()
 
 
 def test_weights_survive_an_npz() -> None:
