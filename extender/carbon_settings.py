@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from extender.carbon.regions import ZONE_BY_REGION
+from extender.core.carbon import Kind
 from extender.core.dag.decima import Decima
 from extender.core.dag.decima_weights import DecimaWeights
 from extender.core.dag.importance import CriticalPath, ImportanceProvider, WeightedFair
@@ -86,6 +87,11 @@ class CarbonSettings(BaseModel):
         description="Carbon zone by the value of a node's zone or region label, for nodes without "
         "`carbon_zone_label`. With `carbon_url` it is joined with the regions of the large clouds "
         "(`extender/carbon/regions.py`); what is given here comes first.",
+    )
+    carbon_kind: Kind = Field(
+        Kind.AVERAGE,
+        description="Intensity that is used: `average`, or `marginal` (WattTime). Zones whose source states "
+        "the other one are neutral.",
     )
     carbon_stale_after_s: _Seconds = Field(
         7200.0, description="Age from which a value is not used any more: the zone is then neutral."
@@ -205,6 +211,7 @@ class CarbonSettings(BaseModel):
         return CarbonPolicy(
             zone_label=self.carbon_zone_label,
             zone_by_place={**known, **self.carbon_zone_by_place},
+            kind=self.carbon_kind,
             stale_after_s=self.carbon_stale_after_s,
             carbon_weight=self.carbon_weight,
             energy_weight=self.energy_weight,

@@ -112,6 +112,7 @@ class Service:
             self._clock,
             poll_s=settings.carbon_poll_s,
             timeout_s=settings.carbon_timeout_s,
+            kind=settings.carbon_kind,
             stale_after_s=settings.carbon_stale_after_s,
         )
 

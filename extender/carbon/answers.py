@@ -12,12 +12,18 @@ from typing import Final
 
 import msgspec
 
-from extender.core.carbon import believed
+from extender.core.carbon import Kind, believed
 
-KINDS: Final = frozenset({"average", "marginal"})
+_KINDS: Final = frozenset(Kind)
 _LONGEST_STEP_S: Final = 86_400
 _MOST_POINTS: Final = 10_000
 _LONGEST_REASON: Final = 200
+_FASTEST: Final = 1e9
+
+
+class _Clock(msgspec.Struct):
+    speed: float
+    replay: bool
 
 
 class _Reading(msgspec.Struct):
@@ -77,15 +83,32 @@ class Ahead:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast the service's time runs: replayed seconds in one of ours, None for real time."""
+
+    speed: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """Why there is no number."""
 
     reason: str
 
 
+_read_clock = msgspec.json.Decoder(_Clock).decode
 _read_now = msgspec.json.Decoder(_Now).decode
 _read_forecast = msgspec.json.Decoder(_Forecast).decode
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def pace(body: bytes) -> Pace | Unknown:
+    """The answer of `/v1/clock`."""
+    try:
+        clock = _read_clock(body)
+    except _UNREADABLE as problem:
+        return Unknown(f"unreadable: {problem}"[:_LONGEST_REASON])
+    return Pace(clock.speed if clock.replay and 0 < clock.speed < _FASTEST else None)
 
 
 def present(body: bytes, zone: str) -> Present | Unknown:
@@ -102,7 +125,7 @@ def present(body: bytes, zone: str) -> Present | Unknown:
     served_s = _moment_s(answer.at)
     if served_s is None:
         return Unknown(f"no time: {answer.at}"[:_LONGEST_REASON])
-    if reading.kind not in KINDS:
+    if reading.kind not in _KINDS:
         return Unknown(f"unknown kind {reading.kind!r}"[:_LONGEST_REASON])
     if reading.g_per_kwh is None or not believed(reading.g_per_kwh):
         return Unknown(f"absurd: {reading.g_per_kwh} gCO2e/kWh")

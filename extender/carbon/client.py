@@ -15,10 +15,9 @@ from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
 import aiohttp
-import msgspec
 
-from extender.carbon.answers import Ahead, Present, Unknown, ahead, present
-from extender.core.carbon import Signal
+from extender.carbon.answers import Ahead, Pace, Present, Unknown, ahead, pace, present
+from extender.core.carbon import Kind, Signal, other_kind
 
 Sink = Callable[[Signal], None]
 
@@ -47,24 +46,18 @@ class ClientHealth:
     problems: dict[str, str] = field(default_factory=dict[str, str])
 
 
-class _Clock(msgspec.Struct):
-    speed: float
-    replay: bool
-
-
 class _Kept(NamedTuple):
     ahead: Ahead
     got_s: float
-
-
-_read_clock = msgspec.json.Decoder(_Clock).decode
 
 
 class CarbonClient:
     """Polls the carbon service at `url` and hands a signal of each zone to `sink`.
 
     `zones` names the zones to ask for, at each poll anew. Times of a service that replays a trace are
-    translated into ours: an hour of a trace that runs 3600 times as fast is a second.
+    translated into ours: an hour of a trace that runs 3600 times as fast is a second. How fast it runs is
+    asked at each poll; while that fails the last answer counts, and before the first one nothing is known.
+    Only intensities of one `kind` are passed on as values.
     """
 
     def __init__(
@@ -76,6 +69,7 @@ class CarbonClient:
         *,
         poll_s: float = 60.0,
         timeout_s: float = 10.0,
+        kind: Kind = Kind.AVERAGE,
         stale_after_s: float = 7200.0,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -86,9 +80,11 @@ class CarbonClient:
         self._clock = clock
         self._poll_s = poll_s
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._kind = kind
         self._stale_after_s = stale_after_s
         self._draw = draw
         self._kept: dict[str, _Kept] = {}
+        self._pace: Pace | Unknown = Unknown("the carbon service was not asked for its clock yet")
         self._again = asyncio.Event()
         self.asked = asyncio.Event()
         """Set once zones were asked for, whatever came of it."""
@@ -113,16 +109,8 @@ class CarbonClient:
         if not zones:
             return 0
         self.health.polls += 1
-        speed = await self._speed(session)
-        gate = asyncio.Semaphore(_AT_ONCE)
-
-        async def ask(zone: str) -> Signal:
-            async with gate:
-                return await self._signal(session, zone, speed)
-
-        signals = await asyncio.gather(*(ask(zone) for zone in zones))
         good = 0
-        for signal in signals:
+        for signal in await self._signals(session, zones):
             self._sink(signal)
             if signal.g_per_kwh is None:
                 self._note(signal.zone, signal.reason)
@@ -149,6 +137,19 @@ class CarbonClient:
         except TimeoutError:
             return
 
+    async def _signals(self, session: aiohttp.ClientSession, zones: Sequence[str]) -> list[Signal]:
+        pace = await self._ask_pace(session)
+        if isinstance(pace, Unknown):
+            now = self._clock()
+            return [Signal(zone, now, None, pace.reason) for zone in zones]
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def ask(zone: str) -> Signal:
+            async with gate:
+                return await self._signal(session, zone, pace.speed)
+
+        return await asyncio.gather(*(ask(zone) for zone in zones))
+
     async def _signal(self, session: aiohttp.ClientSession, zone: str, speed: float | None) -> Signal:
         body, forecast = await asyncio.gather(
             self._get(session, "/v1/now", zone=zone),
@@ -158,6 +159,8 @@ class CarbonClient:
         value = body if isinstance(body, Unknown) else present(body, zone)
         if isinstance(value, Unknown):
             return Signal(zone, now, None, value.reason)
+        if reason := other_kind(value.kind, self._kind):
+            return Signal(zone, now, None, reason, value.kind)
         steps = forecast if isinstance(forecast, Unknown) else ahead(forecast, zone)
         signal = Signal(
             zone, self._at_s(value, now, speed), value.g_per_kwh, kind=value.kind, estimated=value.estimated
@@ -186,16 +189,15 @@ class CarbonClient:
         # clock is ahead of ours cannot make a value younger than it is.
         return min(now, round(value.at_s / _GRAIN_S) * _GRAIN_S)
 
-    async def _speed(self, session: aiohttp.ClientSession) -> float | None:
-        """How fast a replayed trace runs; None for real time."""
+    async def _ask_pace(self, session: aiohttp.ClientSession) -> Pace | Unknown:
+        """How fast the service's time runs, as last told. A replay taken for real time would be stale."""
         body = await self._get(session, "/v1/clock")
-        if isinstance(body, Unknown):
-            return None
-        try:
-            clock = _read_clock(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        return clock.speed if clock.replay and 0 < clock.speed < 1e9 else None
+        told = body if isinstance(body, Unknown) else pace(body)
+        if isinstance(told, Pace):
+            self._pace = told
+        elif isinstance(self._pace, Unknown):
+            self._pace = Unknown(f"the carbon service does not tell its clock: {told.reason}"[:200])
+        return self._pace
 
     async def _get(self, session: aiohttp.ClientSession, path: str, **query: str) -> bytes | Unknown:
         url = f"{self._url}{path}?{urlencode(query)}" if query else self._url + path

@@ -9,10 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
 ABSURD_G_PER_KWH: Final = 3000.0
 """Above this no grid has ever been: such a value is not believed."""
+
+
+class Kind(StrEnum):
+    """What an intensity says. The two differ by so much that one is never compared with the other.
+
+    average   of all power generated at the time
+    marginal  of the plants that would serve a little more demand
+    """
+
+    AVERAGE = "average"
+    MARGINAL = "marginal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +40,7 @@ class Signal:
     at_s: float
     g_per_kwh: float | None
     reason: str = ""
-    kind: str = "average"
+    kind: str = Kind.AVERAGE
     estimated: bool = False
     forecast: tuple[float, ...] = ()
     forecast_start_s: float = 0.0
@@ -67,15 +79,21 @@ class Outlook:
 
 @dataclass(slots=True)
 class CarbonBook:
-    """Signals by zone. `version` changes with every signal that says something new."""
+    """Signals by zone. `version` changes with every signal that says something new.
+
+    One `kind` of intensity is used; zones whose source states the other one are neutral.
+    """
 
     stale_after_s: float
+    kind: str = Kind.AVERAGE
     signals: dict[str, Signal] = field(default_factory=dict[str, Signal])
     good: dict[str, Signal] = field(default_factory=dict[str, Signal])
     version: int = 0
 
     def see(self, signal: Signal) -> bool:
         """Take a signal; the last good value stays while newer ones are missing. Tells whether it is news."""
+        if signal.g_per_kwh is not None and signal.kind != self.kind:
+            signal = Signal(signal.zone, signal.at_s, None, other_kind(signal.kind, self.kind), signal.kind)
         news = self.signals.get(signal.zone) != signal
         self.signals[signal.zone] = signal
         last = self.good.get(signal.zone)
@@ -121,6 +139,13 @@ class CarbonBook:
         assert lower is not None
         assert upper is not None
         return Outlook(start_s, signal.step_s, values, min(lower, upper), max(lower, upper))
+
+
+def other_kind(kind: str, wanted: str) -> str:
+    """Why a value of this kind is not used; empty when it is of the kind that is wanted."""
+    if kind == wanted:
+        return ""
+    return f"the source states {kind} intensity, and carbon_kind asks for {wanted}"
 
 
 def believed(value: float | None) -> bool:

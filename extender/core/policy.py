@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from extender.core.carbon import Kind
 from extender.core.packing import DEFAULT_PACKER
 from extender.core.provisioning.flexibility import INFLEXIBLE, Flexibility
 
@@ -87,11 +88,13 @@ class CarbonPolicy:
 
     A node's carbon zone is the value of `zone_label`, else what `zone_by_place` says of its zone label, else
     of its region label. `default` and `default_by_namespace` apply to gangs that say nothing themselves.
-    The weights are relative to the packer's own order, which counts 1.
+    The weights are relative to the packer's own order, which counts 1. Only intensities of one `kind` are
+    used.
     """
 
     zone_label: str = "carbon-scheduler/carbon-zone"
     zone_by_place: Mapping[str, str] = field(default_factory=dict[str, str])
+    kind: Kind = Kind.AVERAGE
     stale_after_s: float = 7200.0
     carbon_weight: float = 0.0
     energy_weight: float = 0.0

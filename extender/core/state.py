@@ -47,7 +47,7 @@ class State:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.nodes = NodeTable(policy.carbon.zone_of)
-        self.carbon = CarbonBook(policy.carbon.stale_after_s)
+        self.carbon = CarbonBook(policy.carbon.stale_after_s, policy.carbon.kind)
         self.gangs: dict[GangKey, Gang] = {}
         self.pods: dict[str, PodFacts] = {}
         self.seats: dict[str, Seat] = {}

@@ -18,7 +18,7 @@ from carbon_api import times
 from extender.carbon.answers import Ahead, Present, ahead, present
 from extender.carbon.client import CarbonClient
 from extender.carbon.regions import _REGIONS_BY_ZONE, ZONE_BY_REGION  # pyright: ignore[reportPrivateUsage]
-from extender.core.carbon import CarbonBook, Signal, believed
+from extender.core.carbon import CarbonBook, Kind, Signal, believed
 from tests.carbon.serving import serving
 from tests.carbon_api.support import HOUR_S, START_S, Hand, Provider, daily, replay_app
 
@@ -44,6 +44,20 @@ def forecast_answer(hours: int = 48, **changed: Any) -> dict[str, Any]:
     ]
     good = {"status": "ok", "zone": "XX", "issued_at": times.iso(NOW_S), "step_s": HOUR_S, "method": "m"}
     return {**good, "points": points, "lower": 180.0, "upper": 260.0, **changed}
+
+
+REAL_TIME = {"now": times.iso(NOW_S), "speed": 1.0, "replay": False}
+
+
+def service(request: web.Request) -> web.Response:
+    """A service of the zone XX that has no faults."""
+    answers = {"/v1/now": now_answer(), "/v1/forecast": forecast_answer(), "/v1/clock": REAL_TIME}
+    return web.json_response(answers[request.path])
+
+
+def except_of(path: str, reply: Callable[[], web.Response]) -> Callable[[web.Request], web.Response]:
+    """The same, but for one path."""
+    return lambda request: reply() if request.path == path else service(request)
 
 
 def client(url: str, sink: Callable[[Signal], None], now_s: float = NOW_S, **options: Any) -> CarbonClient:
@@ -113,7 +127,7 @@ async def test_a_zone_the_service_does_not_know_is_missing_with_its_reason(tmp_p
 )
 async def test_no_fault_becomes_a_number(body: bytes):
     seen: list[Signal] = []
-    async with Provider(lambda _: web.Response(body=body)) as faulty:
+    async with Provider(except_of("/v1/now", lambda: web.Response(body=body))) as faulty:
         made = client(faulty.url, seen.append)
         assert await polled(made) == 0
     assert [each.g_per_kwh for each in seen] == [None]
@@ -125,7 +139,7 @@ async def test_no_fault_becomes_a_number(body: bytes):
 async def test_no_other_status_is_believed(status: int):
     body = json.dumps(now_answer()).encode() if status != 204 else b""
     seen: list[Signal] = []
-    async with Provider(lambda _: web.Response(status=status, body=body)) as faulty:
+    async with Provider(except_of("/v1/now", lambda: web.Response(status=status, body=body))) as faulty:
         assert await polled(client(faulty.url, seen.append)) == 0
     assert str(status) in seen[0].reason
 
@@ -166,15 +180,11 @@ async def test_a_forecast_that_fails_once_ends_no_hold_and_is_not_kept_for_ever(
     hand = Hand(NOW_S)
     seen: list[Signal] = []
 
-    def reply(request: web.Request) -> web.Response:
-        if request.path == "/v1/now":
-            return web.json_response(now_answer())
-        if request.path == "/v1/forecast" and not broken:
-            return web.json_response(forecast_answer())
-        return web.Response(status=500)
+    def forecast() -> web.Response:
+        return web.Response(status=500) if broken else web.json_response(forecast_answer())
 
-    async with Provider(reply) as service:
-        made = CarbonClient(service.url, lambda: ["XX"], seen.append, hand, stale_after_s=100)
+    async with Provider(except_of("/v1/forecast", forecast)) as faulty:
+        made = CarbonClient(faulty.url, lambda: ["XX"], seen.append, hand, stale_after_s=100)
         await polled(made)
         broken = True
         await polled(made)
@@ -187,18 +197,64 @@ async def test_a_forecast_that_fails_once_ends_no_hold_and_is_not_kept_for_ever(
 
 async def test_a_killed_source_gets_stale_and_then_neutral():
     book = CarbonBook(stale_after_s=600)
-    async with Provider(
-        lambda request: web.json_response(now_answer() if request.path == "/v1/now" else forecast_answer())
-    ) as service:
-        made = client(service.url, book.see)  # type: ignore[arg-type]
+    async with Provider(service) as source:
+        made = client(source.url, book.see)  # type: ignore[arg-type]
         assert await polled(made) == 1
-        url = service.url
+        url = source.url
     assert book.outlook("XX", NOW_S) is not None
     dead = client(url, book.see)  # type: ignore[arg-type]
     assert await polled(dead) == 0
     assert book.value("XX", NOW_S) == 210.5, "the last good value stays for a while"
     assert book.value("XX", NOW_S + 600) is None
     assert book.outlook("XX", NOW_S + 600) is None
+
+
+async def test_a_replay_stays_one_while_its_clock_cannot_be_read():
+    broken = False
+    seen: list[Signal] = []
+    replayed = {"now": times.iso(NOW_S), "speed": 3600.0, "replay": True}
+
+    def clock() -> web.Response:
+        return web.Response(status=503) if broken else web.json_response(replayed)
+
+    async with Provider(except_of("/v1/clock", clock)) as faulty:
+        made = client(faulty.url, seen.append, now_s=1e9)
+        assert await polled(made) == 1
+        broken = True
+        assert await polled(made) == 1
+    assert seen[1] == seen[0]
+    assert seen[0].step_s == 1.0
+    assert seen[0].at_s == pytest.approx(1e9 - 60 / 3600)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"speed": "fast", "replay": true}', b"[" * 5000])
+async def test_nothing_is_known_before_the_clock_was_read_once(body: bytes):
+    broken = True
+    seen: list[Signal] = []
+
+    def clock() -> web.Response:
+        return web.Response(body=body) if broken else web.json_response(REAL_TIME)
+
+    async with Provider(except_of("/v1/clock", clock)) as faulty:
+        made = client(faulty.url, seen.append)
+        assert await polled(made) == 0
+        assert "clock" in made.health.problems["XX"]
+        broken = False
+        assert await polled(made) == 1
+    assert [each.g_per_kwh for each in seen] == [None, 210.5]
+    assert made.health.problems == {}
+
+
+async def test_a_source_of_the_other_kind_is_a_problem_and_no_value():
+    seen: list[Signal] = []
+    marginal = except_of("/v1/now", lambda: web.json_response(now_answer(kind="marginal")))
+    async with Provider(marginal) as source:
+        averages = client(source.url, seen.append)
+        assert await polled(averages) == 0
+        assert "carbon_kind" in averages.health.problems["XX"]
+        assert await polled(client(source.url, seen.append, kind=Kind.MARGINAL)) == 1
+    assert [each.g_per_kwh for each in seen] == [None, 210.5]
+    assert len(seen[1].forecast) == 48
 
 
 def test_no_cloud_region_is_in_two_zones():
