@@ -1,0 +1,264 @@
+"""What a driver's REST API tells of its stages: tasks done and tasks open, and no parents.
+
+Spark's `/api/v1` has no field for a stage's parents in any version up to 4.3, so only stages that have
+tasks are told: of the others nothing says whether they could run. That is the task backlog, for
+applications that cannot say more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+
+from extender.core.dag import events as core
+from extender.spark.identify import SPARK_APP_SELECTOR_LABEL, SPARK_ROLE_LABEL
+
+T = TypeVar("T")
+
+MOST_BYTES: Final = 2 << 20
+_MOST_STAGES: Final = 500
+_MOST_ENDED: Final = 20
+_LONGEST_NAME: Final = 200
+_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fGMT"
+
+
+class DriverSilent(Exception):
+    """A driver that did not answer as Spark does; the text says what it did."""
+
+
+class _Stage(msgspec.Struct, frozen=True, rename="camel"):
+    """Spark's `StageData`, as far as it is used."""
+
+    status: str
+    stage_id: int
+    attempt_id: int
+    num_tasks: int
+    num_complete_tasks: int = 0
+    executor_run_time: int = 0
+    executor_deserialize_time: int = 0
+    name: str = ""
+    rdd_ids: tuple[int, ...] = ()
+    resource_profile_id: int = 0
+    submission_time: str | None = None
+    completion_time: str | None = None
+    failure_reason: str | None = None
+
+    @property
+    def run(self) -> tuple[int, int]:
+        return self.stage_id, self.attempt_id
+
+    def info(self) -> core.StageInfo:
+        return core.StageInfo(
+            stage_id=self.stage_id,
+            rdd_id=max(self.rdd_ids, default=-1 - self.stage_id),
+            tasks=self.num_tasks,
+            attempt=self.attempt_id,
+            name=self.name[:_LONGEST_NAME],
+            resource_profile=self.resource_profile_id,
+        )
+
+    def progress(self) -> core.TasksEnded:
+        """Spark adds up the time of running tasks too, so the mean is above the truth while they are many."""
+        task_ms = self.executor_run_time + self.executor_deserialize_time
+        return core.TasksEnded(*self.run, self.num_complete_tasks, task_ms)
+
+    def makes_sense(self) -> bool:
+        """Whether no number is negative that cannot be."""
+        try:
+            return bool(self.info() and self.progress())
+        except ValueError:
+            return False
+
+
+class _Job(msgspec.Struct, frozen=True, rename="camel"):
+    """Spark's `JobData`, as far as it is used."""
+
+    job_id: int
+    status: str
+    stage_ids: tuple[int, ...] = ()
+
+
+_STAGES: Final = msgspec.json.Decoder(list[_Stage])
+_STAGE: Final = msgspec.json.Decoder(_Stage)
+_JOBS: Final = msgspec.json.Decoder(list[_Job])
+
+
+class DriverRest:
+    """One application, asked again and again at the address of its driver (an IP address).
+
+    `problem` says why the last poll did not get all it asked for; empty if it did.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, host: str, port: int, app_id: str) -> None:
+        where = f"[{host}]" if ":" in host else host
+        self.problem = ""
+        self._session = session
+        self._base = f"http://{where}:{port}/api/v1/applications/{quote(app_id, safe='')}"
+        self._active: dict[tuple[int, int], _Stage] = {}
+        self._told: dict[tuple[int, int], core.TasksEnded] = {}
+        self._failed: dict[int, _Stage] = {}
+
+    async def poll(self) -> list[core.StageEvent]:
+        """What changed since the last call. Never raises."""
+        told: list[core.StageEvent] = []
+        try:
+            stages = await self._get("/stages", _STAGES, status="active")
+            active = [
+                each for each in stages[:_MOST_STAGES] if each.status == "ACTIVE" and each.makes_sense()
+            ]
+            for stage in active:
+                self._see(stage, told)
+            await self._end_others({stage.run for stage in active}, told)
+            await self._close({stage.stage_id for stage in active}, told)
+            self.problem = ""
+        except DriverSilent as problem:
+            self.problem = str(problem)
+        return told
+
+    def _see(self, stage: _Stage, told: list[core.StageEvent]) -> None:
+        if stage.run not in self._active:
+            told.append(core.StageSubmitted(stage.info(), _milliseconds(stage.submission_time)))
+        self._active[stage.run] = stage
+        progress = stage.progress()
+        if self._told.get(stage.run) != progress:
+            self._told[stage.run] = progress
+            told.append(progress)
+
+    async def _end_others(self, active: set[tuple[int, int]], told: list[core.StageEvent]) -> None:
+        """What became of the attempts that are not active any more; a few a poll, the oldest first."""
+        gone = [run for run in self._active if run not in active]
+        for run in gone[:_MOST_ENDED]:
+            known = self._active[run]
+            stage = await self._get(f"/stages/{run[0]}/{run[1]}", _STAGE, absent=known, details="false")
+            self._end(stage if stage.run == run and stage.makes_sense() else known, told)
+        for run in gone[_MOST_ENDED:-_MOST_STAGES]:
+            self._end(self._active[run], told)
+
+    def _end(self, stage: _Stage, told: list[core.StageEvent]) -> None:
+        """An attempt that Spark has forgotten counts as complete."""
+        self._see(stage, told)
+        del self._active[stage.run], self._told[stage.run]
+        failed = stage.status == "FAILED"
+        failure = (stage.failure_reason or "failed")[:_LONGEST_NAME] if failed else ""
+        told.append(core.StageCompleted(stage.info(), _milliseconds(stage.completion_time), failure))
+        if failed and len(self._failed) < _MOST_STAGES:
+            self._failed[stage.stage_id] = stage
+
+    async def _close(self, active: set[int], told: list[core.StageEvent]) -> None:
+        """A stage that failed is tried again, unless its job ended: then nobody wants it any more."""
+        self._failed = {number: stage for number, stage in self._failed.items() if number not in active}
+        if not self._failed:
+            return
+        jobs = [job for job in await self._get("/jobs", _JOBS) if job.job_id >= 0]
+        wanted = {number for job in jobs if job.status == "RUNNING" for number in job.stage_ids}
+        known = {stage.stage_id: stage for stage in self._active.values()} | self._failed
+        for job in jobs:
+            lost = [number for number in job.stage_ids if number in self._failed and number not in wanted]
+            if lost:
+                stages = tuple(known[number].info() for number in job.stage_ids if number in known)
+                told += [core.JobStarted(job.job_id, stages), core.JobEnded(job.job_id, succeeded=False)]
+            for number in lost:
+                del self._failed[number]
+
+    async def _get(
+        self, path: str, decoder: msgspec.json.Decoder[T], *, absent: T | None = None, **query: str
+    ) -> T:
+        try:
+            async with self._session.get(
+                self._base + path,
+                params=query,
+                allow_redirects=False,
+                headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+            ) as answer:
+                if answer.status == 404 and absent is not None:
+                    return absent
+                if answer.status != 200:
+                    raise DriverSilent(f"{path} was answered {answer.status}")
+                body = await _read(answer)
+            return decoder.decode(body)
+        except TimeoutError:
+            raise DriverSilent("no answer in time") from None
+        except (aiohttp.ClientError, OSError) as problem:
+            raise DriverSilent(f"cannot be asked: {problem}"[:_LONGEST_NAME]) from None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
+            raise DriverSilent(f"{path} is not as Spark writes it: {problem}"[:_LONGEST_NAME]) from None
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in answer.content.iter_any():
+        size += len(chunk)
+        if size > MOST_BYTES:
+            raise DriverSilent(f"an answer of more than {MOST_BYTES} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _milliseconds(text: str | None) -> int:
+    """Spark's `2026-11-22T01:30:45.411GMT` as milliseconds since 1970; 0 if it says nothing."""
+    if not text:
+        return 0
+    try:
+        return max(0, round(datetime.strptime(text, _TIME).replace(tzinfo=UTC).timestamp() * 1000))
+    except ValueError:
+        return 0
+
+
+def session(timeout_s: float) -> aiohttp.ClientSession:
+    """For all drivers: no proxies, no cookies, no connection kept, at most this long for an answer."""
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=timeout_s / 2),
+        connector=aiohttp.TCPConnector(force_close=True, limit=32),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+    )
+
+
+class DriverPod(msgspec.Struct, frozen=True):
+    """Where a driver listens, and Spark's own id of its application. Empty: not known, or no Spark driver."""
+
+    host: str = ""
+    app_id: str = ""
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    uid: str = ""
+    labels: Mapping[str, str] | None = None
+
+
+class _Status(msgspec.Struct, frozen=True, rename="camel"):
+    pod_ip: str = msgspec.field(name="podIP", default="")
+
+
+class _Pod(msgspec.Struct, frozen=True):
+    metadata: _Metadata = _Metadata()
+    status: _Status = _Status()
+
+
+_POD: Final = msgspec.json.Decoder(_Pod)
+
+
+def driver_pod(body: bytes, uid: str) -> DriverPod:
+    """Read from a pod as the API server sends it; not from another pod that has got its name."""
+    try:
+        pod = _POD.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return DriverPod()
+    labels = pod.metadata.labels or {}
+    if pod.metadata.uid != uid or labels.get(SPARK_ROLE_LABEL) != "driver":
+        return DriverPod()
+    return DriverPod(_address(pod.status.pod_ip), labels.get(SPARK_APP_SELECTOR_LABEL, ""))
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return ""
