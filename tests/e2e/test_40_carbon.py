@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ RELEASED_WITHIN_S = 3.0
 CALLS_WHEN_IDLE = 2.0
 WARM_DAYS = 60
 POLICY, DELAY = "carbon-scheduler/carbon-policy", "carbon-scheduler/max-delay"
+DEADLINE, ESTIMATE = "carbon-scheduler/deadline", "carbon-scheduler/runtime-estimate"
 GATE = {"schedulingGates": [{"name": "carbon-scheduler/hold"}]}
 
 
@@ -38,7 +40,7 @@ def intensity(hour: int) -> float:
 class Grid:
     """`carbon-scheduler carbon-api` that replays the invented grid, from `hour` of a day on."""
 
-    def __init__(self, work: Path, name: str, hour: int) -> None:
+    def __init__(self, work: Path, name: str, hour: int, speed: float = SPEED) -> None:
         directory = work / name
         directory.mkdir()
         rows = ["Datetime (UTC),Country,Zone name,Zone id,Carbon intensity gCO₂eq/kWh (Life cycle)"]
@@ -48,7 +50,7 @@ class Grid:
         (directory / "day.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
         settings = {
             "zones": {"XX": {"source": "replay", "files": ["day.csv"]}},
-            "replay": {"start": f"2026-03-02T{hour:02d}:00:00Z", "speed": SPEED},
+            "replay": {"start": f"2026-03-02T{hour:02d}:00:00Z", "speed": speed},
         }
         (directory / "settings.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
         port = free_port()
@@ -69,6 +71,28 @@ def grid(work: Path, request: pytest.FixtureRequest) -> Iterator[Grid]:
 def job(name: str, namespace: str, delay: str, *, gated: bool = False, policy: str = "threshold") -> SparkApp:
     annotations = {POLICY: policy, DELAY: delay}
     return SparkApp(name, namespace, annotations=annotations, driver_spec=GATE if gated else {})
+
+
+@dataclass(frozen=True)
+class Due:
+    """A job with a deadline. It runs `run_s`, a little less than the `estimate_s` it is announced with."""
+
+    app: SparkApp
+    deadline_s: float
+    estimate_s: int
+    run_s: float
+
+    @property
+    def latest_start_s(self) -> float:
+        return self.deadline_s - self.estimate_s
+
+    @classmethod
+    def of(cls, name: str, namespace: str, policy: str, within_s: int, estimate_s: int, run_s: float) -> Due:
+        """Due `within_s` from now, to the second that annotations are written with."""
+        deadline_s = math.ceil(time.time()) + within_s
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(deadline_s))
+        annotations = {POLICY: policy, DEADLINE: stamp, ESTIMATE: f"{estimate_s}s"}
+        return cls(SparkApp(name, namespace, annotations=annotations), deadline_s, estimate_s, run_s)
 
 
 def bound(client: Client, namespace: str) -> set[str]:
@@ -153,6 +177,53 @@ def test_jobs_wait_for_clean_hours_and_start_before_their_latest_start(
         assert started_s[app.name] - submitted_s[app.name] <= 40 + RELEASED_WITHIN_S
     assert max(clean) < 240, "started in clean hours"
     assert max(dirty) > 360, "held through dirty ones"
+
+
+def test_jobs_with_deadlines_start_in_clean_hours_and_end_in_time(
+    installed: ControlPlane, namespace: str, fake_nodes, start_pair, grid: Grid
+) -> None:
+    """A day from 19 o'clock on: dirtiest after 14 s, cleanest after 38 s. Deadlines lie on both sides."""
+    labels = {"carbon-scheduler/carbon-zone": "XX"}
+    fake_nodes(bodies=[node_body(f"fake-{n}", cpu="16", memory="64Gi", labels=labels) for n in range(3)])
+    extender = start_pair(carbon_url=grid.url, carbon_poll_s="0.5").extender
+    wait_for(
+        lambda: not extender.get("/v1/carbon")["zones"][0]["stale"], "a value", 30, grid.process.log_tail
+    )
+    patient = [
+        Due.of("threshold", namespace, "threshold", 46, 6, 4),
+        Due.of("threshold-later", namespace, "threshold", 52, 8, 5),
+        Due.of("resume", namespace, "suspend-resume", 46, 6, 4),
+        Due.of("resume-later", namespace, "suspend-resume", 52, 8, 5),
+    ]
+    hurried = [
+        Due.of("hurried-threshold", namespace, "threshold", 14, 8, 4),
+        Due.of("hurried-resume", namespace, "suspend-resume", 14, 8, 4),
+    ]
+    jobs = {due.app.name: due for due in [*patient, *hurried]}
+    drivers = {
+        name: SimulatedDriver(installed.admin, due.app, 0.0).submit() for name, due in jobs.items()
+    }
+    started_s: dict[str, float] = {}
+    ended_s: dict[str, float] = {}
+    intensity_at: dict[str, float] = {}
+    last_s = max(due.deadline_s for due in jobs.values())
+    while len(ended_s) < len(jobs) and time.time() < last_s:
+        value = extender.get("/v1/carbon")["zones"][0]["g_per_kwh"]
+        for name in bound(installed.admin, namespace) - set(started_s):
+            started_s[name], intensity_at[name] = time.time(), value
+        for name in set(started_s) - set(ended_s):
+            if time.time() >= started_s[name] + jobs[name].run_s:
+                drivers[name].finish()
+                ended_s[name] = time.time()
+        time.sleep(0.05)
+
+    assert set(ended_s) == set(jobs)
+    assert {name: at - jobs[name].latest_start_s for name, at in started_s.items() if at > jobs[name].latest_start_s} == {}
+    assert {name: at - jobs[name].deadline_s for name, at in ended_s.items() if at > jobs[name].deadline_s} == {}
+    clean = {due.app.name: intensity_at[due.app.name] for due in patient}
+    assert max(clean.values()) < 240, clean
+    dirty = {due.app.name: intensity_at[due.app.name] for due in hurried}
+    assert min(dirty.values()) > 280, dirty
 
 
 def test_when_the_carbon_source_is_killed_nothing_blocks(
