@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from extender.core.events import NodeGone, NodeSeen, PodGone, PodSeen, SpecRead, Synced
+from extender.core.events import NodeGone, NodeSeen, PodGone, PodSeen, SpecRead, SwitchesSeen, Synced
 from extender.core.facts import NodeFacts, PodFacts, Role
 from extender.core.gangs import GangSpec, SpecProblem
 from extender.core.store import Store
 from extender.kube.objects import Metadata, decode_config_map
 from extender.spark.conf import PROPERTIES_KEY
 from extender.spark.template import TEMPLATE_KEY
+from extender.switches import describe, read_switches
 from extender.webhooks.ports import Perform
 
 _KEPT_KEYS: Final = (PROPERTIES_KEY, TEMPLATE_KEY)
@@ -31,17 +32,21 @@ class ConfigMapFacts:
     data: Mapping[str, str] | None
 
 
-def config_map_facts(raw: bytes) -> ConfigMapFacts:
+def config_map_facts(raw: bytes, switches: str | None = None) -> ConfigMapFacts:
     """Project a ConfigMap. Those of drivers and of executor templates keep two keys, all others none.
 
-    Executors mount ConfigMaps like the drivers' own; nothing is ever read from them.
+    Executors mount ConfigMaps like the drivers' own; nothing is ever read from them. Of `switches`
+    (`namespace/name`) all is kept.
     """
     config_map = decode_config_map(raw)
     metadata = config_map.metadata or Metadata()
     name, data = metadata.name or "", config_map.data or {}
+    key = f"{metadata.namespace or ''}/{name}"
+    if key == switches:
+        return ConfigMapFacts(key, data)
     kept = {key: data[key] for key in _KEPT_KEYS if key in data}
     spark = (bool(kept) or name.endswith(_SUFFIX)) and not name.startswith(_EXECUTOR_PREFIX)
-    return ConfigMapFacts(f"{metadata.namespace or ''}/{name}", kept if spark else None)
+    return ConfigMapFacts(key, kept if spark else None)
 
 
 class Reader(Protocol):
@@ -153,7 +158,8 @@ def _asks_alike(before: PodFacts, now: PodFacts) -> bool:
 class Feeds:
     """The sinks of the three watches, and the moment at which all of them have delivered once.
 
-    `also_awaited` names further kinds of which `listed` tells.
+    `also_awaited` names further kinds of which `listed` tells. `switches` is `namespace/name` of the
+    ConfigMap that turns things off.
     """
 
     def __init__(
@@ -164,6 +170,7 @@ class Feeds:
         clock: Callable[[], float],
         on_synced: Callable[[], None],
         also_awaited: Iterable[str] = (),
+        switches: str | None = None,
     ) -> None:
         self.store = store
         self.specs = specs
@@ -172,6 +179,7 @@ class Feeds:
         self.nodes = NodeFeed(self)
         self.pods = PodFeed(self)
         self.config_maps = ConfigMapFeed(self)
+        self.switches = switches
         self._on_synced = on_synced
         self._awaited = {"nodes", "pods", "config maps", *also_awaited}
 
@@ -197,6 +205,16 @@ class Feeds:
     def learn(self, leader: PodFacts) -> None:
         """Tell the store what the gang led by this pod asks for."""
         self.perform(self.store.apply(SpecRead(leader, self.specs.follow(leader)), self.clock()))
+
+    def switch(self, data: Mapping[str, str]) -> None:
+        """Turn off or on again what an operator says; no data: all that the settings allow is on."""
+        before = self.store.state.switches
+        switches, problems = read_switches(data, before)
+        for problem in problems:
+            _log.error("ConfigMap %s: %s", self.switches, problem)
+        if switches != before:
+            _log.info("switches of ConfigMap %s: %s", self.switches, describe(switches))
+            self.perform(self.store.apply(SwitchesSeen(switches), self.clock()))
 
 
 class NodeFeed:
@@ -256,11 +274,17 @@ class ConfigMapFeed:
 
     def seen(self, item: ConfigMapFacts) -> None:
         """A ConfigMap was added or changed."""
+        if item.key == self._feeds.switches:
+            self._feeds.switch(item.data or {})
+            return
         for leader in self._feeds.specs.keep(item.key, item.data):
             self._feeds.learn(leader)
 
     def gone(self, key: str) -> None:
         """A ConfigMap was deleted. What was read from it stays: a running driver's may go before it."""
+        if key == self._feeds.switches:
+            self._feeds.switch({})
+            return
         self._feeds.specs.keep(key, None)
 
     def listed(self) -> None:

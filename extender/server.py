@@ -58,13 +58,19 @@ def api_server(application: Any, settings: Settings) -> Server:
     return _server(application, settings.api_address, settings.api_port, None)
 
 
-def _server(application: Any, host: str, port: int, tls: Settings | None) -> Server:
+def driver_server(application: Any, settings: Settings) -> Server:
+    """The server of drivers on a port of its own: our certificate, but their tokens instead of theirs."""
+    assert settings.driver_port is not None
+    return _server(application, settings.driver_address, settings.driver_port, settings, mutual=False)
+
+
+def _server(application: Any, host: str, port: int, tls: Settings | None, *, mutual: bool = True) -> Server:
     options: dict[str, Any] = {}
     if tls is not None and tls.tls_cert_file is not None:
         options = {"ssl_certfile": tls.tls_cert_file, "ssl_keyfile": tls.tls_key_file}
-        if tls.tls_client_ca_file is not None:
+        if mutual and tls.tls_client_ca_file is not None:
             options |= {"ssl_ca_certs": str(tls.tls_client_ca_file), "ssl_cert_reqs": ssl.CERT_REQUIRED}
-        if tls.tls_client_names:
+        if mutual and tls.tls_client_names:
             options["http"] = protocol_for(tls.tls_client_names)
     options.setdefault("http", HttpToolsProtocol)
     config = uvicorn.Config(

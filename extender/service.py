@@ -28,11 +28,13 @@ from extender.cluster.reflector import Reflector, name_of, namespaced_name_of, u
 from extender.core.carbon import Signal
 from extender.core.events import AnnotatePod, CarbonSeen, Instruction, RemoveGate, Tick
 from extender.core.facts import NodeFacts, PodFacts
+from extender.core.policy import Switches
 from extender.core.resources import Resources
+from extender.drivers import driver_application
 from extender.feeds import ConfigMapFacts, Feeds, SpecIndex, config_map_facts
 from extender.kube.objects import decode_node, decode_pod
 from extender.kube.projection import PodProjector, node_facts
-from extender.server import api_server, webhook_server
+from extender.server import api_server, driver_server, webhook_server
 from extender.settings import Settings
 from extender.spark.identify import identify
 from extender.spark.reader import SpecReader
@@ -86,7 +88,9 @@ class Service:
         self._projector = PodProjector(identify)
         self._specs = SpecIndex(SpecReader())
         also = () if self.carbon is None else (_CARBON,)
-        self.feeds = Feeds(self.store, self._specs, self.perform, clock, self._synced, also)
+        self.feeds = Feeds(
+            self.store, self._specs, self.perform, clock, self._synced, also, settings.switches
+        )
         self.reflectors = self._reflectors(client)
         binder = Binder(client, self._allocatable, self._projector, last_look=settings.last_look)
         self.calls = Calls(self.store, self._specs, self._projector, _Writer(binder), self.perform, clock)
@@ -97,6 +101,10 @@ class Service:
         self._servers = [webhook_server(self.application, settings)]
         if settings.api_port is not None:
             self._servers.append(api_server(api, settings))
+        if settings.driver_port is not None:
+            parts = (self.store, self.perform, self.metrics, clock)
+            drivers = driver_application(settings, client, *parts)
+            self._servers.append(driver_server(drivers, settings))
         self._stop = asyncio.Event()
         self.listening = asyncio.Event()
         self.ready = asyncio.Event()
@@ -168,7 +176,7 @@ class Service:
         config_maps: Reflector[ConfigMapFacts] = Reflector(
             client,
             "/api/v1/configmaps",
-            config_map_facts,
+            lambda raw: config_map_facts(raw, self.settings.switches),
             self.feeds.config_maps,
             name="config maps",
             key=namespaced_name_of,
@@ -229,9 +237,13 @@ class Service:
         accountant = books.accountant
         return Books(books.stopped or accountant.last_error, accountant.unwritten, accountant.fallbacks)
 
+    def allowed(self) -> Switches:
+        """What the settings turn on."""
+        return self.settings.allowed()
+
     @property
     def ports(self) -> list[int]:
-        """Ports listened on: webhooks, and the API's own if it has one."""
+        """Ports listened on: webhooks, the API's own if it has one, the drivers' if it is open."""
         return [server.port for server in self._servers]
 
     # -- life --------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from pydantic_settings import (
 from extender.carbon_settings import CarbonSettings, from_yaml, without_password
 from extender.core.packing import DEFAULT_PACKER, packer_named
 from extender.core.policy import FifoMode, LabelPriority, Policy
+from extender.driver_settings import DriverSettings, Name, Names, Port
 
 ENVIRONMENT_PREFIX: Final = "CARBON_SCHEDULER_"
 
@@ -48,13 +49,6 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-def _names(value: object) -> object:
-    """A list as such, as YAML, or as names with commas between them."""
-    if isinstance(value, str) and not value.lstrip().startswith("["):
-        return [name.strip() for name in value.split(",") if name.strip()]
-    return from_yaml(value)
-
-
 def _fifo(value: object) -> object:
     # YAML reads a bare `off` as false.
     return FifoMode.OFF if value is False else value
@@ -65,13 +59,10 @@ def _packer(name: str) -> str:
     return name
 
 
-_Name = Annotated[str, Field(min_length=1)]
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Names = Annotated[tuple[_Name, ...], BeforeValidator(_names)]
 _PackerName = Annotated[str, BeforeValidator(_packer)]
 _Fifo = Annotated[FifoMode, BeforeValidator(_fifo)]
 _Yaml = BeforeValidator(from_yaml)
-_Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class NodePreference(BaseModel):
@@ -79,8 +70,8 @@ class NodePreference(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    label: _Name
-    values: Annotated[tuple[_Name, ...], Field(min_length=1)]
+    label: Name
+    values: Annotated[tuple[Name, ...], Field(min_length=1)]
 
     def to_priority(self) -> LabelPriority:
         """As the core has it."""
@@ -90,7 +81,7 @@ class NodePreference(BaseModel):
 _Preference = Annotated[NodePreference | None, _Yaml]
 
 
-class Settings(CarbonSettings, BaseSettings):
+class Settings(DriverSettings, BaseSettings):
     """Options of `carbon-scheduler serve`."""
 
     model_config = SettingsConfigDict(
@@ -100,9 +91,9 @@ class Settings(CarbonSettings, BaseSettings):
     # No option is called `port` or `service_...`: Kubernetes puts CARBON_SCHEDULER_PORT into every pod
     # beside a Service of our name.
     listen_address: str = Field("127.0.0.1", description="Address the webhooks listen on.")
-    listen_port: _Port = Field(8420, description="Port the webhooks listen on; 0 takes a free one.")
+    listen_port: Port = Field(8420, description="Port the webhooks listen on; 0 takes a free one.")
     api_address: str = Field("127.0.0.1", description="Address of `api_port`.")
-    api_port: _Port | None = Field(
+    api_port: Port | None = Field(
         None,
         description="Port for probes, metrics and API over plain HTTP, without the webhooks. Needed for the "
         "kubelet's probes when clients of `listen_port` must show a certificate. Unset: `listen_port` "
@@ -114,7 +105,7 @@ class Settings(CarbonSettings, BaseSettings):
         None,
         description="CA (PEM) that must have signed the client's certificate; switches mutual TLS on.",
     )
-    tls_client_names: _Names = Field(
+    tls_client_names: Names = Field(
         (),
         description="Common or DNS names of which the client's certificate must carry one. Empty: any "
         "certificate of `tls_client_ca_file` will do.",
@@ -125,10 +116,10 @@ class Settings(CarbonSettings, BaseSettings):
     kube_context: str | None = Field(
         None, description="Context of `kubeconfig` to use. Unset: its current one."
     )
-    scheduler_names: _Names = Field(
+    scheduler_names: Names = Field(
         ("carbon-scheduler",), min_length=1, description="`schedulerName`s of the pods this extender serves."
     )
-    pool_label: _Name = Field(
+    pool_label: Name = Field(
         "carbon-scheduler/pool",
         description="Node label whose required value on a leader pod names its pool, which is its queue.",
     )
@@ -315,7 +306,8 @@ def markdown() -> str:
     ]
     defaults = Settings.model_construct().model_dump(mode="json")
     fields = Settings.model_fields
-    for name in sorted(fields, key=lambda name: name in CarbonSettings.model_fields):
+    parts = (CarbonSettings, DriverSettings)
+    for name in sorted(fields, key=lambda name: [name in part.model_fields for part in parts]):
         default = defaults[name]
         shown = (
             "unset" if default is None else f"`{yaml.safe_dump(default, default_flow_style=True).strip()}`"

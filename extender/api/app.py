@@ -7,13 +7,18 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 import extender
 from extender.api import carbon, models
 from extender.api.metrics import Metrics
-from extender.api.openapi import describe_webhooks
+from extender.api.openapi import STAGE_PRIORITY, describe_plain_routes
 from extender.api.ports import CacheHealth, ServiceHealth
+from extender.api.stages import StagePriorities, in_force, progress
 from extender.core import views
+from extender.core.facts import GangKey
 from extender.core.store import Store
 
 _STALE_AFTER_S = 600.0
@@ -30,13 +35,14 @@ def create_app(store: Store, health: ServiceHealth, metrics: Metrics, clock: Cal
     )
     _add_probes(app, store, health, clock)
     _add_views(app, store, clock)
+    _add_priorities(app, store)
 
     @app.get("/metrics", tags=["operation"], response_class=Response)
     async def read_metrics() -> Response:
         """Prometheus metrics."""
         return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
-    describe_webhooks(app)
+    describe_plain_routes(app)
     return app
 
 
@@ -82,11 +88,8 @@ def _add_views(app: FastAPI, store: Store, clock: Callable[[], float]) -> None:
         responses={404: {"model": models.Problem}},
     )
     async def application(namespace: str, app_id: str) -> Any:
-        """One gang explained."""
-        found = views.application(store, namespace, app_id, clock())
-        if found is None:
-            raise HTTPException(404, f"no gang {namespace}/{app_id} is known; see /v1/applications")
-        return found
+        """One gang explained, with the stages its driver told of."""
+        return explained(store, GangKey(namespace, app_id), clock())
 
     @app.get("/v1/nodes", tags=["cluster"], response_model=list[models.Node])
     async def nodes() -> Any:
@@ -97,6 +100,34 @@ def _add_views(app: FastAPI, store: Store, clock: Callable[[], float]) -> None:
     async def carbon_view() -> carbon.Carbon:
         """The carbon signal by zone, the budget of executors, and who waits for cleaner power."""
         return carbon.carbon(store, clock())
+
+
+def explained(store: Store, key: GangKey, now: float) -> models.Application:
+    """All that is known of one gang. Raises `HTTPException` (404) if it is not known."""
+    found = views.application(store, key.namespace, key.app_id, now)
+    if found is None:
+        raise HTTPException(404, _unknown(key))
+    more = {"hold": carbon.hold_of(store, key, now), **dict(progress(store, key, now))}
+    return models.Application.model_validate(found).model_copy(update=more)
+
+
+def _unknown(key: GangKey) -> str:
+    return f"no gang {key} is known; see /v1/applications"
+
+
+def _add_priorities(app: FastAPI, store: Store) -> None:
+    """A plain route: what it answers is written already, so that nothing is left to validate."""
+    priorities = StagePriorities(store)
+
+    async def priority(request: Request) -> Response:
+        key = GangKey(request.path_params["namespace"], request.path_params["app_id"])
+        body = priorities.answer(key)
+        if body is None:
+            return JSONResponse({"detail": _unknown(key)}, 404)
+        return Response(body, media_type="application/json")
+
+    # First of all routes: they are tried in order.
+    app.router.routes.insert(0, Route(STAGE_PRIORITY, priority))
 
 
 def _health(store: Store, health: ServiceHealth, now: float) -> models.Health:
@@ -124,6 +155,7 @@ def _health(store: Store, health: ServiceHealth, now: float) -> models.Health:
         annotations_waiting=health.annotations_waiting(),
         carbon=_carbon_source(health, now),
         accounting=_accounting(health),
+        on=in_force(health.allowed(), store.state.switches),
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, Field
 
-from extender.core.facts import Role
+from extender.core.facts import GangKey, PodFacts, Role
 from extender.core.store import Store
 
 
@@ -89,19 +90,28 @@ def zones(store: Store, now: float) -> list[Zone]:
 
 def held(store: Store, now: float) -> list[Held]:
     """Gangs under a hold, by latest start."""
-    state = store.state
+    leaders = [pod for pod in store.state.pods.values() if pod.role is Role.LEADER]
+    return _held(store, leaders, now)
+
+
+def hold_of(store: Store, key: GangKey, now: float) -> Held | None:
+    """The hold a gang is under."""
+    gang = store.state.gangs.get(key)
+    found = _held(store, gang.leaders.values(), now) if gang is not None else []
+    return found[0] if found else None
+
+
+def _held(store: Store, leaders: Iterable[PodFacts], now: float) -> list[Held]:
     found: list[tuple[float, Held]] = []
-    for pod in state.pods.values():
-        if pod.role is not Role.LEADER or pod.gang is None or not pod.waiting or pod.gated != pod.hold_gate:
-            continue
-        gang = state.gang_of(pod)
-        if gang is None or gang.owner is not None:
+    for pod in leaders:
+        gang = store.state.gang_of(pod)
+        if gang is None or gang.owner is not None or not pod.waiting or pod.gated != pod.hold_gate:
             continue
         hold = store.waiting.holds.hold(pod, gang.specs.get(pod.uid), now)
         if hold is not None:
             shown = Held(
                 namespace=pod.namespace,
-                app_id=pod.gang.app_id,
+                app_id=gang.key.app_id,
                 leader=pod.name,
                 policy=hold.policy.value,
                 gated=pod.hold_gate,

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from extender.api import carbon
 from extender.api.ports import ServiceHealth
+from extender.api.stages import in_force
 from extender.core.store import Store
 from extender.core.views import totals
 
@@ -49,6 +50,24 @@ class Metrics:
             "Scheduling gates asked to be taken off pods.",
             registry=self.registry,
         )
+        self._batches = Counter(
+            f"{_PREFIX}agent_batches",
+            "Reports of agents in drivers, by result: taken, repeated, refused.",
+            ["result"],
+            registry=self.registry,
+        )
+        self._updates_lost = Counter(
+            f"{_PREFIX}agent_updates_lost",
+            "Updates that do not count: dropped by an agent whose queue was full, or nonsense.",
+            ["by"],
+            registry=self.registry,
+        )
+        self._reviews = Counter(
+            f"{_PREFIX}token_reviews",
+            "Tokens of drivers that the API server was asked about, by result.",
+            ["result"],
+            registry=self.registry,
+        )
         self._restarts = Counter(
             f"{_PREFIX}part_restarts", "Parts of the service that failed.", ["part"], registry=self.registry
         )
@@ -65,6 +84,19 @@ class Metrics:
     def ungated(self) -> None:
         """A pod's hold gate is going to be taken off."""
         self._gates.inc()
+
+    def batch(self, result: str) -> None:
+        """A driver reported: `taken`, `repeated` or `refused`."""
+        self._batches.labels(result).inc()
+
+    def updates_lost(self, by: str, number: int) -> None:
+        """Updates of stages that do not count."""
+        if number:
+            self._updates_lost.labels(by).inc(number)
+
+    def reviewed(self, result: str) -> None:
+        """The API server was asked about a token: `accepted`, `invalid`, `unbound` or `failed`."""
+        self._reviews.labels(result).inc()
 
     def restarted(self, part: str) -> None:
         """A part of the service failed and is started again."""
@@ -90,6 +122,7 @@ class _StateCollector(Collector):
         yield from self._of_state()
         yield from self._of_caches()
         yield from self._of_carbon()
+        yield from self._of_stages()
         health = self._health
         yield _gauge("binds_under_way", "Bindings being written.", health.binds_under_way())
         yield _gauge("annotations_waiting", "Pods with unwritten annotations.", health.annotations_waiting())
@@ -128,6 +161,17 @@ class _StateCollector(Collector):
         yield _gauge("held_gangs", "Gangs kept waiting for cleaner power.", held)
         if budget is not None:
             yield _gauge("executor_budget", "Executors the carbon intensity allows.", budget)
+
+    def _of_stages(self) -> Iterator[Metric]:
+        stages = self._store.state.stages
+        tables = [stages.priorities(key) for key in stages]
+        open_stages = sum(len(each.by_stage) for each in tables)
+        yield _gauge("stage_graphs", "Applications whose stages are known.", len(tables))
+        yield _gauge("stages_open", "Stages with tasks that have not succeeded yet.", open_stages)
+        remaining_s = sum(each.remaining_s for each in tables)
+        yield _gauge("stages_remaining_seconds", "Work left in known stages, in task-seconds.", remaining_s)
+        on = in_force(self._health.allowed(), self._store.state.switches)
+        yield _by("on", "1 while the settings and no switch say so.", "what", {k: float(v) for k, v in on})
 
     def _of_caches(self) -> Iterator[Metric]:
         caches, now = self._health.caches(), self._clock()

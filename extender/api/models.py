@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from extender.api.carbon import Held
+from extender.api.stages import OnOff, Progress
 from extender.core.views import GangState
 
 Amounts = dict[str, int]
@@ -81,7 +83,7 @@ class Summary(Model):
     workers_waiting: int
 
 
-class Application(Model):
+class Application(Model, Progress):
     """A gang explained."""
 
     summary: Summary
@@ -91,6 +93,7 @@ class Application(Model):
     waiting: QueueEntry | None = Field(description="Null unless it waits.")
     workers_fit_now: int | None
     shortages: list[Shortage]
+    hold: Held | None = Field(default=None, description="Null unless it is kept waiting for cleaner power.")
 
 
 class Node(Model):
@@ -149,6 +152,7 @@ class Health(Model):
     annotations_waiting: int
     carbon: CarbonSource | None = Field(description="Null without `carbon_url`.")
     accounting: Accounting | None = Field(description="Null without `ledger`.")
+    on: OnOff
 
 
 class Problem(BaseModel):

@@ -1,4 +1,4 @@
-"""The webhooks' part of the OpenAPI document. They are not FastAPI routes, so it is written by hand."""
+"""The OpenAPI document's part of what are no FastAPI routes, for speed: written by hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,38 @@ _META_VICTIMS: Final = {
     },
 }
 
+STAGE_PRIORITY: Final = "/v1/applications/{namespace}/{app_id}/stages/priority"
+
 SCHEMAS: Final[dict[str, Any]] = {
+    "StagePriorities": {
+        "type": "object",
+        "required": ["importance", "remaining_s", "critical_path_s", "stages", "ready"],
+        "properties": {
+            "importance": {
+                "type": "number",
+                "description": "The application's own, 0..1; 1 while its stages are not known.",
+            },
+            "remaining_s": {"type": "number", "description": "Work left, in task-seconds."},
+            "critical_path_s": {"type": "number", "description": "Shortest time to its end."},
+            "stages": {
+                "type": "object",
+                "additionalProperties": {"type": "number"},
+                "description": "Importance 0..1 by number of the stage; stages with open tasks only.",
+            },
+            "ready": {
+                "type": "array",
+                "description": "Stages that wait for no other, most important first.",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "stage_id": {"type": "integer"},
+                        "importance": {"type": "number"},
+                        "open_tasks": {"type": "integer"},
+                    },
+                },
+            },
+        },
+    },
     "ExtenderArgs": {
         "type": "object",
         "required": ["Pod"],
@@ -94,8 +125,8 @@ _CALLS: Final = {
 }
 
 
-def describe_webhooks(app: FastAPI) -> None:
-    """Add the four webhooks to the application's OpenAPI document."""
+def describe_plain_routes(app: FastAPI) -> None:
+    """Add the four webhooks and the stages' importance to the application's OpenAPI document."""
     build = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -103,6 +134,7 @@ def describe_webhooks(app: FastAPI) -> None:
             document = build()
             document.setdefault("components", {}).setdefault("schemas", {}).update(SCHEMAS)
             document["paths"].update({f"/{verb}": {"post": _operation(verb)} for verb in _CALLS})
+            document["paths"][STAGE_PRIORITY] = {"get": _PRIORITY}
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -124,3 +156,19 @@ def _operation(verb: str) -> dict[str, Any]:
 
 def _json(schema: str) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+def _text(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+_PRIORITY: Final[dict[str, Any]] = {
+    "tags": ["gangs"],
+    "summary": "Importance of an application's stages",
+    "operationId": "stages_priority",
+    "parameters": [_text("namespace"), _text("app_id")],
+    "responses": {
+        "200": {"description": "Successful Response", "content": _json("StagePriorities")},
+        "404": {"description": "Not Found", "content": _json("Problem")},
+    },
+}

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from extender.core.facts import GangKey
+from extender.core.policy import Switches
+
 
 @dataclass(frozen=True, slots=True)
 class CacheHealth:
@@ -65,4 +68,46 @@ class ServiceHealth(Protocol):
 
     def books(self) -> Books | None:
         """Accounting, if it is configured."""
+        ...
+
+    def allowed(self) -> Switches:
+        """What the settings turn on; the switches can only turn it off."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The pod that a driver's token was issued to."""
+
+    namespace: str
+    pod: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A driver is not served: HTTP status, and what to do about it. 0 s means that asking again is vain."""
+
+    status: int
+    detail: str
+    retry_after_s: float = 0.0
+
+
+class Identify(Protocol):
+    """Finds out who sends a bearer token."""
+
+    async def __call__(self, token: str) -> Caller | Refused:
+        """The pod behind a token. Never raises."""
+        ...
+
+
+class BadReport(ValueError):
+    """A report that cannot be read; the text says where it is wrong."""
+
+
+class Reports(Protocol):
+    """What is made of the reports of agents."""
+
+    def take(self, key: GangKey, body: bytes) -> bytes:
+        """Take one report of an application; returns the answer's JSON. Raises `BadReport`."""
         ...

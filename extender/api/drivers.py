@@ -1,0 +1,152 @@
+"""The port for Spark drivers: the agents' reports and lookups, each driver at its own application only.
+
+A driver shows the token of its pod. Whose pod that is says the API server, which application it leads says
+the store. Nothing is read of a body before both are known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from starlette.requests import ClientDisconnect
+
+import extender
+from extender.api import models
+from extender.api.app import explained
+from extender.api.ports import BadReport, Caller, Identify, Reports
+from extender.api.stages import StagePriorities
+from extender.core.facts import GangKey, Role
+from extender.core.store import Store
+
+_JSON: Final = "application/json"
+_BODY_S: Final = 10.0
+_WASTE: Final = 4  # of a body that is too long this many times the limit is read before the line is cut
+_PROBLEM: Final[dict[str, Any]] = {"model": models.Problem}
+_DENIED: Final[dict[int | str, dict[str, Any]]] = dict.fromkeys((401, 403, 503), _PROBLEM)
+
+
+def create_driver_app(
+    store: Store, identify: Identify, reports: Reports, clock: Callable[[], float], *, max_body_bytes: int
+) -> FastAPI:
+    """The application behind `driver_port`. `clock` gives seconds since the epoch."""
+    app = FastAPI(
+        title="carbon-scheduler for drivers",
+        version=extender.__version__,
+        summary="What the agent in a Spark driver posts, and what a driver may look up",
+        docs_url=None,
+        redoc_url=None,
+    )
+    door, priorities = _Door(store, identify), StagePriorities(store)
+    under_way: set[GangKey] = set()
+
+    @app.post(
+        "/v1/applications/{namespace}/{app_id}/events",
+        responses={**_DENIED, **dict.fromkeys((400, 408, 413, 415, 429), _PROBLEM)},
+        openapi_extra={"requestBody": {"required": True, "content": {_JSON: {"schema": {"type": "object"}}}}},
+    )
+    async def report(namespace: str, app_id: str, request: Request) -> Response:
+        """Take a batch of updates; the answer steers the agent (docs/agent.md)."""
+        key = await door.enter(request, namespace, app_id)
+        _require_json(request)
+        if key in under_way:
+            raise _denied(429, "another report of this application is being read; send one at a time", 1.0)
+        under_way.add(key)
+        try:
+            body = await _read(request, max_body_bytes)
+            return Response(reports.take(key, body), media_type=_JSON)
+        except BadReport as problem:
+            raise HTTPException(400, str(problem)) from None
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
+        finally:
+            under_way.discard(key)
+
+    @app.get(
+        "/v1/applications/{namespace}/{app_id}",
+        response_model=models.Application,
+        responses={**_DENIED, 404: _PROBLEM},
+    )
+    async def application(namespace: str, app_id: str, request: Request) -> Any:
+        """The driver's own application explained."""
+        key = await door.enter(request, namespace, app_id)
+        return explained(store, key, clock())
+
+    @app.get("/v1/applications/{namespace}/{app_id}/stages/priority", responses={**_DENIED, 404: _PROBLEM})
+    async def priority(namespace: str, app_id: str, request: Request) -> Response:
+        """Importance of its stages."""
+        key = await door.enter(request, namespace, app_id)
+        return Response(priorities.answer(key), media_type=_JSON)
+
+    return app
+
+
+class _Door:
+    """Lets a driver in to the application that its pod leads."""
+
+    def __init__(self, store: Store, identify: Identify) -> None:
+        self._store = store
+        self._identify = identify
+
+    async def enter(self, request: Request, namespace: str, app_id: str) -> GangKey:
+        """The application's key. Raises `HTTPException`."""
+        if not self._store.state.synced:
+            raise _denied(503, "not synced yet", 2.0)
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not token.strip():
+            raise _denied(401, "send the token of your pod as `Authorization: Bearer ...`")
+        caller = await self._identify(token.strip())
+        if not isinstance(caller, Caller):
+            raise _denied(caller.status, caller.detail, caller.retry_after_s)
+        key = GangKey(namespace, app_id)
+        # Found out after the await: the pod may have ended meanwhile.
+        pod = self._store.state.pods.get(caller.uid)
+        if caller.namespace != namespace or pod is None or pod.role is not Role.LEADER or pod.gang != key:
+            raise _denied(
+                403,
+                f"pod {caller.namespace}/{caller.pod} does not lead {namespace}/{app_id}, or has ended: a "
+                "driver may see and report its own application only (label spark-app-selector), and only "
+                "if it was submitted to this scheduler",
+            )
+        return key
+
+
+def _denied(status: int, detail: str, retry_after_s: float = 0.0) -> HTTPException:
+    headers: dict[str, str] = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if retry_after_s > 0:
+        headers["Retry-After"] = str(max(1, round(retry_after_s)))
+    return HTTPException(status, detail, headers=headers)
+
+
+def _require_json(request: Request) -> None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != _JSON:
+        raise HTTPException(415, f"send {_JSON}, not {kind[:100] or 'a body without Content-Type'}")
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        raise HTTPException(415, f"send the body as it is, not with Content-Encoding {coding[:100]}")
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    """The body. One that is too long is read on for a while: who still sends does not read our answer."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(_BODY_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size <= limit:
+                    chunks.append(chunk)
+                elif size > limit * _WASTE:
+                    break
+    except TimeoutError:
+        raise HTTPException(408, f"the body did not arrive within {_BODY_S:.0f} s") from None
+    if size > limit:
+        raise HTTPException(
+            413, f"the body is longer than driver_max_body_bytes = {limit}; send less at once"
+        )
+    return b"".join(chunks)

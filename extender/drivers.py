@@ -1,0 +1,181 @@
+"""Drivers: their reports become events of the store, and its decisions become answers."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from fastapi import FastAPI
+
+from extender.api.drivers import create_driver_app
+from extender.api.ports import BadReport, Caller, Refused
+from extender.cluster.client import ApiClient
+from extender.cluster.tokens import PodIdentity, ReviewFailed, TokenReviews, Unproven
+from extender.core.dag.store import spark_priorities
+from extender.core.events import StagesReported
+from extender.core.facts import GangKey
+from extender.core.policy import Switches
+from extender.core.store import Store
+from extender.driver_settings import DriverSettings
+from extender.spark.agent.wire import Batch, BatchRefused, Reply, decode_batch, encode_reply
+from extender.spark.stage_events import stage_events
+from extender.webhooks.ports import Perform
+
+_MOST_APPLICATIONS: Final = 5_000
+_MOST_DRIVERS: Final = (
+    4  # processes of one application that are told apart: its contexts, one after the other
+)
+_LONGEST_ID: Final = 128
+
+_HOW_TO_BIND: Final = (
+    "the token is not bound to a pod: mount a projected volume with a serviceAccountToken in the driver "
+    "(docs/agent.md) and name its path in CARBON_SCHEDULER_TOKEN_FILE"
+)
+
+
+class Observe(Protocol):
+    """Counts what drivers do."""
+
+    def reviewed(self, result: str) -> None:
+        """The API server was asked about a token."""
+        ...
+
+    def batch(self, result: str) -> None:
+        """A report was `taken`, `repeated` or `refused`."""
+        ...
+
+    def updates_lost(self, by: str, number: int) -> None:
+        """Updates were dropped by an `agent`, or left out here as `nonsense`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What drivers are answered: seconds between reports, whether agents are listened to, what is allowed."""
+
+    interval_s: float
+    listen: bool
+    allowed: Switches
+
+
+@dataclass(slots=True)
+class _Process:
+    """How far one driver process has come."""
+
+    batch: int
+    dropped: int
+
+
+class DriverReports:
+    """Takes the reports of agents and answers them.
+
+    A report that came before is answered and changes nothing. An agent sends its batches one
+    after the other, each until it is answered, so their numbers only rise.
+    """
+
+    def __init__(
+        self, store: Store, perform: Perform, clock: Callable[[], float], observe: Observe, options: Options
+    ) -> None:
+        self._store = store
+        self._perform = perform
+        self._clock = clock
+        self._observe = observe
+        self._options = options
+        self._heard: OrderedDict[GangKey, OrderedDict[str, _Process]] = OrderedDict()
+
+    def take(self, key: GangKey, body: bytes) -> bytes:
+        """Take one report of an application; returns the answer's JSON. Raises `BadReport`."""
+        if not self._options.listen:
+            return encode_reply(Reply(off=True))
+        try:
+            batch = decode_batch(body)
+            if not 0 < len(batch.driver) <= _LONGEST_ID or batch.batch < 0 or batch.dropped < 0:
+                raise BatchRefused(
+                    f"driver must have 1 to {_LONGEST_ID} characters; batch and dropped count from 0"
+                )
+        except BatchRefused as problem:
+            self._observe.batch("refused")
+            raise BadReport(str(problem)) from None
+        now = self._clock()
+        if self._is_new(key, batch):
+            events, nonsense = stage_events(batch.events)
+            self._observe.updates_lost("nonsense", nonsense)
+            self._perform(self._store.apply(StagesReported(key, tuple(events)), now))
+            self._observe.batch("taken")
+        else:
+            self._observe.batch("repeated")
+        return encode_reply(self._reply(key, now))
+
+    def _is_new(self, key: GangKey, batch: Batch) -> bool:
+        processes = self._heard.setdefault(key, OrderedDict())
+        self._heard.move_to_end(key)
+        if len(self._heard) > _MOST_APPLICATIONS:
+            self._heard.popitem(last=False)
+        process = processes.setdefault(batch.driver, _Process(batch=-1, dropped=0))
+        processes.move_to_end(batch.driver)
+        if len(processes) > _MOST_DRIVERS:
+            processes.popitem(last=False)
+        self._observe.updates_lost("agent", max(0, batch.dropped - process.dropped))
+        process.dropped = max(process.dropped, batch.dropped)
+        if batch.batch <= process.batch:
+            return False
+        process.batch = batch.batch
+        return True
+
+    def _reply(self, key: GangKey, now: float) -> Reply:
+        allowed, switches = self._options.allowed, self._store.state.switches
+        priorities: dict[int, int] = {}
+        target = None
+        if allowed.stage_order and switches.stage_order:
+            priorities = spark_priorities(self._store.state.stages.priorities(key))
+        if allowed.executor_target and switches.executor_target:
+            target = self._store.target(key, now)
+        return Reply(
+            interval_s=self._options.interval_s,
+            priorities=priorities,
+            target_executors=None if target is None else max(1, target),  # Spark cannot be asked for none
+        )
+
+
+def driver_application(
+    settings: DriverSettings,
+    client: ApiClient,
+    store: Store,
+    perform: Perform,
+    observe: Observe,
+    clock: Callable[[], float],
+) -> FastAPI:
+    """What answers on `driver_port`."""
+    options = Options(settings.driver_interval_s, settings.driver_agent, settings.allowed())
+    reports = DriverReports(store, perform, clock, observe, options)
+    reviews = TokenReviews(client, settings.driver_audiences, clock, observe.reviewed)
+    identify = Identification(reviews, settings.driver_audiences)
+    return create_driver_app(store, identify, reports, clock, max_body_bytes=settings.driver_max_body_bytes)
+
+
+class Identification:
+    """Tokens to pods, in the words of the API."""
+
+    def __init__(self, reviews: TokenReviews, audiences: tuple[str, ...]) -> None:
+        self._reviews = reviews
+        self._invalid = (
+            "the API server does not accept this token for "
+            f"{' or '.join(audiences)}: mount a projected token of that audience (docs/agent.md), and see "
+            "that it has not expired"
+        )
+
+    async def __call__(self, token: str) -> Caller | Refused:
+        """The pod behind a token. Never raises."""
+        try:
+            answer = await self._reviews.identify(token)
+        except ReviewFailed as problem:
+            return Refused(503, str(problem), problem.retry_after_s)
+        match answer:
+            case PodIdentity():
+                return Caller(answer.namespace, answer.name, answer.uid)
+            case Unproven.UNBOUND:
+                return Refused(403, _HOW_TO_BIND)
+            case Unproven.INVALID:
+                return Refused(401, self._invalid)
