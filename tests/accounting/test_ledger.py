@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -41,16 +40,6 @@ def batch(since_s: float | None, until_s: float, energy_kwh: float = 1.0) -> Bat
 def total(ledger: Ledger) -> tuple[float, float]:
     ((energy, carbon),) = ledger.select("SELECT SUM(energy_kwh), SUM(carbon_g) FROM bookings")
     return energy, carbon
-
-
-@pytest.mark.skipif(
-    "CARBON_SCHEDULER_TEST_POSTGRES" not in os.environ,
-    reason="set CARBON_SCHEDULER_TEST_POSTGRES to a postgresql:// URL whose user may create databases",
-)
-def test_postgresql_is_tested_like_sqlite(ledger: Ledger) -> None:
-    """Stands for all tests with a ledger: they run twice where a server is named."""
-    ledger.write(batch(None, 10))
-    assert total(ledger) == (1, 100)
 
 
 def test_a_new_ledger_is_empty(ledger: Ledger) -> None:
