@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -114,7 +115,7 @@ def await_created(driver: SimulatedDriver, count: int, extender: Extender) -> No
     wait_for(lambda: created(driver, count) == count, f"{count} executors created", 15, extender.log_text)
 
 
-def ready(start_pair: Callable, grid: Grid, namespace: str, name: str = "", **more: str) -> Extender:
+def ready(start_pair: Callable, grid: Grid, namespace: str, name: str = "", **more: Any) -> Extender:
     """A running pair that knows the intensity."""
     extender = start_pair(name, **options(grid, namespace), **more).extender
     wait_for(
