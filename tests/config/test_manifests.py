@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+import extender.spark.agent
+from extender.core.policy import Switches
 from extender.settings import load
+from extender.switches import read_switches
 from tests.config.files import (
     MANIFESTS,
     NAME,
@@ -26,6 +29,7 @@ from tests.config.files import (
 BASE = MANIFESTS / "base"
 SEPARATE = MANIFESTS / "separate-extender"
 READS = {"get", "list", "watch"}
+AGENT = Path(extender.spark.agent.__file__).parent
 
 each_kustomization = pytest.mark.parametrize(
     "folder", kustomizations(), ids=lambda path: str(path.relative_to(path.parents[1]))
@@ -144,7 +148,8 @@ def test_only_these_built_in_roles_are_bound():
 
 def test_the_extender_writes_bindings_and_annotations_only():
     writes = {each for each in granted("carbon-scheduler:extender") if each[0] not in READS}
-    assert writes == {("patch", "pods"), ("create", "pods/binding")}
+    # A TokenReview is a question that the API takes as a creation.
+    assert writes == {("patch", "pods"), ("create", "pods/binding"), ("create", "tokenreviews")}
 
 
 def test_the_extender_may_watch_what_its_reflectors_watch():
@@ -311,3 +316,72 @@ def test_the_network_policy_selects_the_schedulers_pods():
     open_ports = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
     api_port = yaml.safe_load((BASE / "settings.yaml").read_text(encoding="utf-8"))["api_port"]
     assert open_ports == {10259, api_port}
+
+
+# -- the agent in drivers ----------------------------------------------------------------------------
+
+AGENT_PORT = MANIFESTS / "components" / "driver-agent"
+
+
+def test_the_drivers_port_is_the_same_everywhere():
+    (service,), (deployment,) = documents(AGENT_PORT / "service.yaml"), documents(AGENT_PORT / "port.yaml")
+    (exposed,) = service["spec"]["ports"]
+    (opened,) = containers(deployment)["extender"]["ports"]
+    assert exposed["targetPort"] == opened["name"]
+    comment = (AGENT_PORT / "kustomization.yaml").read_text(encoding="utf-8")
+    assert f"driver_port: {opened['containerPort']}" in comment
+    (real,) = [
+        each
+        for each in of_kind(SEPARATE, "Service")
+        if each["metadata"] == service["metadata"] | {"labels": each["metadata"]["labels"]}
+    ]
+    assert exposed["port"] not in {each["port"] for each in real["spec"]["ports"]}
+    url = agent_environment()["CARBON_SCHEDULER_URL"]["value"]
+    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+    assert url == f"https://{name}.{namespace}.svc:{exposed['port']}"
+
+
+def test_the_switches_are_those_that_are_read():
+    (switches,) = documents(AGENT_PORT / "switches.yaml")
+    read, problems = read_switches(switches["data"], Switches(False, False, False))
+    assert (read, problems) == (Switches(), [])
+    assert len(switches["data"]) == 3
+    metadata = switches["metadata"]
+    comment = (AGENT_PORT / "kustomization.yaml").read_text(encoding="utf-8")
+    assert f"switches: {metadata['namespace']}/{metadata['name']}" in comment
+
+
+def agent_environment() -> dict[str, Object]:
+    (template,) = documents(MANIFESTS / "examples" / "driver-template-agent.yaml")
+    (container,) = template["spec"]["containers"]
+    return {each["name"]: each for each in container["env"]}
+
+
+def test_the_template_with_the_agent_mounts_what_it_names():
+    (template,) = documents(MANIFESTS / "examples" / "driver-template-agent.yaml")
+    (container,) = template["spec"]["containers"]
+    assert template["spec"]["schedulerName"] == NAME
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    volumes = {each["name"]: each for each in template["spec"]["volumes"]}
+    assert mounts.keys() == volumes.keys()
+    environment = agent_environment()
+    assert environment["PYTHONPATH"]["value"] == mounts["carbon-scheduler-agent"]
+    (source,) = volumes["carbon-scheduler-token"]["projected"]["sources"]
+    token = source["serviceAccountToken"]
+    assert token["audience"] in load().driver_audiences
+    assert environment["CARBON_SCHEDULER_TOKEN_FILE"]["value"] == (
+        f"{mounts['carbon-scheduler-token']}/{token['path']}"
+    )
+    assert environment["CARBON_SCHEDULER_CA_FILE"]["value"] == f"{mounts['carbon-scheduler-ca']}/ca.crt"
+    agent = (AGENT / "sitecustomize.py").read_text(encoding="utf-8")
+    assert all(name in agent for name in environment if name.startswith("CARBON_SCHEDULER_"))
+
+
+def test_the_agents_config_map_has_the_name_that_templates_mount():
+    (content,) = documents(AGENT / "kustomization.yaml")
+    (generator,) = content["configMapGenerator"]
+    (template,) = documents(MANIFESTS / "examples" / "driver-template-agent.yaml")
+    mounted = {each["configMap"]["name"] for each in template["spec"]["volumes"] if "configMap" in each}
+    assert generator["name"] in mounted
+    assert content["generatorOptions"]["disableNameSuffixHash"] is True
+    assert [(AGENT / file).is_file() for file in generator["files"]] == [True]
