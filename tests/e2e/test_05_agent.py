@@ -1,12 +1,8 @@
-"""The agent in real drivers: what is told is right, and nothing the extender does changes the job.
-
-Needs the virtual environments that `tests/e2e/setup_tools.py` makes, and Java.
-"""
+"""The agent in real drivers: what is told is right, and nothing the extender does changes the job."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +18,7 @@ from extender.spark.eventlog.events import ApplicationEnd, JobEnd, JobStart, Tas
 from extender.spark.eventlog.files import find_logs
 from extender.spark.eventlog.reader import EventLog
 
-VENVS = Path(__file__).resolve().parents[1] / "e2e" / ".venvs"
+VENVS = Path(__file__).resolve().parent / ".venvs"
 AGENT = Path(extender.spark.agent.__file__).parent / "sitecustomize.py"
 JOB = """
 from pyspark import SparkContext
@@ -47,15 +43,12 @@ context.stop()
 """
 RESULT = f"RESULT {[(k, (sum(range(k, 100, 5)), 20)) for k in range(5)]}"
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("real-spark")]
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(params=["3.5", "4"])
 def python(request: pytest.FixtureRequest) -> Path:
-    path = VENVS / f"spark-{request.param}" / "bin" / "python"
-    if not path.exists() or shutil.which("java") is None:
-        pytest.skip(f"needs Java and {path.parents[1].name} of tests/e2e/setup_tools.py")
-    return path
+    return VENVS / f"spark-{request.param}" / "bin" / "python"
 
 
 @pytest.fixture
