@@ -120,10 +120,9 @@ class TokenReviews:
         Raises:
             ReviewFailed: the API server cannot be asked now.
         """
-        raw = token.encode("utf-8", "surrogatepass")
-        if not raw or len(raw) > _LONGEST_TOKEN:
+        if not 0 < len(token) <= _LONGEST_TOKEN or not token.isascii():
             return Unproven.INVALID
-        digest = hashlib.sha256(raw).digest()
+        digest = hashlib.sha256(token.encode()).digest()
         until_s, answer = self._known.get(digest, (0.0, Unproven.INVALID))
         if self._clock() < until_s:
             return answer
