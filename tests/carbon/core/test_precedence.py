@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NoReturn
 
 import hypothesis.strategies as st
+import networkx as nx
+import pytest
 from hypothesis import given
 
 from extender.core.carbon import Signal
 from extender.core.dag.events import JobEnded, JobStarted, StageCompleted, StageInfo, StageSubmitted
+from extender.core.dag.graph import StageGraph
 from extender.core.events import CarbonSeen, StagesReported, SwitchesSeen
 from extender.core.facts import GangKey
 from extender.core.gangs import GangSpec
@@ -194,6 +198,28 @@ def test_a_driver_annotated_while_it_runs_is_not_slowed_down_any_more() -> None:
     world.configure(leader, replace(spec, flexibility=Flexibility(HoldPolicy.NONE)))
     world.tick(1)
     assert world.woken == ["a-exec-3"]
+
+
+def test_a_request_touches_no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = pcaps_world(0.5)
+    signal(world, DIRTY, CLEAN)
+    key = running(world)
+    report(world, key, JobStarted(0, (replace(LONG, tasks=4), SIDE, JOIN)))
+    world.worker("a", 3)
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("a graph was looked at")
+
+    for name in ("ancestors", "descendants", "topological_sort"):
+        monkeypatch.setattr(nx, name, refuse)
+    for name in ("apply", "ready", "live", "remaining_s", "slack_s"):
+        monkeypatch.setattr(StageGraph, name, refuse)
+    assert world.filter("a-exec-3").node
+    signal(world, 450.0, CLEAN, DIRTY)
+    world.worker("a", 4)
+    assert world.filter("a-exec-4").outcome in (Outcome.EXTRA_ADMITTED, Outcome.DEFERRED_BY_IMPORTANCE)
+    pod = world.pods[world.uid("a-exec-4")]
+    assert len(world.store.prioritize(pod, ["n1", "n2"], world.now)) == 2
 
 
 def test_stages_of_a_gang_that_is_gone_are_forgotten() -> None:
