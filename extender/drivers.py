@@ -76,13 +76,20 @@ class DriverReports:
     """
 
     def __init__(
-        self, store: Store, perform: Perform, clock: Callable[[], float], observe: Observe, options: Options
+        self,
+        store: Store,
+        perform: Perform,
+        clock: Callable[[], float],
+        observe: Observe,
+        options: Options,
+        heard: Callable[[GangKey], None] = lambda _key: None,
     ) -> None:
         self._store = store
         self._perform = perform
         self._clock = clock
         self._observe = observe
         self._options = options
+        self._told_of = heard
         self._heard: OrderedDict[GangKey, OrderedDict[str, _Process]] = OrderedDict()
 
     def take(self, key: GangKey, body: bytes) -> bytes:
@@ -99,6 +106,7 @@ class DriverReports:
             self._observe.batch("refused")
             raise BadReport(str(problem)) from None
         now = self._clock()
+        self._told_of(key)
         if self._is_new(key, batch):
             events, nonsense = stage_events(batch.events)
             self._observe.updates_lost("nonsense", nonsense)
@@ -146,10 +154,11 @@ def driver_application(
     perform: Perform,
     observe: Observe,
     clock: Callable[[], float],
+    heard: Callable[[GangKey], None] = lambda _key: None,
 ) -> FastAPI:
-    """What answers on `driver_port`."""
+    """What answers on `driver_port`. `heard` is called for each report of an application."""
     options = Options(settings.driver_interval_s, settings.driver_agent, settings.allowed())
-    reports = DriverReports(store, perform, clock, observe, options)
+    reports = DriverReports(store, perform, clock, observe, options, heard)
     reviews = TokenReviews(client, settings.driver_audiences, clock, observe.reviewed)
     identify = Identification(reviews, settings.driver_audiences)
     return create_driver_app(store, identify, reports, clock, max_body_bytes=settings.driver_max_body_bytes)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from extender.accounting.ledger import LedgerError
 from extender.api.app import create_app
 from extender.api.metrics import Metrics
-from extender.api.ports import Books, CacheHealth, CarbonSource
+from extender.api.ports import Books, CacheHealth, CarbonSource, StageSourcesHealth
 from extender.bookkeeping import AccountedStore, Bookkeeper
 from extender.cap import cap_quota
 from extender.carbon.client import CarbonClient
@@ -38,6 +38,7 @@ from extender.server import api_server, driver_server, webhook_server
 from extender.settings import Settings
 from extender.spark.identify import identify
 from extender.spark.reader import SpecReader
+from extender.stage_sources import StageSources
 from extender.webhooks.asgi import WebhookApplication
 from extender.webhooks.calls import Calls
 from extender.webhooks.ports import BindFailure
@@ -94,6 +95,7 @@ class Service:
         self.reflectors = self._reflectors(client)
         binder = Binder(client, self._allocatable, self._projector, last_look=settings.last_look)
         self.calls = Calls(self.store, self._specs, self._projector, _Writer(binder), self.perform, clock)
+        self.sources = StageSources(settings, client, self.store, self.perform, clock, sleep)
         api = create_app(self.store, self, self.metrics, clock)
         self.application = WebhookApplication(
             self.calls, api, self.metrics.answered, max_body_bytes=settings.max_body_bytes
@@ -103,7 +105,7 @@ class Service:
             self._servers.append(api_server(api, settings))
         if settings.driver_port is not None:
             parts = (self.store, self.perform, self.metrics, clock)
-            drivers = driver_application(settings, client, *parts)
+            drivers = driver_application(settings, client, *parts, self.sources.agent_reported)
             self._servers.append(driver_server(drivers, settings))
         self._stop = asyncio.Event()
         self.listening = asyncio.Event()
@@ -234,8 +236,11 @@ class Service:
         books = self.store.books
         if books is None:
             return None
-        accountant = books.accountant
-        return Books(books.stopped or accountant.last_error, accountant.unwritten, accountant.fallbacks)
+        return Books(books.problem, books.unwritten, books.fallbacks)
+
+    def stage_sources(self) -> StageSourcesHealth | None:
+        """How event logs and drivers' REST APIs are doing."""
+        return self.sources.health if self.sources.enabled else None
 
     def allowed(self) -> Switches:
         """What the settings turn on."""
@@ -266,6 +271,8 @@ class Service:
             background["quota"] = self._keep_quota
         if self.store.books is not None:
             background["accounting"] = self.store.books.run
+        if self.sources.enabled:
+            background["stage sources"] = self.sources.run
         background |= {each.name: each.run for each in self.reflectors}
         try:
             async with asyncio.TaskGroup() as group:

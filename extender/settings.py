@@ -25,6 +25,7 @@ from extender.carbon_settings import CarbonSettings, from_yaml, without_password
 from extender.core.packing import DEFAULT_PACKER, packer_named
 from extender.core.policy import FifoMode, LabelPriority, Policy
 from extender.driver_settings import DriverSettings, Name, Names, Port
+from extender.stage_settings import StageSettings
 
 ENVIRONMENT_PREFIX: Final = "CARBON_SCHEDULER_"
 
@@ -81,7 +82,7 @@ class NodePreference(BaseModel):
 _Preference = Annotated[NodePreference | None, _Yaml]
 
 
-class Settings(DriverSettings, BaseSettings):
+class Settings(StageSettings, BaseSettings):
     """Options of `carbon-scheduler serve`."""
 
     model_config = SettingsConfigDict(
@@ -226,7 +227,7 @@ class Settings(DriverSettings, BaseSettings):
     def redacted(self) -> dict[str, Any]:
         """Values for people and logs; passwords in URLs are masked."""
         values = self.model_dump(mode="json")
-        for name in ("carbon_url", "ledger", "prometheus_url"):
+        for name in ("carbon_url", "ledger", "prometheus_url", "event_log_directory"):
             if values[name] is not None:
                 values[name] = without_password(values[name])
         return values
@@ -306,7 +307,7 @@ def markdown() -> str:
     ]
     defaults = Settings.model_construct().model_dump(mode="json")
     fields = Settings.model_fields
-    parts = (CarbonSettings, DriverSettings)
+    parts = (CarbonSettings, DriverSettings, StageSettings)
     for name in sorted(fields, key=lambda name: [name in part.model_fields for part in parts]):
         default = defaults[name]
         shown = (

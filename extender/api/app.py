@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Response
@@ -155,6 +156,7 @@ def _health(store: Store, health: ServiceHealth, now: float) -> models.Health:
         annotations_waiting=health.annotations_waiting(),
         carbon=_carbon_source(health, now),
         accounting=_accounting(health),
+        stage_sources=_stage_sources(health),
         on=in_force(health.allowed(), store.state.switches),
     )
 
@@ -170,6 +172,11 @@ def _carbon_source(health: ServiceHealth, now: float) -> models.CarbonSource | N
         last_good_age_s=None if source.last_good_s is None else max(0.0, now - source.last_good_s),
         problems=dict(source.problems),
     )
+
+
+def _stage_sources(health: ServiceHealth) -> models.StageSources | None:
+    sources = health.stage_sources()
+    return None if sources is None else models.StageSources(**asdict(sources))
 
 
 def _accounting(health: ServiceHealth) -> models.Accounting | None:

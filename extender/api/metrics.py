@@ -170,6 +170,12 @@ class _StateCollector(Collector):
         yield _gauge("stages_open", "Stages with tasks that have not succeeded yet.", open_stages)
         remaining_s = sum(each.remaining_s for each in tables)
         yield _gauge("stages_remaining_seconds", "Work left in known stages, in task-seconds.", remaining_s)
+        sources = self._health.stage_sources()
+        if sources is not None:
+            yield _gauge("stage_logs_followed", "Event logs that are read.", sources.followed)
+            yield _gauge("stage_drivers_answering", "REST APIs that answer.", sources.answering)
+            yield _gauge("stage_applications_left_out", "Beyond the most watched.", sources.left_out)
+            yield _gauge("stage_source_problems", "Logs and drivers that fail.", len(sources.problems))
         on = in_force(self._health.allowed(), self._store.state.switches)
         yield _by("on", "1 while the settings and no switch say so.", "what", {k: float(v) for k, v in on})
 

@@ -140,6 +140,17 @@ class Accounting(Model):
     fallbacks: dict[str, str] = Field(description="By node, why its power is not from the best source.")
 
 
+class StageSources(Model):
+    """Event logs and REST APIs of drivers. What they lack leaves stages unknown, and nothing waits for it."""
+
+    followed: int = Field(description="Event logs that are read.")
+    answering: int = Field(description="Drivers whose REST API answers.")
+    left_out: int = Field(description="Running applications beyond the most that are watched.")
+    events: int = Field(description="What was read of stages since the start.")
+    nonsense: int = Field(description="Events in the logs read now that cannot be true.")
+    problems: dict[str, str] = Field(description="What fails and why, 20 at most.")
+
+
 class Health(Model):
     """The service in detail."""
 
@@ -152,6 +163,9 @@ class Health(Model):
     annotations_waiting: int
     carbon: CarbonSource | None = Field(description="Null without `carbon_url`.")
     accounting: Accounting | None = Field(description="Null without `ledger`.")
+    stage_sources: StageSources | None = Field(
+        description="Null without `event_log_directory` and `driver_rest`."
+    )
     on: OnOff
 
 

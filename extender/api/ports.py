@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from extender.core.facts import GangKey
@@ -47,6 +47,23 @@ class Books:
     fallbacks: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class StageSourcesHealth:
+    """How event logs and the REST APIs of drivers are doing.
+
+    `followed` are logs that are read, `answering` drivers whose REST API answers, `left_out` running
+    applications beyond the most that are watched. `events` counts what was handed over, `nonsense` what
+    cannot be true. `problems` say what fails and why, 20 at most.
+    """
+
+    followed: int = 0
+    answering: int = 0
+    left_out: int = 0
+    events: int = 0
+    nonsense: int = 0
+    problems: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
 class ServiceHealth(Protocol):
     """The running service as probes and metrics see it."""
 
@@ -68,6 +85,10 @@ class ServiceHealth(Protocol):
 
     def books(self) -> Books | None:
         """Accounting, if it is configured."""
+        ...
+
+    def stage_sources(self) -> StageSourcesHealth | None:
+        """Event logs and REST APIs of drivers, if they are configured."""
         ...
 
     def allowed(self) -> Switches:

@@ -222,10 +222,10 @@ def session(timeout_s: float) -> aiohttp.ClientSession:
 
 
 class DriverPod(msgspec.Struct, frozen=True):
-    """Where a driver listens, and Spark's own id of its application. Empty: not known, or no Spark driver."""
+    """IP address of a driver (empty: none yet), and Spark's own id of its application."""
 
-    host: str = ""
-    app_id: str = ""
+    host: str
+    app_id: str
 
 
 class _Metadata(msgspec.Struct, frozen=True):
@@ -245,16 +245,17 @@ class _Pod(msgspec.Struct, frozen=True):
 _POD: Final = msgspec.json.Decoder(_Pod)
 
 
-def driver_pod(body: bytes, uid: str) -> DriverPod:
-    """Read from a pod as the API server sends it; not from another pod that has got its name."""
+def driver_pod(body: bytes, uid: str) -> DriverPod | None:
+    """Read from a pod as the API server sends it; None if it is no Spark driver, or another pod by now."""
     try:
         pod = _POD.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return DriverPod()
+        return None
     labels = pod.metadata.labels or {}
-    if pod.metadata.uid != uid or labels.get(SPARK_ROLE_LABEL) != "driver":
-        return DriverPod()
-    return DriverPod(_address(pod.status.pod_ip), labels.get(SPARK_APP_SELECTOR_LABEL, ""))
+    app_id = labels.get(SPARK_APP_SELECTOR_LABEL)
+    if pod.metadata.uid != uid or labels.get(SPARK_ROLE_LABEL) != "driver" or not app_id:
+        return None
+    return DriverPod(_address(pod.status.pod_ip), app_id)
 
 
 def _address(text: str) -> str:

@@ -55,7 +55,9 @@ class Driver:
     async def serve(self, request: web.Request) -> web.Response:
         self.asked.append(request.path_qs)
         if self.reply is not None:
-            return self.reply
+            return web.Response(
+                status=self.reply.status, body=self.reply.body, headers=self.reply.headers.copy()
+            )
         match request.path.split("/")[5:]:
             case ["jobs"]:
                 return web.json_response(self.jobs)
@@ -239,13 +241,14 @@ def pod(**changed: Any) -> bytes:
         (pod(podIP="fd00::7"), DriverPod("fd00::7", "spark-1")),
         (pod(podIP=""), DriverPod("", "spark-1")),
         (pod(podIP="evil.example/x"), DriverPod("", "spark-1")),
-        (pod(metadata={"uid": "other"}), DriverPod()),
-        (pod(metadata={"labels": {"spark-role": "executor"}}), DriverPod()),
-        (pod(metadata={"labels": None}), DriverPod()),
-        (b"{}", DriverPod()),
-        (b"[]", DriverPod()),
-        (b"\xff", DriverPod()),
+        (pod(metadata={"uid": "other"}), None),
+        (pod(metadata={"labels": {"spark-role": "executor"}}), None),
+        (pod(metadata={"labels": None}), None),
+        (pod(metadata={"labels": {"spark-role": "driver"}}), None),
+        (b"{}", None),
+        (b"[]", None),
+        (b"\xff", None),
     ],
 )
-def test_where_a_driver_is_comes_from_its_pod(body: bytes, expected: DriverPod):
+def test_where_a_driver_is_comes_from_its_pod(body: bytes, expected: DriverPod | None):
     assert driver_pod(body, "u") == expected

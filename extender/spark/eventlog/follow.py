@@ -17,6 +17,7 @@ from extender.core.dag import events as core
 from extender.spark.eventlog.events import LogEvent, StageCompleted, TaskEnd
 from extender.spark.eventlog.files import LogFiles, LogUnreadable
 from extender.spark.eventlog.reader import EventLog
+from extender.spark.patience import Patience
 from extender.spark.stage_events import Nonsense, stage_event
 
 K = TypeVar("K")
@@ -28,8 +29,6 @@ _WINDOW_BYTES: Final = 8 << 20  # what zstd asks for up to its level 19; Spark's
 _MOST_RUNS: Final = 1_000
 _MOST_GARBAGE: Final = 100
 _BREATH_EVENTS: Final = 50
-_FIRST_PAUSE_S: Final = 5.0
-_LONGEST_PAUSE_S: Final = 300.0
 _LISTING_SHARE: Final = 10.0  # a listing that took a second is not repeated within ten
 
 _CODECS: Final = (".zstd", ".lz4", ".lzf", ".snappy")
@@ -208,8 +207,8 @@ class Round(Generic[K]):
     """What one round brought.
 
     `events` by application. `behind`: more can be read at once. `followed` are applications whose logs are
-    read (or were, to their end). `problems` say by application why not; the empty text stands for the
-    directory: `directory_problem`. `nonsense` counts events that cannot be true.
+    read (or were, to their end), `problems` say of others why not. `directory_problem` is why no logs can be
+    looked for, empty while they can. `nonsense` counts events that cannot be true.
     """
 
     events: list[tuple[K, list[core.StageEvent]]] = field(default_factory=list[Any])
@@ -218,18 +217,6 @@ class Round(Generic[K]):
     problems: dict[K, str] = field(default_factory=dict[Any, str])
     directory_problem: str = ""
     nonsense: int = 0
-
-
-@dataclass(slots=True)
-class _Patience:
-    """When something that failed is tried next: after longer and longer pauses."""
-
-    due_s: float
-    pause_s: float = _FIRST_PAUSE_S
-
-    def failed(self, now_s: float) -> None:
-        self.due_s = now_s + self.pause_s
-        self.pause_s = min(2 * self.pause_s, _LONGEST_PAUSE_S)
 
 
 class LogsFollower(Generic[K]):
@@ -252,8 +239,8 @@ class LogsFollower(Generic[K]):
         self._breathe = breathe
         self._round_s = round_s
         self._followers: dict[K, LogFollower] = {}
-        self._searches: dict[K, _Patience] = {}
-        self._failing: dict[K, _Patience] = {}
+        self._searches: dict[K, Patience] = {}
+        self._failing: dict[K, Patience] = {}
         self._problem = ""
         self._listed_s = -1e9
         self._listing_s = 0.0
@@ -265,7 +252,7 @@ class LogsFollower(Generic[K]):
             self._followers.pop(key).close()
             self._failing.pop(key, None)
         self._searches = {
-            key: self._searches.get(key) or _Patience(self._clock())
+            key: self._searches.get(key) or Patience(self._clock())
             for key in wanted
             if key not in self._followers
         }
@@ -300,7 +287,7 @@ class LogsFollower(Generic[K]):
         if not follower.problem:
             self._failing.pop(key, None)
         else:
-            self._failing.setdefault(key, _Patience(0.0)).failed(self._clock())
+            self._failing.setdefault(key, Patience()).failed(self._clock())
         return events
 
     def _look(self, missing: Mapping[K, str]) -> None:

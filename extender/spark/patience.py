@@ -1,0 +1,22 @@
+"""When to try again what failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+_FIRST_PAUSE_S: Final = 5.0
+_LONGEST_PAUSE_S: Final = 300.0
+
+
+@dataclass(slots=True)
+class Patience:
+    """After each failure in a row twice as long a pause, from five seconds to five minutes."""
+
+    due_s: float = 0.0
+    pause_s: float = _FIRST_PAUSE_S
+
+    def failed(self, now_s: float) -> None:
+        """It was tried and failed; `due_s` is when to try next."""
+        self.due_s = now_s + self.pause_s
+        self.pause_s = min(2 * self.pause_s, _LONGEST_PAUSE_S)
