@@ -103,7 +103,7 @@ class Precedence:
             deferred[key].append(stage_id)
         for gang in gangs:
             key = gang.key
-            between_jobs = not wanted[key] and admission.least_important > 0
+            between_jobs = state.stages.priorities(key).idle and admission.least_important > 0
             if let_in[key] >= wanted[key] and not between_jobs:
                 continue
             self._deferrals[key] = Deferral(

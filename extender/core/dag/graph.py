@@ -314,6 +314,11 @@ class StageGraph:
     def __len__(self) -> int:
         return len(self.stages)
 
+    @property
+    def whole(self) -> bool:
+        """Whether something is known, and nothing was reported of stages that are not."""
+        return bool(self.stages) and not self._early
+
     def live(self) -> list[int]:
         """Keys of stages with tasks that somebody waits for, in the order they were first heard of."""
         return [key for key in self.stages if self.standings[key].open_tasks]

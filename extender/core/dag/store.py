@@ -38,7 +38,8 @@ class Priorities:
     `by_stage` is importance 0..1 by present stage number, stages with open tasks only. `ready` are those
     that wait for no parent, most important first. `importance` is the application's own: the mean of its
     ready stages weighted by work left (1 without any: unknown is important). `remaining_s` is the work
-    left in task-seconds, `critical_path_s` the shortest time to its end.
+    left in task-seconds, `critical_path_s` the shortest time to its end. `idle` says that nothing is open, as
+    far as one can know: nothing was reported of stages that are not in the graph.
     """
 
     by_stage: Mapping[int, float]
@@ -46,6 +47,7 @@ class Priorities:
     importance: float
     remaining_s: float
     critical_path_s: float
+    idle: bool = False
 
 
 NO_PRIORITIES: Final = Priorities(MappingProxyType({}), (), UNKNOWN_IMPORTANCE, 0.0, 0.0)
@@ -230,7 +232,8 @@ def _priorities(graph: StageGraph, importances: Mapping[int, float]) -> Prioriti
             ready_s += work_s
     ready.sort(key=lambda stage: (-stage.importance, stage.stage_id))
     own = weighted_s / ready_s if ready_s > 0 else UNKNOWN_IMPORTANCE
-    return Priorities(MappingProxyType(by_stage), tuple(ready), own, remaining_s, graph.paths.total)
+    idle = not by_stage and graph.whole
+    return Priorities(MappingProxyType(by_stage), tuple(ready), own, remaining_s, graph.paths.total, idle)
 
 
 def _view(graph: StageGraph, key: int, importances: Mapping[int, float]) -> StageView:

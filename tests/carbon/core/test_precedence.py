@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 
 from extender.core.carbon import Signal
-from extender.core.dag.events import JobEnded, JobStarted, StageCompleted, StageInfo, StageSubmitted
+from extender.core.dag.events import (
+    JobEnded,
+    JobStarted,
+    MoreTasksEnded,
+    StageCompleted,
+    StageInfo,
+    StageSubmitted,
+)
 from extender.core.dag.graph import StageGraph
 from extender.core.events import CarbonSeen, StagesReported, SwitchesSeen
 from extender.core.facts import GangKey
@@ -121,6 +128,20 @@ def test_between_jobs_the_minimum_is_enough_while_it_is_dirty() -> None:
     report(world, key, JobStarted(0, (LONG,)), *DONE_WITH_LONG, JobEnded(0))
     assert world.store.target(key, world.now) == 2
     assert more(world, 3) is Outcome.DEFERRED_BY_IMPORTANCE
+
+
+def test_a_graph_that_lacks_its_beginning_says_nothing_of_idleness() -> None:
+    """After a restart the agent goes on with tasks of stages that it announced before."""
+    world = pcaps_world(0.5)
+    signal(world, DIRTY, CLEAN)
+    key = running(world)
+    report(world, key, MoreTasksEnded(7, 0, 3, 900))
+    assert world.store.target(key, world.now) is None
+    assert more(world, 3) is Outcome.EXTRA_ADMITTED
+    report(world, key, JobStarted(0, (LONG,)), *DONE_WITH_LONG, JobEnded(0))
+    assert world.store.target(key, world.now) is None
+    report(world, key, JobStarted(1, (StageInfo(9, 90, 2),)))
+    assert world.store.target(key, world.now) == 2, "what is known counts"
 
 
 def test_a_graph_of_which_nothing_is_heard_any_more_is_not_believed() -> None:
