@@ -5,118 +5,262 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
 
 import aiohttp
 
 from extender.accounting.accountant import Accountant
 from extender.accounting.amounts import Missing
 from extender.accounting.exporters import CpuUsage, Dcgm, Kepler, Scaphandre
-from extender.accounting.ledger import Ledger, LedgerConflict
+from extender.accounting.ledger import Ledger, LedgerError, LedgerUnusable
 from extender.accounting.power import PowerModels
 from extender.accounting.prometheus import Prometheus
 from extender.accounting.rapl import Rapl
 from extender.accounting.readings import Meter, MeterReader
 from extender.core.decisions import FilterDecision
-from extender.core.events import CarbonSeen, Event, Instruction, Tick
+from extender.core.events import (
+    CarbonSeen,
+    Event,
+    Instruction,
+    NodeGone,
+    NodeSeen,
+    PodBound,
+    PodGone,
+    PodSeen,
+    Synced,
+    Tick,
+)
 from extender.core.facts import PodFacts
 from extender.core.offers import Offer
 from extender.core.store import Store
 from extender.settings import Settings
 
+LAPSE_FLUSHES: Final = 3
+"""A ledger that was not written for so many intervals has no writer any more."""
+
+_OPENING: Final = "the ledger cannot be opened yet"
+_METERS: Final = "power was not read"
+_LEDGER: Final = "the ledger was not written"
+_MOST_REPORTED: Final = 100
 _log = logging.getLogger(__name__)
 
 
 class Bookkeeper:
-    """Keeps the ledger of one store. A defect in it stops the bookkeeping, never the scheduling.
+    """Keeps the ledger of one store. Whatever fails in it never reaches the scheduling: it is logged, told in
+    `problem`, and tried again.
 
-    `stopped` says why nothing is booked any more; empty while it is.
+    Of several replicas that share a ledger one writes: the one that wrote last, until another is the one that
+    kube-scheduler asks, or until the ledger has stood still for `LAPSE_FLUSHES` intervals.
+
+    Raises `LedgerUnusable` when it can never work. A ledger that cannot be reached is opened later.
     """
 
     def __init__(self, settings: Settings, store: Store, clock: Callable[[], float]) -> None:
-        zone_of = store.policy.carbon.zone_of
         assert settings.ledger is not None
-        self.accountant = Accountant(
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._told: dict[str, float | None] = {}
+        self._reported: dict[str, None] = {}
+        self._troubles: dict[str, str] = {}
+        self._stood_s: tuple[float | None, float] = (None, clock())
+        self._arrivals = Arrivals()
+        self.accountant: Accountant | None = None
+        try:
+            self.accountant = self._opened()
+        except LedgerUnusable:
+            raise
+        except LedgerError as problem:
+            self._report(_OPENING, problem)
+
+    @property
+    def problem(self) -> str:
+        """Why something is not in the ledger; empty while everything is."""
+        parts = [f"{what}: {why}" for what, why in self._troubles.items()]
+        books = self.accountant
+        if books is not None and books.last_error:
+            parts.append(books.last_error)
+        if books is not None and books.dropped:
+            parts.append(f"{books.dropped} bookings and decisions were dropped")
+        return "; ".join(parts)
+
+    @property
+    def unwritten(self) -> int:
+        """Bookings and decisions that wait for the ledger."""
+        return 0 if self.accountant is None else self.accountant.unwritten
+
+    @property
+    def fallbacks(self) -> Mapping[str, str]:
+        """By node, why its power is not from the best source."""
+        return {} if self.accountant is None else self.accountant.fallbacks
+
+    # -- what happens ------------------------------------------------------------------------------
+
+    def after(self, event: Event, now: float) -> None:
+        """The store has taken an event."""
+        try:
+            if self.accountant is None:
+                self._arrivals.apply(event, now)
+                return
+            self.accountant.apply(event, now)
+            if isinstance(event, CarbonSeen | Tick):
+                self._tell_intensities(self.accountant, now)
+        except Exception as problem:
+            self._report(f"{type(event).__name__} was not booked", problem)
+
+    def answered(self, pod: PodFacts, decision: FilterDecision, now: float) -> None:
+        """The store has answered filter."""
+        if self.accountant is None:
+            return
+        try:
+            zone = self._store.state.nodes.carbon_zone_of(decision.node) if decision.node else ""
+            if not zone:
+                self.accountant.decided(pod, decision, now)
+            else:
+                value = self._store.state.intensities.get(zone)
+                known = Missing("unknown or stale") if value is None else value
+                self.accountant.decided(pod, decision, now, intensity=known)
+        except Exception as problem:
+            self._report("a decision was not logged", problem)
+
+    # -- reading and writing -----------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Read meters and write the ledger at each interval, for ever. Ends only by cancellation."""
+        async with aiohttp.ClientSession() as session:
+            meters = None
+            try:
+                meters = _meters(self._settings, session)
+            except Exception as problem:
+                self._report(_METERS, problem)
+            while True:
+                await asyncio.sleep(self._settings.flush_s)
+                await self.turn(meters)
+
+    async def turn(self, meters: MeterReader | None = None) -> None:
+        """One interval: read the meters, write what was booked."""
+        if self.accountant is None:
+            await self._open_later()
+        if self.accountant is None:
+            return
+        lead = self.leads()
+        if meters is not None and lead:
+            try:
+                readings = await meters.read(list(self._store.state.nodes.row_of))
+                now = self._clock()
+                for node, reading in readings.nodes.items():
+                    self.accountant.reading(node, reading, now)
+                self._troubles.pop(_METERS, None)
+            except Exception as problem:
+                self._report(_METERS, problem)
+        try:
+            await self.accountant.flush(self._clock(), lead=lead)
+            self._troubles.pop(_LEDGER, None)
+        except Exception as problem:
+            self._report(_LEDGER, problem)
+
+    def leads(self) -> bool:
+        """Whether this replica writes the ledger now."""
+        books, now = self.accountant, self._clock()
+        if books is None:
+            return False
+        stands, since_s = self._stood_s
+        if books.booked_until_s != stands:
+            # At the start the ledger's own moment says how long it has stood; later our clock does.
+            since_s = now if stands is not None or books.booked_until_s is None else books.booked_until_s
+            self._stood_s = (books.booked_until_s, since_s)
+        lapsed = now - since_s >= LAPSE_FLUSHES * self._settings.flush_s
+        return not books.standing_by or self._store.changes.active(now) or lapsed
+
+    def close(self) -> None:
+        """Write what was booked until now, if it is ours to write, and close the ledger."""
+        try:
+            if self.accountant is not None:
+                self.accountant.close(self._clock(), lead=self.leads())
+        except Exception:
+            _log.exception("the ledger was not closed in order")
+
+    def _opened(self) -> Accountant:
+        """An accountant on the ledger. Blocks; raises `LedgerError`."""
+        settings, zone_of = self._settings, self._store.policy.carbon.zone_of
+        assert settings.ledger is not None
+        return Accountant(
             Ledger(settings.ledger),
             PowerModels(pue=settings.pue),
             lambda node: zone_of(node.labels),
             strategy=_strategy(settings),
         )
-        self.stopped = ""
-        self._settings = settings
-        self._store = store
-        self._clock = clock
-        self._told: dict[str, float | None] = {}
 
-    def after(self, event: Event, now: float) -> None:
-        """The store has taken an event."""
-        if self.stopped:
-            return
+    async def _open_later(self) -> None:
+        """Try the ledger again; the accountant is told what is there by now."""
         try:
-            self.accountant.apply(event, now)
-            if isinstance(event, CarbonSeen | Tick):
-                self._tell_intensities(now)
-        except Exception:
-            self._stop("a defect in accounting; see the log")
-            _log.exception("accounting: %s", type(event).__name__)
+            books = await asyncio.to_thread(self._opened)
+            for event, then in self._arrivals.taken(synced=self._store.state.synced, now=self._clock()):
+                books.apply(event, then)
+            self.accountant = books
+            self._troubles.pop(_OPENING, None)
+        except Exception as problem:
+            self._report(_OPENING, problem)
 
-    def answered(self, pod: PodFacts, decision: FilterDecision, now: float) -> None:
-        """The store has answered filter."""
-        if self.stopped:
-            return
-        state = self._store.state
-        row = state.nodes.row_of.get(decision.node, -1)
-        zone = state.nodes.carbon_zones[int(state.nodes.carbon_zone[row])] if row >= 0 else ""
-        value = state.intensities.get(zone) if zone else None
-        try:
-            if not zone:
-                self.accountant.decided(pod, decision, now)
-            else:
-                known = Missing("unknown or stale") if value is None else value
-                self.accountant.decided(pod, decision, now, intensity=known)
-        except Exception:
-            self._stop("a defect in accounting; see the log")
-            _log.exception("accounting: an answer")
-
-    async def run(self) -> None:
-        """Read meters and write the ledger at each interval, for ever. Ends only by cancellation."""
-        settings = self._settings
-        async with aiohttp.ClientSession() as session:
-            meters = _meters(settings, session)
-            while True:
-                await asyncio.sleep(settings.flush_s)
-                if self.stopped:
-                    continue
-                if meters is not None:
-                    names = list(self._store.state.nodes.row_of)
-                    readings = await meters.read(names)
-                    now = self._clock()
-                    for node, reading in readings.nodes.items():
-                        self.accountant.reading(node, reading, now)
-                try:
-                    await self.accountant.flush(self._clock())
-                except LedgerConflict as problem:
-                    self._stop(str(problem))
-
-    def close(self) -> None:
-        """Write what was booked until now and close the ledger."""
-        try:
-            self.accountant.close(self._clock())
-        except Exception:
-            _log.exception("the ledger was not closed in order")
-
-    def _tell_intensities(self, now: float) -> None:
+    def _tell_intensities(self, books: Accountant, now: float) -> None:
         intensities = self._store.state.intensities
         if intensities == self._told:
             return
         for zone, value in intensities.items():
             if zone not in self._told or self._told[zone] != value:
-                self.accountant.intensity(zone, Missing("unknown or stale") if value is None else value, now)
+                books.intensity(zone, Missing("unknown or stale") if value is None else value, now)
         self._told = dict(intensities)
 
-    def _stop(self, reason: str) -> None:
-        self.stopped = reason
-        _log.error("accounting has stopped: %s", reason)
+    def _report(self, what: str, problem: Exception) -> None:
+        """Log it once, however often it comes."""
+        self._troubles[what] = str(problem) or type(problem).__name__
+        text = f"{what}: {self._troubles[what]}"
+        if text in self._reported:
+            return
+        if len(self._reported) >= _MOST_REPORTED:
+            self._reported.clear()
+        self._reported[text] = None
+        known = isinstance(problem, LedgerError)
+        _log.error("accounting: %s", text, exc_info=None if known else problem)
+
+
+class Arrivals:
+    """What is there, while there is no accountant to be told: the last word on each node and pod."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, tuple[Event, float]] = {}
+        self._pods: dict[str, tuple[PodSeen, float]] = {}
+
+    def apply(self, event: Event, now: float) -> None:
+        """Something happened in the cluster."""
+        match event:
+            case NodeSeen(node):
+                self._nodes[node.name] = (event, self._nodes.get(node.name, (event, now))[1])
+            case NodeGone(name):
+                self._nodes.pop(name, None)
+            case PodSeen(pod) if pod.finished:
+                self._pods.pop(pod.uid, None)
+            case PodSeen(pod):
+                known = self._pods.get(pod.uid)
+                since_s = known[1] if known is not None and known[0].pod.node == pod.node else now
+                self._pods[pod.uid] = (event, since_s)
+            case PodBound(uid, node) if uid in self._pods:
+                pod = self._pods[uid][0].pod
+                if not pod.node:
+                    self._pods[uid] = (PodSeen(replace(pod, node=node)), now)
+            case PodGone(uid):
+                self._pods.pop(uid, None)
+            case _:
+                pass
+
+    def taken(self, *, synced: bool, now: float) -> list[tuple[Event, float]]:
+        """All of it in order of time, as the first lists would have told it; nothing is kept."""
+        events: list[tuple[Event, float]] = [*self._nodes.values(), *self._pods.values()]
+        events.sort(key=lambda each: each[1])
+        self._nodes, self._pods = {}, {}
+        return [*events, (Synced(), now)] if synced else events
 
 
 class AccountedStore(Store):

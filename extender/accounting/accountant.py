@@ -23,21 +23,22 @@ metered through the gap by the model, with carbon unknown (unless the intensity 
 in with `intensity(zone, value, then)`); pods that vanished meanwhile are booked until that moment.
 Recorded events may be played again from their beginning: those before that moment are not booked twice.
 
-When `flush` raises `LedgerConflict`, another extender books in the same ledger: build a new Accountant.
+Several replicas may book in one ledger: one of them leads, the others call `flush` with `lead=False` and
+hold themselves ready (see `backlog`). Their caller decides who leads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from extender.accounting.amounts import Missing
-from extender.accounting.books import UNASKED, Batch, Decision
+from extender.accounting.backlog import Backlog
+from extender.accounting.books import UNASKED, Decision
 from extender.accounting.intensity import Intensity
-from extender.accounting.ledger import Ledger, LedgerConflict, LedgerError
+from extender.accounting.ledger import Ledger, LedgerError
 from extender.accounting.meter import CELL_S, Meter
 from extender.accounting.power import PowerModels
 from extender.accounting.readings import NodeReading
@@ -47,9 +48,6 @@ from extender.core.facts import GangKey, NodeFacts, PodFacts
 
 NODES_A_SLICE: Final = 2
 """Nodes metered before other work of the event loop gets its turn: about a millisecond when they are full."""
-
-MOST_UNWRITTEN: Final = 200_000
-"""Decisions and bookings kept while the ledger cannot be written; beyond, decisions are dropped."""
 
 DOWN: Final = Missing("not observed: the service was down")
 
@@ -80,12 +78,9 @@ class Accountant:
         self._from_s = books.until_s
         self._known_nodes = books.nodes
         self._listening: list[tuple[Event, float]] | None = None if books.until_s is None else []
-        # Batches to write. Of the first it may be unknown whether it is in the ledger (the answer to the
-        # commit was lost), so it is tried again as it is; all later ones are merged into the second.
-        self._waiting: list[Batch] = []
+        self._backlog = Backlog(ledger, books.until_s)
         self._said: dict[str, tuple[str, str]] = {}
         self._flushing = asyncio.Lock()
-        self.decisions_dropped = 0
         self.fallbacks: dict[str, str] = {}
         """By node, why its power is not from the best source; bookings name the source that was used."""
         if books.until_s is not None:
@@ -105,8 +100,23 @@ class Accountant:
 
     @property
     def unwritten(self) -> int:
-        """Bookings and decisions that wait for the ledger after a failed flush."""
-        return sum(len(batch.bookings) + len(batch.decisions) for batch in self._waiting)
+        """Bookings and decisions that wait for the ledger."""
+        return self._backlog.unwritten
+
+    @property
+    def dropped(self) -> int:
+        """Bookings and decisions that found no room in memory, or that no ledger took."""
+        return self._backlog.bookings_dropped + self._backlog.decisions_dropped
+
+    @property
+    def standing_by(self) -> bool:
+        """Whether another replica may have written last."""
+        return self._backlog.standing_by
+
+    @property
+    def booked_until_s(self) -> float | None:
+        """Until when the ledger is booked, as it was last heard; None while it is empty."""
+        return self._backlog.booked_until_s
 
     def apply(self, event: Event, now: float) -> None:
         """Something happened in the cluster, as the store was told."""
@@ -162,10 +172,11 @@ class Accountant:
             Decision(now, app, pod.name, decision.node, name, said[0], decision.detail, score, intensity)
         )
 
-    async def flush(self, now: float) -> None:
+    async def flush(self, now: float, *, lead: bool = True) -> None:
         """Write what was booked until `now`. A failure is kept in `last_error`; the next flush tries again.
 
-        Raises `LedgerConflict` when another extender books in the same ledger.
+        With `lead` False another replica writes: what it has booked is dropped here. What it has not is kept,
+        and written by the first flush with `lead` True.
         """
         if self._listening is not None:
             return
@@ -175,8 +186,8 @@ class Accountant:
                 await asyncio.sleep(0)
                 if not self._meter.closing:
                     return  # closed in the meantime, for good
-            self._line_up(self._meter.closed())
-            writing = asyncio.ensure_future(asyncio.to_thread(self._write))
+            self._backlog.add(self._meter.closed())
+            writing = asyncio.ensure_future(asyncio.to_thread(self._backlog.write, lead=lead))
             try:
                 problem = await asyncio.shield(writing)
             except asyncio.CancelledError:
@@ -185,18 +196,15 @@ class Accountant:
                 raise
             self._wrote(problem)
 
-    def close(self, now: float) -> None:
-        """Write at once what was booked until `now`, and close the ledger. Errors are logged."""
-        if self._listening is None:
+    def close(self, now: float, *, lead: bool = True) -> None:
+        """Write at once what was booked until `now`, if this replica leads, and close the ledger."""
+        if self._listening is None and lead:
             for _ in range(2 if self._meter.closing else 1):
                 self._begin(now)
                 while not self._meter.settle(NODES_A_SLICE):
                     pass
-                self._line_up(self._meter.closed())
-            try:
-                self._wrote(self._write())
-            except LedgerConflict as problem:
-                _log.error("the last bookings are not in the ledger: %s", problem)
+                self._backlog.add(self._meter.closed())
+            self._wrote(self._backlog.write(lead=True))
         self._ledger.close()
 
     def _begin(self, now: float) -> None:
@@ -250,39 +258,11 @@ class Accountant:
             there_before = isinstance(event, NodeSeen) and event.node.name in self._known_nodes
             self._account(event, from_s if there_before else then)
 
-    def _line_up(self, batch: Batch) -> None:
-        if len(self._waiting) < 2:
-            self._waiting.append(batch)
-        else:
-            self._waiting[1].extend(batch)
-        decisions = self._waiting[-1].decisions
-        dropped = min(max(0, self.unwritten - MOST_UNWRITTEN), len(decisions))
-        del decisions[:dropped]
-        self.decisions_dropped += dropped
-
-    def _write(self) -> LedgerError | None:
-        try:
-            while self._waiting:
-                self._ledger.write(self._waiting[0])
-                bookings = self._waiting.pop(0).bookings
-                # Freed in one go, a hundred thousand bookings would keep the event loop waiting for 0.1 s.
-                while bookings:
-                    bookings.popitem()
-                    if len(bookings) % 256 == 0:
-                        time.sleep(0)
-        except LedgerError as problem:
-            return problem
-        return None
-
     def _wrote(self, problem: LedgerError | None) -> None:
-        if problem is None:
-            self.last_error = ""
-            return
-        if str(problem) != self.last_error:
-            _log.warning("bookings wait for the ledger: %s", problem)
-        self.last_error = str(problem)
-        if isinstance(problem, LedgerConflict):
-            raise problem
+        text = "" if problem is None else str(problem)
+        if text and text != self.last_error:
+            _log.warning("bookings wait for the ledger: %s", text)
+        self.last_error = text
 
 
 def zone_by_label(label: str, default: str = "") -> Callable[[NodeFacts], str]:

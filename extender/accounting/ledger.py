@@ -41,7 +41,11 @@ class LedgerError(Exception):
 
 
 class LedgerConflict(LedgerError):
-    """Another writer booked in the meantime. Load the books again and meter on from there."""
+    """Another writer booked in the meantime: what it booked must not be booked again."""
+
+
+class LedgerUnusable(LedgerError):
+    """Trying again will not help: the address, the release or the file must be changed."""
 
 
 class Ledger:
@@ -62,10 +66,16 @@ class Ledger:
             if known is None:
                 self._put(connection, _SET_VERSION, [(schema.VERSION,)])
             elif known != schema.VERSION:
-                raise LedgerError(
+                raise LedgerUnusable(
                     f"the ledger has version {known}, this release knows {schema.VERSION}: "
                     "use the release that wrote it, or another ledger"
                 )
+
+    def until_s(self) -> float | None:
+        """Until when it is booked; None while it is empty. Raises `LedgerError`."""
+        with self._transaction(write=False) as connection:
+            until = self._meta(connection, "until_s")
+        return None if until is None else float(until)
 
     def load(self) -> Books:
         """What is alive in the books."""
@@ -168,7 +178,7 @@ class Ledger:
                 connection.execute("COMMIT")
             except self._errors as problem:
                 self._forget_connection()
-                raise LedgerError(_explained(problem)) from problem
+                raise _explained(problem) from problem
 
     def _forget_connection(self) -> None:
         """After an error a new connection is made: a PostgreSQL that restarted is found again."""
@@ -197,13 +207,13 @@ _KEEP_NODE: Final = "INSERT INTO nodes (name) VALUES (?) ON CONFLICT (name) DO N
 def _sqlite(url: str, create: bool) -> tuple[Callable[[], Any], tuple[type[Exception], ...]]:
     path = url.removeprefix(_SQLITE)
     if "://" in path:
-        raise LedgerError(f"{url}: a ledger is a path, sqlite:///path or postgresql://user@host/database")
+        raise LedgerUnusable(f"{url}: a ledger is a path, sqlite:///path or postgresql://user@host/database")
 
     def connect() -> sqlite3.Connection:
         if path != ":memory:":
             where = Path(path)
             if create and not where.parent.is_dir():
-                raise LedgerError(f"{where.parent} is no directory: create it, or name another ledger")
+                raise LedgerUnusable(f"{where.parent} is no directory: create it, or name another ledger")
             if not create and not where.is_file():
                 raise LedgerError(f"there is no ledger {path}")
         connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
@@ -220,21 +230,27 @@ def _postgres(url: str) -> tuple[Callable[[], Any], tuple[type[Exception], ...]]
     try:
         import psycopg
     except ImportError as problem:
-        raise LedgerError(
+        raise LedgerUnusable(
             "a PostgreSQL ledger needs psycopg: pip install 'carbon-scheduler[postgres]'"
         ) from problem
     return (lambda: psycopg.connect(url, autocommit=True, connect_timeout=int(_BUSY_S))), (psycopg.Error,)
 
 
-def _explained(problem: Exception) -> str:
+def _explained(problem: Exception) -> LedgerError:
     text = str(problem).strip()
     if "not a database" in text or "malformed" in text:
-        return f"the ledger is damaged ({text}): restore it from a backup, or move it away to start another"
+        return LedgerUnusable(
+            f"the ledger is damaged ({text}): restore it from a backup, or move it away to start another"
+        )
+    if "unable to open" in text:
+        return LedgerUnusable(f"the ledger cannot be opened ({text}): it must be a file we may write")
     if "is full" in text:
-        return f"the ledger cannot grow ({text}): free space on its disk; nothing is lost until a restart"
+        return LedgerError(
+            f"the ledger cannot grow ({text}): free space on its disk; nothing is lost until a restart"
+        )
     if "locked" in text:
-        return f"the ledger is in use by another process ({text})"
-    return f"the ledger failed: {text}"
+        return LedgerError(f"the ledger is in use by another process ({text})")
+    return LedgerError(f"the ledger failed: {text}")
 
 
 def _booking_row(item: tuple[Any, Any]) -> Row:

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extender.accounting import backlog
 from extender.accounting.amounts import Missing
 from extender.accounting.books import Batch, Kind
-from extender.accounting.ledger import Ledger, LedgerConflict, LedgerError
+from extender.accounting.ledger import Ledger, LedgerError
 from extender.accounting.readings import NodeReading
 from extender.core.decisions import FilterDecision
 from extender.core.events import Event, NodeGone, NodeSeen, PodBound, PodGone, PodSeen, Synced, Tick
@@ -233,13 +234,82 @@ async def test_what_could_not_be_written_is_written_later_and_once(
     ledger.close()
 
 
-async def test_a_second_writer_is_noticed(reopened: Callable[[], Ledger]) -> None:
-    one, other = b.accountant(reopened()), b.accountant(reopened())
+async def test_a_second_writer_is_noticed_and_books_nothing_twice(reopened: Callable[[], Ledger]) -> None:
+    ledger = reopened()
+    one, other = b.accountant(ledger), b.accountant(reopened())
     for books in (one, other):
         b.feed(books, START)
     await one.flush(1100)
-    with pytest.raises(LedgerConflict):
-        await other.flush(1101)
+    await other.flush(1101)
+    assert "another extender" in other.last_error
+    assert other.standing_by
+    await other.flush(1200)
+    assert (other.last_error, other.standing_by) == ("", False)
+    assert joules(ledger, "") == pytest.approx((200 - 1) * 100), "the second between them was not booked"
+
+
+async def test_one_that_stands_by_goes_on_where_the_leader_stopped(reopened: Callable[[], Ledger]) -> None:
+    ledger = reopened()
+    leader, other = b.accountant(ledger), b.accountant(reopened())
+    for books in (leader, other):
+        books.intensity("DE", 100.0, 900)
+    for books in (leader, other):
+        b.feed(books, LIFE[:7])
+    for now in (1150, 1200, 1250):
+        await leader.flush(now)
+        await other.flush(now, lead=False)
+    assert other.unwritten == 0
+    await other.flush(1300, lead=False)  # the leader is gone
+    b.feed(other, LIFE[7:])
+    await other.flush(1400, lead=False)
+    assert other.unwritten
+    await other.flush(END_S)
+    assert joules(ledger, "app") == pytest.approx(410 * 50 + 380 * 50)
+    assert not any(key[3] for key in totals(ledger)), "the intensity was known all along"
+    (row,) = ledger.select("SELECT submitted_s, started_s, ended_s FROM applications")
+    assert row == (1010, 1100, 1510)
+    assert list(ledger.select("SELECT uid FROM pods")) == []
+
+
+async def test_one_that_stands_by_writes_nothing_when_it_is_closed(reopened: Callable[[], Ledger]) -> None:
+    ledger = reopened()
+    leader, other = b.accountant(ledger), b.accountant(reopened())
+    for books in (leader, other):
+        b.feed(books, START)
+    await leader.flush(1100)
+    await other.flush(1100, lead=False)
+    other.close(1200, lead=False)
+    assert ledger.until_s() == 1100
+
+
+@settings(max_examples=25)
+@given(data=st.data())
+def test_however_leaders_change_nothing_is_booked_twice(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = str(tmp_path_factory.mktemp("ledger") / "ledger")
+
+    async def play() -> float:
+        replicas = [b.accountant(Ledger(path)) for _ in range(3)]
+        for books in replicas:
+            b.feed(books, START)
+        now = 1000.0
+        for _ in range(data.draw(st.integers(1, 12))):
+            now += data.draw(st.floats(0.1, 100))
+            books = data.draw(st.sampled_from(replicas))
+            await books.flush(now, lead=data.draw(st.booleans()))
+        ledger = Ledger(path)
+        cells = ledger.select("SELECT SUM(energy_kwh), MIN(start_s), MAX(end_s) FROM bookings")
+        ((energy_kwh, _, end_s),) = cells
+        until_s = ledger.until_s()
+        for each in (*replicas, ledger):
+            each.close(now, lead=False) if not isinstance(each, Ledger) else each.close()
+        assert end_s is None or end_s <= until_s
+        booked_s = 0.0 if energy_kwh is None else 3.6e6 * energy_kwh / 100
+        assert until_s is None or booked_s <= until_s - 1000 + 1e-6
+        return booked_s
+
+    asyncio.run(play())
 
 
 async def test_a_flush_that_is_cancelled_loses_nothing(tmp_path: Path) -> None:
@@ -273,6 +343,52 @@ async def test_the_cluster_goes_on_while_a_flush_is_under_way(tmp_path: Path) ->
     assert joules(ledger, "") == pytest.approx(199 * 100 * 100)
     await books.flush(1200)
     assert joules(ledger, "") == pytest.approx(197 * 200 * 100 + 2 * 150 * 100)
+    ledger.close()
+
+
+class Refusing(Ledger):
+    """A ledger that chokes on some batches in a way nobody foresaw."""
+
+    chokes: int = 0
+
+    def write(self, batch: Batch) -> None:
+        if self.chokes:
+            self.chokes -= 1
+            raise OverflowError("a number too large for it")
+        super().write(batch)
+
+
+async def test_a_batch_that_no_ledger_takes_does_not_keep_the_others_back(tmp_path: Path) -> None:
+    ledger = Refusing(str(tmp_path / "ledger"))
+    books = b.accountant(ledger)
+    b.feed(books, START)
+    await books.flush(1100)
+    ledger.chokes = 1
+    with pytest.raises(OverflowError):
+        await books.flush(1200)
+    await books.flush(1300)
+    assert joules(ledger, "") == pytest.approx(200 * 100)
+    assert books.dropped > 0
+    ledger.close()
+
+
+async def test_memory_for_what_cannot_be_written_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "MOST_UNWRITTEN", 20)
+    ledger = Failing(str(tmp_path / "ledger"))
+    books = b.accountant(ledger)
+    b.feed(books, START)
+    ledger.fails = 100
+    for hour in range(1, 60):
+        books.decided(b.driver(f"n{hour}"), FilterDecision(Outcome.ADMITTED, f"n{hour}"), hour * 3600.0)
+        await books.flush(hour * 3600.0)
+        assert books.unwritten <= 20
+    assert books.dropped > 0
+    ledger.fails = 0
+    await books.flush(60 * 3600.0)
+    (last,) = ledger.select("SELECT MAX(end_s) FROM bookings")
+    assert last == (60 * 3600.0,), "the newest are kept"
     ledger.close()
 
 

@@ -1,0 +1,320 @@
+"""Accounting beside the store: whatever fails in it, scheduling goes on, and one replica writes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extender.accounting.accountant import Accountant
+from extender.accounting.ledger import Ledger, LedgerError
+from extender.accounting.readings import NodeReading, Readings
+from extender.bookkeeping import LAPSE_FLUSHES, AccountedStore, Bookkeeper
+from extender.core.events import NodeSeen, PodBound, PodGone, PodSeen, SpecRead, Synced
+from extender.core.offers import Listed
+from extender.core.outcomes import Outcome
+from extender.settings import load
+from tests.gang.world import World, node, spec
+
+FLUSH_S, MOMENT_S = 60.0, 0.25
+
+
+class Replica:
+    """A store with books; all replicas of a test share the clock `now` and the watch."""
+
+    now = 1_000.0
+
+    def __init__(self, ledger: Path) -> None:
+        settings = load(None, {"ledger": str(ledger), "flush_s": str(FLUSH_S)})
+        self.store = AccountedStore(settings.to_policy())
+        self.books = self.store.books = Bookkeeper(settings, self.store, lambda: Replica.now)
+
+    def asked(self) -> None:
+        """kube-scheduler asks this one."""
+        self.store.changes.asked_s = Replica.now
+
+
+@pytest.fixture(autouse=True)
+def clock() -> None:
+    Replica.now = 1_000.0
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger"
+
+
+def start(*replicas: Replica) -> None:
+    """A node, and a pod outside gangs that runs on it."""
+    pod = World().pod("busy", node="n1", phase="Running", seen=False)
+    for replica in replicas:
+        for event in (NodeSeen(node("n1")), PodSeen(pod), Synced()):
+            replica.store.apply(event, Replica.now)
+
+
+async def turn(*replicas: Replica, seconds: float = FLUSH_S) -> None:
+    """Time passes, then each has its turn, a moment after the other."""
+    Replica.now += seconds
+    for replica in replicas:
+        await replica.books.turn()
+        Replica.now += MOMENT_S if len(replicas) > 1 else 0.0
+
+
+def booked_s(path: Path) -> float:
+    """Seconds of the node that are in the ledger: each is booked once, used or not."""
+    ledger = Ledger(str(path))
+    ((core_s,),) = ledger.select("SELECT SUM(core_s) FROM bookings WHERE kind = 'actual'")
+    ledger.close()
+    return (core_s or 0.0) / 8
+
+
+def until_s(path: Path) -> float | None:
+    ledger = Ledger(str(path))
+    found = ledger.until_s()
+    ledger.close()
+    return found
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, problem: Exception) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise problem
+
+    monkeypatch.setattr(owner, name, fail)
+
+
+# -- failures --------------------------------------------------------------------------------------
+
+
+def test_a_defect_never_reaches_the_store_and_is_logged_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    replica = Replica(path)
+    start(replica)
+    with monkeypatch.context() as broken, caplog.at_level(logging.ERROR):
+        failing(broken, Accountant, "apply", KeyError("n2"))
+        failing(broken, Accountant, "decided", ZeroDivisionError())
+        for number in range(5):
+            replica.store.apply(NodeSeen(node(f"n{number}")), Replica.now)
+            made = World().pod("p", uid=f"u{number}", seen=False)
+            assert replica.store.filter(made, Listed(["n1"]), Replica.now).outcome is Outcome.SINGLE_PLACED
+    assert len(caplog.records) == 2
+    assert "NodeSeen was not booked: 'n2'" in replica.books.problem
+    assert "a decision was not logged: ZeroDivisionError" in replica.books.problem
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "No space left"), LedgerError("locked"), RuntimeError()])
+async def test_what_could_not_be_written_is_written_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    replica = Replica(path)
+    start(replica)
+    await turn(replica)
+    with monkeypatch.context() as broken, caplog.at_level(logging.WARNING):
+        failing(broken, Ledger, "_transaction", problem)
+        for _ in range(5):
+            await turn(replica)
+        assert str(problem) in replica.books.problem or type(problem).__name__ in replica.books.problem
+    assert len(caplog.records) == 1
+    await turn(replica)
+    await turn(replica)
+    assert until_s(path) == Replica.now
+    if isinstance(problem, LedgerError):
+        assert replica.books.problem == ""
+        assert booked_s(path) == Replica.now - 1_000
+
+
+class Meters:
+    """Meter readers of which some turns fail."""
+
+    def __init__(self, *answers: Readings | Exception) -> None:
+        self._answers = list(answers)
+
+    async def read(self, nodes: list[str]) -> Readings:
+        answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def test_meters_that_fail_do_not_keep_the_ledger_from_being_written(path: Path) -> None:
+    replica = Replica(path)
+    start(replica)
+    replica.asked()
+    read = Readings({"n1": NodeReading("rapl", 77.0)})
+    meters = Meters(ValueError("garbage"), read, read)
+    Replica.now += 10
+    await replica.books.turn(meters)  # type: ignore[arg-type]
+    assert replica.books.problem == "power was not read: garbage"
+    assert until_s(path) == Replica.now
+    for _ in range(2):
+        Replica.now += 10
+        await replica.books.turn(meters)  # type: ignore[arg-type]
+    assert replica.books.problem == ""
+    ledger = Ledger(str(path))
+    sources = {row[0].partition("/")[0] for row in ledger.select("SELECT DISTINCT source FROM bookings")}
+    ledger.close()
+    assert sources == {"per-core", "rapl"}
+
+
+async def test_the_running_task_outlives_any_failure(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(None, {"ledger": str(path), "flush_s": "0.01"})
+    store = AccountedStore(settings.to_policy())
+    books = Bookkeeper(settings, store, lambda: 0.0)
+    tried = asyncio.Event()
+    turns = 0
+
+    async def fail(*_: Any, **__: Any) -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 8:
+            tried.set()
+        raise RuntimeError("again")
+
+    monkeypatch.setattr(Accountant, "flush", fail)
+    running = asyncio.create_task(books.run())
+    await tried.wait()
+    assert not running.done()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    books.close()
+
+
+async def test_a_ledger_that_is_away_at_the_start_is_opened_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as away:
+        failing(away, Ledger, "load", LedgerError("connection refused"))
+        replica = Replica(path)
+        assert replica.books.problem == "the ledger cannot be opened yet: connection refused"
+        start(replica)
+        world = World()
+        leader = world.leader("app", spec(0), seen=False)
+        gone = world.pod("gone", seen=False)
+        for event in (PodSeen(leader), SpecRead(leader, spec(0)), PodSeen(gone)):
+            replica.store.apply(event, Replica.now)
+        Replica.now += 10
+        replica.store.apply(PodBound(leader.uid, "n1"), Replica.now)
+        replica.store.apply(PodGone(gone.uid), Replica.now)
+        await turn(replica)
+        assert "refused" in replica.books.problem
+        replica.books.close()
+    await turn(replica)
+    await turn(replica)
+    assert replica.books.problem == ""
+    ledger = Ledger(str(path))
+    assert list(ledger.select("SELECT submitted_s, started_s FROM applications")) == [(1000, 1010)]
+    assert [row[0] for row in ledger.select("SELECT uid FROM pods ORDER BY uid")] == [
+        "uid-app-driver",
+        "uid-busy",
+    ]
+    ledger.close()
+    assert booked_s(path) == Replica.now - 1_000, "what was there is booked from when it came"
+
+
+# -- several replicas ------------------------------------------------------------------------------
+
+
+async def test_of_two_replicas_the_one_that_is_asked_books(path: Path) -> None:
+    one, two = Replica(path), Replica(path)
+    start(one, two)
+    for _ in range(5):
+        one.asked()
+        await turn(one, two)
+    assert not one.books.problem
+    assert not two.books.problem
+    assert two.books.accountant is not None
+    assert two.books.accountant.standing_by
+    assert two.books.unwritten == 0
+    assert booked_s(path) == pytest.approx(Replica.now - 1_000, abs=2 * MOMENT_S)
+
+
+async def test_a_change_of_leader_costs_no_more_than_one_interval(path: Path) -> None:
+    one, two = Replica(path), Replica(path)
+    start(one, two)
+    leaders = (one, one, two, two, two, one, one)
+    for leader in leaders:
+        Replica.now += FLUSH_S - 5
+        leader.asked()
+        await turn(one, two, seconds=5)
+    await turn(one, two)
+    assert not one.books.problem
+    assert until_s(path) == pytest.approx(Replica.now, abs=2 * MOMENT_S)
+    lost_s = Replica.now - 1_000 - booked_s(path)
+    assert 0 <= lost_s <= 2 * FLUSH_S
+
+
+async def test_on_an_idle_cluster_the_one_that_wrote_last_goes_on(path: Path) -> None:
+    one, two = Replica(path), Replica(path)
+    start(one, two)
+    one.asked()
+    for _ in range(10):
+        await turn(one, two)
+        assert until_s(path) == pytest.approx(Replica.now, abs=2 * MOMENT_S)
+    assert one.books.accountant is not None
+    assert not one.books.accountant.standing_by
+
+
+async def test_when_the_writer_dies_on_an_idle_cluster_the_other_goes_on(path: Path) -> None:
+    one, two = Replica(path), Replica(path)
+    start(one, two)
+    one.asked()
+    await turn(one, two)
+    written_s = until_s(path)
+    for _ in range(LAPSE_FLUSHES - 1):
+        await turn(two)
+        assert until_s(path) == written_s
+    await turn(two)
+    await turn(two)
+    assert until_s(path) == pytest.approx(Replica.now, abs=2 * MOMENT_S)
+    lost_s = Replica.now - 1_000 - booked_s(path)
+    assert lost_s <= 2 * MOMENT_S, "nothing of the time in between is lost"
+
+
+async def test_a_restart_leaves_the_ledger_to_the_replica_that_writes_it(path: Path) -> None:
+    one = Replica(path)
+    start(one)
+    one.asked()
+    await turn(one)
+    two = Replica(path)
+    start(two)
+    for _ in range(5):
+        await turn(two, one, seconds=FLUSH_S / 2)
+        await turn(seconds=FLUSH_S / 2)
+    two.books.close()
+    assert not one.books.problem
+    assert one.books.accountant is not None
+    assert not one.books.accountant.standing_by
+
+
+async def test_after_a_long_outage_a_restart_writes_at_once(path: Path) -> None:
+    one = Replica(path)
+    start(one)
+    one.asked()
+    await turn(one)
+    Replica.now += 10 * FLUSH_S
+    two = Replica(path)
+    start(two)
+    await turn(two)
+    assert until_s(path) == pytest.approx(Replica.now, abs=2 * MOMENT_S)
+
+
+async def test_a_writer_whose_ledger_another_one_wrote_goes_on_when_it_is_asked(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = Replica(path), Replica(path)
+    start(one, two)
+    one.asked()
+    two.asked()
+    await turn(one, two, seconds=1)
+    one.asked()
+    two.asked()
+    await turn(one, two, seconds=1)
+    for _ in range(4):
+        one.asked()
+        await turn(one, two)
+    assert not one.books.problem
+    assert until_s(path) == pytest.approx(Replica.now, abs=2 * MOMENT_S)
