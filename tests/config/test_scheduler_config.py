@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from tests.config.files import MANIFESTS, NAME, SCHEDULER_CONFIG, Object, contai
 
 PLAIN = SCHEDULER_CONFIG / "carbon-scheduler.yaml"
 MTLS = SCHEDULER_CONFIG / "carbon-scheduler-mtls.yaml"
+WITHOUT_GATE = MANIFESTS / "components" / "kubernetes-before-1.33" / "without-gate.json"
 IN_TREE_POINTS = 1200
 SCORE_FACTOR = 10  # 100 (a plugin's largest score) / 10 (an extender's)
 
@@ -88,6 +90,19 @@ def test_all_nodes_are_offered(path: Path):
 def test_a_woken_pod_is_tried_soon(path: Path):
     config = read(path)
     assert 0 < config["podInitialBackoffSeconds"] <= config["podMaxBackoffSeconds"] <= 2
+
+
+def test_a_refused_pod_waits_out_its_backoff():
+    """From 1.33 on only with this gate off. Old versions do not know it: a component takes it away."""
+    flag = "--feature-gates=SchedulerPopFromBackoffQ=false"
+    (base,) = [each for each in of_kind(MANIFESTS / "base", "Deployment") if each["metadata"]["name"] == NAME]
+    (separate,) = documents(MANIFESTS / "separate-extender" / "without-side-car.yaml")
+    check, removal = json.loads(WITHOUT_GATE.read_text())
+    for deployment in (base, separate):
+        first = deployment["spec"]["template"]["spec"]["containers"][0]
+        index = first["args"].index(flag)
+        assert check["path"] == removal["path"] == f"/spec/template/spec/containers/0/args/{index}"
+    assert (check["op"], check["value"], removal["op"]) == ("test", flag, "remove")
 
 
 @both

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness.controlplane import BIN, E2E, ControlPlane
-from tests.e2e.harness.extender import Pair, install, make_pair
+from tests.e2e.harness.extender import Extender, Pair, install, make_pair
+from tests.e2e.harness.grid import ZONE_LABELS, Grid
 from tests.e2e.harness.kubelet import Kubelet
 from tests.e2e.harness.kwok import Kwok, create_nodes, delete_nodes, node_body
 from tests.e2e.harness.observer import Observer
@@ -150,6 +151,34 @@ def start_pair(installed: ControlPlane, request: pytest.FixtureRequest) -> Itera
     yield start
     for pair in started:
         pair.kill()
+
+
+@pytest.fixture
+def start_grid(work: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Grid]]:
+    """`start_grid(hour, hour_s)`: the grid at that hour of the day."""
+    started: list[Grid] = []
+
+    def start(hour: int, hour_s: float = 2.0) -> Grid:
+        started.append(Grid(work, f"grid-{request.node.name.removeprefix('test_')[:20]}", hour, hour_s))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+
+
+@pytest.fixture
+def extender_of(start_pair: StartPair, fake_nodes: StartNodes) -> Callable[..., Extender]:
+    """`extender_of(grid, nodes, **options)`: a pair that follows the grid, with fake nodes in it."""
+
+    def start(grid: Grid, nodes: int, **options: str) -> Extender:
+        bodies = [node_body(f"fake-{n}", cpu="16", memory="64Gi", labels=ZONE_LABELS) for n in range(nodes)]
+        fake_nodes(bodies=bodies)
+        extender = start_pair(carbon_url=grid.url, carbon_poll_s="0.5", **options).extender
+        grid.await_known(extender)
+        return extender
+
+    return start
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from tests.e2e.harness.bodies import SimulatedDriver, SparkApp
 from tests.e2e.harness.client import ApiError
 from tests.e2e.harness.controlplane import ControlPlane
 from tests.e2e.harness.extender import ROOT, Extender
+from tests.e2e.harness.grid import Grid
 from tests.e2e.harness.kwok import node_body
 from tests.e2e.harness.waiting import holds_for, wait_for
-from tests.e2e.test_40_carbon import Grid
 
 QUOTA = "carbon-scheduler-cap"
 BUDGET, GANG = 2, 6
@@ -25,9 +25,9 @@ KEEPER = "carbon-scheduler/quota-keeper"
 @pytest.fixture
 def dirty(work: Path, request: pytest.FixtureRequest) -> Iterator[Grid]:
     """The invented grid in its dirtiest hour, which does not pass: the budget is at its minimum."""
-    made = Grid(work, f"grid-{request.node.name.removeprefix('test_')[:20]}", 2, speed=1.0)
+    made = Grid(work, f"grid-{request.node.name.removeprefix('test_')[:20]}", 2, hour_s=3600.0)
     yield made
-    made.process.kill()
+    made.kill()
 
 
 @pytest.fixture

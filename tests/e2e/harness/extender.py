@@ -5,11 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tests.e2e.harness.controlplane import E2E, ControlPlane
 from tests.e2e.harness.processes import Process, free_port
@@ -90,6 +93,13 @@ class Extender:
         held = {node["name"]: {k: v for k, v in node["held"].items() if v} for node in self.get("/v1/nodes")}
         return {name: amounts for name, amounts in held.items() if amounts}
 
+    def filter_calls(self, outcome: str = "") -> float:
+        """Calls of filter so far, of all outcomes or of one."""
+        pattern = r'^carbon_scheduler_requests_total\{outcome="([^"]*)",verb="filter"\} (\S+)$'
+        samples = re.findall(pattern, self.get("/metrics"), re.M)
+        assert samples, "filter was called"
+        return sum(float(count) for name, count in samples if outcome in ("", name))
+
     def kill(self) -> None:
         """As a crash."""
         if self.process:
@@ -130,8 +140,16 @@ def install(cluster: ControlPlane) -> None:
     cluster.kubectl("apply", "--kustomize", RBAC)
 
 
+def shipped_flags() -> tuple[str, ...]:
+    """Flags that the Deployment of the base starts kube-scheduler with, but for file, port and verbosity."""
+    deployment = yaml.safe_load((ROOT / "manifests" / "base" / "deployment.yaml").read_text())
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    ours = ("--config=", "--secure-port=", "--v=")
+    return tuple(flag for flag in container["args"] if not flag.startswith(ours))
+
+
 def make_pair(cluster: ControlPlane, name: str, *, leader_elect: bool = False, **options: str) -> Pair:
-    """Extender and scheduler under their ServiceAccounts, with the repository's own configuration file."""
+    """Extender and scheduler under their ServiceAccounts, with the repository's own file and flags."""
     token = cluster.service_account_token(HOME, EXTENDER_ACCOUNT)
     extender = Extender(cluster, f"{name}-extender", token, options)
     address = ExtenderAddress(f"http://127.0.0.1:{extender.port}")
@@ -140,5 +158,6 @@ def make_pair(cluster: ControlPlane, name: str, *, leader_elect: bool = False, *
         f"{name}-scheduler",
         load_config(CONFIG, address, leader_elect),
         token=cluster.service_account_token(HOME, SCHEDULER_ACCOUNT),
+        flags=shipped_flags(),
     )
     return Pair(extender, scheduler)

@@ -67,6 +67,7 @@ class Scheduler:
     name: str
     config: dict[str, Any]
     token: str = SCHEDULER_TOKEN
+    flags: tuple[str, ...] = ()
     verbosity: int = 2
     port: int = field(default_factory=free_port)
     process: Process | None = None
@@ -84,6 +85,7 @@ class Scheduler:
             f"--secure-port={self.port}",
             f"--cert-dir={self.cluster.work / self.name}",
             f"--v={self.verbosity}",
+            *self.flags,
         ]
         self.process = Process(self.name, command, self.cluster.log(self.name))
         process = self.process
