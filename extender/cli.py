@@ -109,11 +109,14 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="End by itself and print a summary.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     output: Annotated[Path | None, typer.Option(help="Where to write summary.json.")] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="Play applications like those that `profile` described.")
+    ] = None,
 ) -> None:
     """Watch gangs come and go on an embedded cluster; needs no Kubernetes."""
     from extender.simulation.demo import run_demo
 
-    raise typer.Exit(run_demo(once=once, seed=seed, output=output))
+    raise typer.Exit(run_demo(once=once, seed=seed, output=output, profile=profile))
 
 
 _PASSED_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True}

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from extender.simulation.carbon import read_booked, read_curves, service_flags, write_grids
 from extender.simulation.cluster import Pace
+from extender.simulation.profiled import Described, ProfileUnusable, applications_like, read_profile
 from extender.simulation.screen import Frame, Screen, note_line
 from extender.simulation.service_process import (
     CarbonProcess,
@@ -70,10 +71,13 @@ def run_demo(
     seed: int = 1,
     output: Path | None = None,
     *,
+    profile: Path | None = None,
     script: Script | None = None,
     console: Console | None = None,
 ) -> int:
     """Run the demo to its end and return the exit code: 0 when every invariant held, else 1.
+
+    With a `profile` (`carbon-scheduler profile`) the applications are like those in it.
 
     With `once` it ends within a minute and writes `summary.json`, else it takes a few minutes, ends
     early on Ctrl-C, and writes a summary only to a given `output`. Live on a terminal, otherwise lines.
@@ -85,8 +89,9 @@ def run_demo(
     if output is not None and not output.parent.is_dir():
         return _fail(console, f"{output} cannot be written: there is no directory {output.parent}")
     try:
-        summary = asyncio.run(_play(script, seed, console))
-    except ServiceProcessFailed as problem:
+        described = None if profile is None else read_profile(profile)
+        summary = asyncio.run(_play(script, seed, console, described))
+    except (ServiceProcessFailed, ProfileUnusable) as problem:
         return _fail(console, str(problem))
     written = output
     try:
@@ -104,10 +109,15 @@ def _fail(console: Console, text: str) -> int:
     return 1
 
 
-async def _play(script: Script, seed: int, console: Console) -> Summary:
+async def _play(
+    script: Script, seed: int, console: Console, described: Sequence[Described] | None = None
+) -> Summary:
     stop = _stop_on_signals()
     draw = random.Random(seed)  # noqa: S311 - not a secret
-    apps = applications(script.applications, script.gap_s, draw)
+    if described is None:
+        apps = applications(script.applications, script.gap_s, draw)
+    else:
+        apps = applications_like(described, script.applications, script.gap_s, draw)
     foreign = foreign_pods(apps[-1].at_s, script.foreign_gap_s, draw)
     apps = flexible(apps, script.delay_s, draw)
     world = World(demo_nodes(), Pace(script.speed), draw=draw)
