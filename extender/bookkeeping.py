@@ -13,7 +13,9 @@ import aiohttp
 
 from extender.accounting.accountant import Accountant
 from extender.accounting.amounts import Missing
+from extender.accounting.books import UNASKED
 from extender.accounting.exporters import CpuUsage, Dcgm, Kepler, Scaphandre
+from extender.accounting.intensity import Intensity
 from extender.accounting.ledger import Ledger, LedgerError, LedgerUnusable
 from extender.accounting.power import PowerModels
 from extender.accounting.prometheus import Prometheus
@@ -34,8 +36,12 @@ from extender.core.events import (
 )
 from extender.core.facts import PodFacts
 from extender.core.offers import Offer
+from extender.core.outcomes import Outcome
+from extender.core.scoring.place import node_score
 from extender.core.store import Store
 from extender.settings import Settings
+
+UNKNOWN: Final = Missing("unknown or stale")
 
 LAPSE_FLUSHES: Final = 3
 """A ledger that was not written for so many intervals has no writer any more."""
@@ -116,14 +122,28 @@ class Bookkeeper:
             return
         try:
             zone = self._store.state.nodes.carbon_zone_of(decision.node) if decision.node else ""
-            if not zone:
-                self.accountant.decided(pod, decision, now)
-            else:
+            intensity: Intensity = UNASKED
+            if zone:
                 value = self._store.state.intensities.get(zone)
-                known = Missing("unknown or stale") if value is None else value
-                self.accountant.decided(pod, decision, now, intensity=known)
+                intensity = UNKNOWN if value is None else value
+            self.accountant.decided(
+                pod, decision, now, score=lambda: self._score(pod, decision), intensity=intensity
+            )
         except Exception as problem:
             self._report("a decision was not logged", problem)
+
+    def _score(self, pod: PodFacts, decision: FilterDecision) -> float | None:
+        """How the node stood in the order of preference when it was chosen (see `node_score`)."""
+        state = self._store.state
+        claim = state.claims.get(pod.uid)
+        if not decision.node or claim is None or decision.outcome is Outcome.ALREADY_ADMITTED:
+            return None  # nothing was chosen now
+        slots = [claim.slot] if decision.outcome is Outcome.SLOT_MOVED else []
+        if decision.outcome is Outcome.ADMITTED and (gang := state.gang_of(pod)) is not None:
+            slots = gang.slots
+        holders = [claim, *(slot for slot in slots if slot is not None)]
+        taken = [(each.row, each.held) for each in holders if each.held is not None]
+        return node_score(state.nodes, pod.terms, claim.row, taken)
 
     # -- reading and writing -----------------------------------------------------------------------
 
@@ -210,7 +230,7 @@ class Bookkeeper:
             return
         for zone, value in intensities.items():
             if zone not in self._told or self._told[zone] != value:
-                books.intensity(zone, Missing("unknown or stale") if value is None else value, now)
+                books.intensity(zone, UNKNOWN if value is None else value, now)
         self._told = dict(intensities)
 
     def _report(self, what: str, problem: Exception) -> None:

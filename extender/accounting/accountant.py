@@ -158,10 +158,10 @@ class Accountant:
         now: float,
         *,
         strategy: str | None = None,
-        score: float | None = None,
+        score: Callable[[], float | None] = lambda: None,
         intensity: Intensity = UNASKED,
     ) -> None:
-        """An answer to filter. One that repeats the pod's last is not logged again."""
+        """An answer to filter. One that repeats the pod's last is not logged again, and not scored."""
         said = (decision.outcome.value, decision.node)
         if self._said.get(pod.uid) == said:
             return
@@ -169,7 +169,7 @@ class Accountant:
         app = pod.gang or GangKey(pod.namespace, "")
         name = self.strategy if strategy is None else strategy
         self._meter.decided(
-            Decision(now, app, pod.name, decision.node, name, said[0], decision.detail, score, intensity)
+            Decision(now, app, pod.name, decision.node, name, said[0], decision.detail, score(), intensity)
         )
 
     async def flush(self, now: float, *, lead: bool = True) -> None:

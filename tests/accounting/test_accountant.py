@@ -395,16 +395,17 @@ async def test_memory_for_what_cannot_be_written_is_bounded(
 async def test_decisions_are_logged_when_they_change(ledger: Ledger) -> None:
     books = b.accountant(ledger, strategy="tightly-pack")
     b.feed(books, START)
+    scores = [0.5, None]
     refused = FilterDecision(Outcome.NO_ROOM, detail="no room")
     admitted = FilterDecision(Outcome.ADMITTED, "n1")
     for now, decision in ((1001, refused), (1002, refused), (1003, admitted)):
-        books.decided(b.driver(), decision, now, score=0.5, intensity=Missing("stale"))
+        books.decided(b.driver(), decision, now, score=lambda: scores.pop(), intensity=Missing("stale"))
     await books.flush(1100)
     rows = list(
         ledger.select("SELECT at_s, app_id, node, strategy, outcome, score, g_per_kwh FROM decisions")
     )
     assert rows == [
-        (1001, "app", "", "tightly-pack", "no-room", 0.5, None),
+        (1001, "app", "", "tightly-pack", "no-room", None, None),
         (1003, "app", "n1", "tightly-pack", "admitted", 0.5, None),
     ]
 

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from extender.accounting.accountant import Accountant
@@ -17,7 +18,7 @@ from extender.core.events import NodeSeen, PodBound, PodGone, PodSeen, SpecRead,
 from extender.core.offers import Listed
 from extender.core.outcomes import Outcome
 from extender.settings import load
-from tests.gang.world import World, node, spec
+from tests.gang.world import World, node, size, spec
 
 FLUSH_S, MOMENT_S = 60.0, 0.25
 
@@ -318,3 +319,53 @@ async def test_a_writer_whose_ledger_another_one_wrote_goes_on_when_it_is_asked(
         await turn(one, two)
     assert not one.books.problem
     assert until_s(path) == pytest.approx(Replica.now, abs=2 * MOMENT_S)
+
+
+# -- scores ----------------------------------------------------------------------------------------
+
+
+def scores(path: Path, replica: Replica) -> dict[str, float | None]:
+    """What the decision log says, by pod."""
+    replica.books.close()
+    ledger = Ledger(str(path))
+    found = dict(ledger.select("SELECT pod, score FROM decisions"))
+    ledger.close()
+    return found
+
+
+def test_the_score_is_the_place_in_the_order_of_preference_when_the_node_was_chosen(path: Path) -> None:
+    replica = Replica(path)
+    store = replica.store
+    for name, free in (("fullest", 3), ("middle", 5), ("emptiest", 8)):
+        store.apply(NodeSeen(node(name, free, free)), Replica.now)
+    store.apply(Synced(), Replica.now)
+    world = World()
+    wanted = spec(2, 4)
+    leader = world.leader("app", wanted, requests=size(4, 4), seen=False)
+    for event in (PodSeen(leader), SpecRead(leader, wanted)):
+        store.apply(event, Replica.now)
+    assert store.filter(leader, Listed(["fullest", "middle", "emptiest"]), Replica.now).node == "middle"
+    refused = world.pod("huge", requests=size(9), seen=False)
+    assert not store.filter(refused, Listed(["fullest", "middle", "emptiest"]), Replica.now).node
+    single = world.pod("single", requests=size(1), seen=False)
+    assert store.filter(single, Listed(["emptiest"]), Replica.now).node == "emptiest"
+    found = scores(path, replica)
+    assert found == {
+        "app-driver": pytest.approx(1 / 3),  # one of three nodes came before, although it is full now
+        "huge": None,
+        "single": pytest.approx(2 / 3),
+    }
+
+
+def test_weights_are_in_the_score(path: Path) -> None:
+    replica = Replica(path)
+    store = replica.store
+    costs = {"clean": 0.0, "dirty": 0.75}
+    for name in costs:
+        store.apply(NodeSeen(node(name)), Replica.now)
+    store.apply(Synced(), Replica.now)
+    table = store.state.nodes
+    table.cost = lambda: np.array([costs.get(name, 0.0) for name in table.names])
+    single = World().pod("single", seen=False)
+    assert store.filter(single, Listed(["dirty"]), Replica.now).node == "dirty"
+    assert scores(path, replica) == {"single": pytest.approx(0.75)}
