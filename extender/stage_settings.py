@@ -8,7 +8,8 @@ from pydantic import Field
 
 from extender.driver_settings import DriverSettings
 
-_Interval = Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)]
+# Stages of which nothing was heard for five minutes are not acted upon any more.
+_Interval = Annotated[float, Field(ge=1, le=120, allow_inf_nan=False)]
 
 
 class StageSettings(DriverSettings):

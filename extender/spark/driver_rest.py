@@ -217,6 +217,7 @@ def session(timeout_s: float) -> aiohttp.ClientSession:
         timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=timeout_s / 2),
         connector=aiohttp.TCPConnector(force_close=True, limit=32),
         cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,  # we ask for plain text; what is packed all the same could be a bomb
         trust_env=False,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -198,6 +199,18 @@ def test_what_cannot_be_read_is_said_with_what_to_do(tmp_path: Path, name: str, 
     (tmp_path / "empty").mkdir()
     with pytest.raises(LogUnreadable, match=words):
         list(EventLog(str(tmp_path / name)).read())
+
+
+def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "app-1")
+    (tmp_path / "app-2").symlink_to(tmp_path / "app-1")
+    for name in ("app-1", "app-2"):
+        with pytest.raises(LogUnreadable, match="neither"):
+            list(EventLog(str(tmp_path / name)).read())
+    log = rolling(tmp_path)
+    os.mkfifo(log / "events_1_spark-1")
+    (log / "events_2_spark-1").write_bytes(job_end(2))
+    assert jobs(EventLog(str(log)).read()) == [2]
 
 
 def test_an_unknown_protocol_is_said() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -177,6 +178,10 @@ async def test_recorded_answers_of_spark_are_understood(driver: Driver, rest: Dr
         (web.Response(body=b"{}"), "not as Spark writes it"),
         (web.Response(body=b"[{}]"), "not as Spark writes it"),
         (web.Response(body=b"\xff"), "not as Spark writes it"),
+        (
+            web.Response(body=gzip.compress(b"[]"), headers={"Content-Encoding": "gzip"}),
+            "not as Spark writes",
+        ),
         (web.Response(body=b"[" * 100_000), "not as Spark writes it"),
         (web.Response(body=b" " * (MOST_BYTES + 1)), "more than"),
     ],

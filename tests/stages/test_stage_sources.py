@@ -122,7 +122,7 @@ async def test_an_application_whose_agent_reports_is_left_alone_until_it_falls_s
 
 
 async def test_the_service_knows_which_agents_report(cluster: TokenCluster, names: list[str], tmp_path: Path):
-    flags = {"event_log_directory": str(tmp_path), "event_log_interval_s": "3600"}
+    flags = {"event_log_directory": str(tmp_path), "event_log_interval_s": "120"}
     async with listening(cluster, names, "a", **flags) as (service, client, (driver,)):
         await run_pod(cluster, service, "a")
         write(tmp_path, "a", *logged_job(7, [10]))

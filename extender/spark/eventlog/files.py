@@ -67,7 +67,10 @@ class LogFiles:
         path = self.path
         if not self.fs.exists(path):  # a live log loses its suffix when the application ends, or has it still
             path = path.removesuffix(_IN_PROGRESS) if path.endswith(_IN_PROGRESS) else path + _IN_PROGRESS
-        size = int(self.fs.size(path) or 0)
+        info = self.fs.info(path)
+        if info.get("type") != "file":  # opening a pipe would wait for ever
+            raise LogUnreadable(f"{self.url}: neither a file nor a directory")
+        size = int(info.get("size") or 0)
         name = _name(path).removesuffix(_IN_PROGRESS)
         return Listing((self._part(path, name, 0, False, size),), path.endswith(_IN_PROGRESS))
 
@@ -78,7 +81,7 @@ class LogFiles:
             name = _name(path)
             if name.startswith("appstatus_"):
                 live = live or name.endswith(_IN_PROGRESS)
-            elif matched := _PART.fullmatch(name):
+            elif (matched := _PART.fullmatch(name)) and entry.get("type") == "file":
                 size = int(entry.get("size") or 0)
                 parts.append(self._part(path, name, int(matched[1]), matched[2] is not None, size))
         if not parts and not live:
