@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,6 +11,8 @@ import numpy as np
 from extender.core.carbon import Outlook
 from extender.core.facts import PodFacts
 from extender.core.gangs import GangSpec, SpecProblem
+from extender.core.nodes import NodeTable
+from extender.core.packing import Packing
 from extender.core.provisioning import suspend_resume, threshold
 from extender.core.provisioning.flexibility import INFLEXIBLE, Flexibility, HoldPolicy
 from extender.core.state import State
@@ -19,12 +22,19 @@ from extender.core.state import State
 class Hold:
     """A gang is kept waiting. Nothing changes before `until_s`, unless the signal does.
 
-    `latest_start_s` is the moment from which it is not held whatever the grid does.
+    `latest_start_s` is the moment from which it is not held whatever the grid does. `zones` are numbers of
+    the carbon zones that are clean enough for it: there it may start all the same, and nowhere else.
     """
 
     policy: HoldPolicy
     until_s: float
     latest_start_s: float
+    zones: frozenset[int] = frozenset()
+
+    def allows(self, table: NodeTable, packing: Packing) -> bool:
+        """Whether the gang may start like this: with all workers (without any: its leader) in clean zones."""
+        rows = packing.worker_rows if len(packing.worker_rows) else [packing.leader_row]
+        return self.zones.issuperset(table.carbon_zone[rows].tolist())
 
     @property
     def detail(self) -> str:
@@ -45,7 +55,12 @@ class Holds:
         return self._state.policy.carbon.flexibility(leader.namespace, own)
 
     def hold(self, leader: PodFacts, spec: GangSpec | SpecProblem | None, now: float) -> Hold | None:
-        """The hold a gang is under now, or None when it may start. Unknown carbon never holds."""
+        """The hold a gang is under now, or None when it may start somewhere. Unknown carbon never holds."""
+        hold = self.judge(leader, spec, now)
+        return None if hold is None or hold.zones else hold
+
+    def judge(self, leader: PodFacts, spec: GangSpec | SpecProblem | None, now: float) -> Hold | None:
+        """As `hold`, and also the hold of a gang that may start in some carbon zones only. None: anywhere."""
         if isinstance(spec, SpecProblem):
             return None
         flexibility = self.flexibility(leader, spec)
@@ -55,14 +70,18 @@ class Holds:
             return None
         if policy is HoldPolicy.CAP:
             return self._budget_hold(spec, latest_s, now)
-        starts = [
-            (self._start_s(policy, outlook, flexibility, latest_s), stale_at_s)
-            for outlook, stale_at_s in self._outlooks(leader, now)
-        ]
-        if not starts or min(start for start, _ in starts) <= now:
+        zones = self._zones(leader, spec)
+        outlooks = self._outlooks(zones, now)
+        if not outlooks:
             return None
-        until_s = min(min(starts, key=lambda each: each[0])[0], latest_s, *(stale for _, stale in starts))
-        return Hold(policy, until_s, latest_s)
+        starts = {zone: self._start_s(policy, each, flexibility, latest_s) for zone, each in outlooks.items()}
+        clean = frozenset(zone for zone, start_s in starts.items() if start_s <= now)
+        if clean.issuperset(zones):
+            return None
+        # With the next step of a forecast a zone may be clean no more.
+        changes = [each.start_s + each.step_s for each in outlooks.values()] if clean else starts.values()
+        stale = [self._state.carbon.stale_at(self._state.nodes.carbon_zones[zone]) for zone in outlooks]
+        return Hold(policy, min(latest_s, *changes, *stale), latest_s, clean)
 
     def _start_s(
         self, policy: HoldPolicy, outlook: Outlook, flexibility: Flexibility, latest_s: float
@@ -72,13 +91,18 @@ class Holds:
             return suspend_resume.start_s(outlook, latest_s, latest_s + runtime_s, runtime_s)
         return threshold.start_s(outlook, latest_s, self._state.policy.carbon.threshold_percentile)
 
-    def _outlooks(self, leader: PodFacts, now: float) -> list[tuple[Outlook, float]]:
-        """Outlook of each carbon zone the leader may run in, with the moment it gets stale."""
-        state, table = self._state, self._state.nodes
-        zones: list[int] = np.unique(table.carbon_zone[table.eligible(leader.terms)]).tolist()
-        names = [table.carbon_zones[zone] for zone in zones if zone]
-        known = ((state.carbon.outlook(name, now), state.carbon.stale_at(name)) for name in names)
-        return [(outlook, stale_at_s) for outlook, stale_at_s in known if outlook is not None]
+    def _zones(self, leader: PodFacts, spec: GangSpec | None) -> list[int]:
+        """Carbon zones a gang may run in (0: none known): its workers', else its leader's."""
+        table = self._state.nodes
+        terms = spec.worker_terms if spec is not None and spec.min_workers else leader.terms
+        zones: list[int] = np.unique(table.carbon_zone[table.eligible(terms)]).tolist()
+        return zones
+
+    def _outlooks(self, zones: Iterable[int], now: float) -> dict[int, Outlook]:
+        """Outlook of each of these zones, as far as it is known."""
+        names = self._state.nodes.carbon_zones
+        outlooks = {zone: self._state.carbon.outlook(names[zone], now) for zone in zones if zone}
+        return {zone: outlook for zone, outlook in outlooks.items() if outlook is not None}
 
     def _budget_hold(self, spec: GangSpec | None, latest_s: float, now: float) -> Hold | None:
         budget = self._state.budget

@@ -37,7 +37,8 @@ class NodeTable:
     """All nodes, what they offer, what is used and held on them, and who may use them.
 
     `carbon_zone` are numbers of `carbon_zones` (0: none), `milliwatts_per_core` 0 where not known. `cost`
-    gives float64[n_rows], added to the place of a node in the order of preference; None changes nothing.
+    gives float64[n_rows], added to the place of a node in the order of preference; `zone_cost` float64 by
+    carbon zone, by which a gang is tried in one after the other. None changes nothing.
     """
 
     def __init__(self, carbon_zone_of: Callable[[Mapping[str, str]], str] = lambda _: "") -> None:
@@ -59,6 +60,7 @@ class NodeTable:
         self.carbon_zones: list[str] = [""]
         self.milliwatts_per_core: IntArray = np.zeros(0, dtype=np.int64)
         self.cost: Callable[[], FloatArray] | None = None
+        self.zone_cost: Callable[[], FloatArray] | None = None
         self.version = 0
         self.rows_epoch = 0
         self.capacity_epoch = 0

@@ -6,7 +6,7 @@ until the state it was made from changes, so that a repeated refusal is a dictio
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,18 +14,19 @@ import numpy as np
 
 from extender.core.facts import GangKey, PodFacts
 from extender.core.gangs import GangSpec, SpecProblem
-from extender.core.holds import Holds
+from extender.core.holds import Hold, Holds
 from extender.core.nodes import NodeTable
 from extender.core.offers import Offered
 from extender.core.outcomes import Outcome
 from extender.core.packing import Packer, Packing, Problem, packer_named, room_for
-from extender.core.packing.base import BoolArray
+from extender.core.packing.base import BoolArray, Rows
 from extender.core.policy import FifoMode, Policy
 from extender.core.rooms import ROOM_LIMIT
 from extender.core.terms import PlacementTerms
 from extender.core.workspace import Workspace
 
 _MOST_ANSWERS: Final = 16_384
+_ANYWHERE: Final[frozenset[int]] = frozenset()
 
 
 def rank_of(pod: PodFacts) -> tuple[float, float, str]:
@@ -85,8 +86,13 @@ def plan(
     waiting: Waiting,
     offered: BoolArray | None,
     space: Workspace,
+    within: frozenset[int] = _ANYWHERE,
 ) -> tuple[Packing | None, bool]:
-    """Place one gang; also tells whether a refusal holds whatever nodes are offered for the leader."""
+    """Place one gang; also tells whether a refusal holds whatever nodes are offered for the leader.
+
+    `within` are numbers of the carbon zones to stay in (empty: all). A leader that cannot run in any of them
+    may run elsewhere: its workers are what draws power.
+    """
     spec = waiting.spec
     assert isinstance(spec, GangSpec)
     leader, terms = table.vector(waiting.leader.requests), waiting.leader.terms
@@ -100,6 +106,10 @@ def plan(
         return None, True
     worker_rows = space.preferred(spec.worker_terms, policy.worker_label_priority)
     leader_rows = space.preferred(terms, policy.leader_label_priority)
+    if within:
+        worker_rows = in_zones(table, worker_rows, within)
+        kept = in_zones(table, leader_rows, within)
+        leader_rows = kept if len(kept) or not spec.min_workers else leader_rows
     if offered is not None:
         leader_rows = leader_rows[offered[leader_rows]]
     packer = packer_named(spec.packer or policy.packer_for(waiting.pool))
@@ -114,26 +124,38 @@ def plan(
         capacity=table.allocatable,
         room=room,
     )
-    if table.cost is not None:
-        packing = cleanest_zone(table, packer, problem)
-        if packing is not None:
-            return packing, False
-    return packer(problem), offered is None
+    packing = cleanest_zone(table, packer, problem)
+    return (packer(problem) if packing is None else packing), offered is None
+
+
+def in_zones(table: NodeTable, rows: Rows, zones: Iterable[int]) -> Rows:
+    """Those of `rows` that lie in these carbon zones."""
+    wanted = np.zeros(len(table.carbon_zones), dtype=np.bool_)
+    wanted[list(zones)] = True
+    return rows[wanted[table.carbon_zone[rows]]]
 
 
 def cleanest_zone(table: NodeTable, packer: Packer, problem: Problem) -> Packing | None:
-    """The gang within one carbon zone, the cheapest that holds it whole; None where no single one does."""
-    assert table.cost is not None
-    zones: list[int] = np.unique(table.carbon_zone[problem.worker_rows]).tolist()
-    cost = table.cost()
-    mean = {zone: float(cost[table.carbon_zone == zone].mean()) for zone in zones if zone}
-    for zone in sorted(mean, key=lambda zone: (mean[zone], table.carbon_zones[zone])):
-        within = replace(
-            problem,
-            leader_rows=problem.leader_rows[table.carbon_zone[problem.leader_rows] == zone],
-            worker_rows=problem.worker_rows[table.carbon_zone[problem.worker_rows] == zone],
+    """The gang within one carbon zone, the cleanest that holds it whole; None where no single one does.
+
+    Only where carbon has a weight. Of equally clean zones the one whose nodes come first in the packer's
+    order is tried first; where all are equal, as while nothing is known, the packer alone decides.
+    """
+    if table.zone_cost is None:
+        return None
+    costs = table.zone_cost()
+    rows = problem.worker_rows if problem.count else problem.leader_rows
+    zones, first = np.unique(table.carbon_zone[rows], return_index=True)
+    if len(np.unique(costs[zones])) < 2:
+        return None
+    for zone in zones[np.lexsort((first, costs[zones]))].tolist():
+        packing = packer(
+            replace(
+                problem,
+                leader_rows=in_zones(table, problem.leader_rows, (zone,)),
+                worker_rows=in_zones(table, problem.worker_rows, (zone,)),
+            )
         )
-        packing = packer(within)
         if packing is not None:
             return packing
     return None
@@ -204,6 +226,11 @@ def _shape(waiting: Waiting, spec: GangSpec) -> _Shape:
     )
 
 
+def _held(hold: Hold) -> Verdict:
+    """A gang that waits for carbon waits because it wants to: it does not hold up the gangs behind it."""
+    return Verdict(Outcome.HELD_FOR_CARBON, detail=hold.detail)
+
+
 class QueuePass:
     """Verdicts of all waiting gangs for one state of the cluster.
 
@@ -231,7 +258,7 @@ class QueuePass:
         self.now = now
         self._space = Workspace(table)
         self._blockers: dict[str, Waiting] = {}
-        self._refused: dict[_Shape, Outcome] = {}
+        self._refused: dict[tuple[_Shape, frozenset[int]], Outcome] = {}
         self._next = 0
         self._places = {waiting.leader.uid: place for place, waiting in enumerate(self._queue)}
         self.verdicts: dict[str, Verdict] = {}
@@ -287,25 +314,25 @@ class QueuePass:
         spec = waiting.spec
         if isinstance(spec, SpecProblem):
             return self._not_readable(waiting, spec, mode)
-        hold = self._holds.hold(waiting.leader, spec, self.now)
+        hold = self._holds.judge(waiting.leader, spec, self.now)
         if hold is not None:
-            # It waits because it wants to, so it does not hold up the gangs behind it.
             self.valid_until = min(self.valid_until, hold.until_s)
-            return Verdict(Outcome.HELD_FOR_CARBON, detail=hold.detail)
+            if not hold.zones:
+                return _held(hold)
         if blocker is not None:
             if not self._fits_empty(waiting):
                 return Verdict(Outcome.EXCEEDS_CLUSTER)
             return Verdict(Outcome.EARLIER_GANG_WAITS, blocker=blocker.key)
-        shape = _shape(waiting, spec)
+        shape = (_shape(waiting, spec), hold.zones if hold is not None else _ANYWHERE)
         refused = self._refused.get(shape)
+        if refused is Outcome.NO_ROOM:
+            return self._no_room(waiting, mode, hold)
         if refused is not None:
-            if refused is Outcome.NO_ROOM:
-                self._block(waiting, mode)
             return Verdict(refused)
         alone = mode is FifoMode.OFF
         space = Workspace(self._table) if alone else self._space
         offered = self._offered.get(waiting.leader.uid)
-        packing, any_nodes = plan(self._table, self._policy, waiting, offered, space)
+        packing, any_nodes = plan(self._table, self._policy, waiting, offered, space, shape[1])
         if packing is not None:
             if not alone:
                 leader = self._table.widened(self._table.vector(waiting.leader.requests))
@@ -316,8 +343,13 @@ class QueuePass:
             self._refused[shape] = Outcome.NO_ROOM if fits_empty else Outcome.EXCEEDS_CLUSTER
         if not fits_empty:
             return Verdict(Outcome.EXCEEDS_CLUSTER)
+        return replace(self._no_room(waiting, mode, hold), any_nodes=any_nodes, offered=offered)
+
+    def _no_room(self, waiting: Waiting, mode: FifoMode, hold: Hold | None) -> Verdict:
+        if hold is not None:
+            return _held(hold)  # there may be room, but not where it is clean
         self._block(waiting, mode)
-        return Verdict(Outcome.NO_ROOM, any_nodes=any_nodes, offered=offered)
+        return Verdict(Outcome.NO_ROOM)
 
     def _not_readable(self, waiting: Waiting, problem: SpecProblem, mode: FifoMode) -> Verdict:
         """Spark's configuration comes a moment after the pod: for that long the gang keeps its place."""

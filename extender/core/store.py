@@ -39,7 +39,10 @@ class Store:
         self.changes = Changes(self.state, self.waiting)
         self.restraint = Restraint(self.state, self.waiting, self.changes.extras)
         if self.policy.carbon.scores:
-            self.state.nodes.cost = Scoring(self.state).cost
+            scoring = Scoring(self.state)
+            self.state.nodes.cost = scoring.cost
+            if self.policy.carbon.carbon_weight:
+                self.state.nodes.zone_cost = scoring.zone_cost
 
     def apply(self, event: Event, now: float) -> list[Instruction]:
         """Change the state; returns what the shell has to do about it. `now` is seconds since the epoch."""
@@ -94,8 +97,8 @@ class Store:
             return FilterDecision(verdict.outcome, detail=verdict.detail)
         spec = gang.specs[pod.uid]
         assert isinstance(spec, GangSpec)
-        hold = self.waiting.holds.hold(pod, spec, now)
-        if hold is not None:
+        hold = self.waiting.holds.judge(pod, spec, now)
+        if hold is not None and not hold.allows(state.nodes, verdict.packing):
             # Gangs planned in the same pass have used up the carbon budget in the meantime.
             self.waiting.plan_anew()
             return FilterDecision(Outcome.HELD_FOR_CARBON, detail=hold.detail)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
 from extender.core.nodes import FloatArray
 from extender.core.packing.base import IntArray
+
+_DIGITS: Final = 9
 
 
 def carbon_cost(values: Sequence[float | None], zone: IntArray, milliwatts: IntArray) -> FloatArray:
@@ -26,6 +29,16 @@ def carbon_cost(values: Sequence[float | None], zone: IntArray, milliwatts: IntA
     if top <= 0:
         return np.zeros(len(zone))
     return np.where(present, grams, grams[present].mean()) / top
+
+
+def zone_costs(cost: FloatArray, zone: IntArray, n_zones: int) -> FloatArray:
+    """Mean cost by zone, float64[n_zones]: how clean a whole zone is. Infinite for a zone without rows.
+
+    Rounded, so that sums of different length do not make equal zones differ.
+    """
+    rows = np.bincount(zone, minlength=n_zones)
+    total = np.bincount(zone, weights=cost, minlength=n_zones)
+    return np.where(rows > 0, np.round(total / np.maximum(rows, 1), _DIGITS), np.inf)
 
 
 def watts_or_mean(milliwatts: IntArray) -> FloatArray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -20,13 +22,16 @@ from tests.gang.world import World, node, spec
 every_packer = pytest.mark.parametrize("packer", sorted(PACKERS))
 
 
-def three_zones(packer: str, weight: float, *, cpus: tuple[int, int, int] = (8, 8, 8)) -> World:
+def three_zones(
+    packer: str, weight: float, *, cpus: Sequence[int] = (8, 8, 8), known: bool = True, **weights: float
+) -> World:
     """Zones dirty, middle, clean with one node of so many cores each; the dirty one sorts first."""
-    carbon = CarbonPolicy(carbon_weight=weight, zone_by_place={"a": "dirty", "b": "middle", "c": "clean"})
+    places = {"a": "dirty", "b": "middle", "c": "clean"}
+    carbon = CarbonPolicy(carbon_weight=weight, zone_by_place=places, **weights)  # type: ignore[arg-type]
     world = World(Policy(packer=packer, carbon=carbon))
     for name, cpu, zone in zip(("n-a", "n-b", "n-c"), cpus, "abc", strict=True):
         world.add(node(name, cpu, zone=zone))
-    for zone, grams in (("dirty", 700.0), ("middle", 400.0), ("clean", 50.0)):
+    for zone, grams in (("dirty", 700.0), ("middle", 400.0), ("clean", 50.0)) if known else ():
         world.store.apply(CarbonSeen(Signal(zone, world.now, grams)), world.now)
     return world
 
@@ -54,7 +59,10 @@ def test_a_gang_no_zone_holds_whole_spreads_if_its_packer_lets_it() -> None:
 
 
 @every_packer
-def test_with_weight_zero_nothing_changes(packer: str) -> None:
+@pytest.mark.parametrize(("weight", "known"), [(0.0, True), (2.0, False)])
+def test_with_weight_zero_or_nothing_known_nothing_changes(
+    packer: str, weight: float, *, known: bool
+) -> None:
     def run(world: World) -> list[object]:
         for app, workers in (("a", 3), ("b", 2), ("c", 5)):
             world.leader(app, spec(workers, workers + 1))
@@ -64,7 +72,47 @@ def test_with_weight_zero_nothing_changes(packer: str) -> None:
     plain = World(Policy(packer=packer))
     for name, zone in zip(("n-a", "n-b", "n-c"), "abc", strict=True):
         plain.add(node(name, 8, zone=zone))
-    assert run(three_zones(packer, 0.0)) == run(plain)
+    assert run(three_zones(packer, weight, known=known)) == run(plain)
+
+
+@pytest.mark.parametrize(("energy", "fragmentation"), [(1.0, 0.0), (0.0, 1.0)])
+def test_other_weights_keep_no_gang_in_one_zone(energy: float, fragmentation: float) -> None:
+    world = three_zones("distribute-evenly", 0.0, energy_weight=energy, fragmentation_weight=fragmentation)
+    world.leader("wide", spec(3))
+    world.schedule("wide-driver")
+    assert {name for name, _ in world.slots("wide")} == {"n-a", "n-b", "n-c"}
+
+
+def test_zones_are_ranked_by_carbon_alone() -> None:
+    world = three_zones("tightly-pack", 0.01, energy_weight=10.0)
+    world.foreign("busy", "n-a")  # a node that is on anyway costs less energy
+    world.leader("gang", spec(2))
+    world.schedule("gang-driver")
+    assert nodes_of(world, "gang") == {"n-c"}
+
+
+@every_packer
+@given(
+    grams=st.lists(st.one_of(st.none(), st.sampled_from([50.0, 90.0, 400.0])), min_size=3, max_size=3),
+    cpus=st.lists(st.integers(1, 6), min_size=3, max_size=3),
+    workers=st.integers(0, 8),
+    weight=st.sampled_from([0.001, 1.0, 100.0]),
+)
+def test_no_cleaner_zone_could_have_held_it(
+    packer: str, grams: list[float | None], cpus: list[int], workers: int, weight: float
+) -> None:
+    world = three_zones(packer, weight, cpus=cpus, known=False)
+    for zone, value in zip(("dirty", "middle", "clean"), grams, strict=True):
+        world.store.apply(CarbonSeen(Signal(zone, world.now, value, reason="")), world.now)
+    world.leader("gang", spec(workers))
+    if not world.schedule("gang-driver").node:
+        return
+    taken = nodes_of(world, "gang")
+    nodes = [(f"n-{zone}", value, cpu) for zone, value, cpu in zip("abc", grams, cpus, strict=True)]
+    dirtiest = max(value or 0.0 for name, value, _ in nodes if name in taken)
+    for name, value, cpu in nodes:
+        cleaner = value is not None and value < dirtiest
+        assert not cleaner or cpu < workers + 1, f"{name} is cleaner than {taken}"
 
 
 def test_prioritize_ranks_the_clean_node_first() -> None:
