@@ -27,6 +27,10 @@ StartPair = Callable[..., Pair]
 StartScheduler = Callable[[Scheduler], Scheduler]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "full: left out by `make e2e`, run by `make e2e-full`")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this directory is an end-to-end test, and says so."""
     for item in items:

@@ -1,0 +1,180 @@
+"""Real Spark with the agent in its driver: graphs, stage order, and executors that wait for cleaner power."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extender.spark.eventlog.events import JobStart, LogEvent, StageSubmitted, TaskEnd, TaskStart
+from extender.spark.eventlog.files import find_logs
+from extender.spark.eventlog.reader import EventLog
+from tests.e2e.harness.agent import driver_template, install_agent
+from tests.e2e.harness.controlplane import ControlPlane
+from tests.e2e.harness.extender import Extender
+from tests.e2e.harness.observer import Observer
+from tests.e2e.harness.processes import free_port
+from tests.e2e.harness.spark import APPS, Submission, submit
+from tests.e2e.harness.sparks import SPARK_3, SPARK_4, SparkHome
+from tests.e2e.harness.waiting import wait_for
+
+both = pytest.mark.parametrize("spark", [SPARK_3, SPARK_4], ids=lambda spark: spark.version)
+one_quickly = pytest.mark.parametrize(
+    "spark", [pytest.param(SPARK_3, marks=pytest.mark.full), SPARK_4], ids=lambda spark: spark.version
+)
+Graph = dict[int, tuple[frozenset[int], int, int]]
+"""Stages by last RDD: parents, tasks, tasks that succeeded."""
+
+
+class Stages:
+    """One application with the agent and an event log, and the extender that hears of it."""
+
+    def __init__(self, cluster: ControlPlane, extender: Extender, port: int, logs: Path) -> None:
+        self.cluster, self.extender, self.port, self.logs = cluster, extender, port, logs
+        self.logs.mkdir(exist_ok=True)
+
+    def submit(
+        self, spark: SparkHome, name: str, namespace: str, app: str, args: list[str | Path], **conf: str
+    ) -> Submission:
+        install_agent(self.cluster, namespace)
+        confs = {"spark.eventLog.enabled": "true", "spark.eventLog.dir": self.logs.as_uri()}
+        return submit(
+            self.cluster,
+            spark,
+            name,
+            namespace=namespace,
+            app=APPS / app,
+            args=args,
+            scheduler="carbon-scheduler",
+            conf=confs | {key.replace("__", "."): value for key, value in conf.items()},
+            driver_template=driver_template(f"http://127.0.0.1:{self.port}"),
+        )
+
+    def view(self, application: Submission) -> dict[str, Any]:
+        """What the extender's API says of it."""
+        driver = application.await_driver()
+        app_id = driver["metadata"]["labels"]["spark-app-selector"]
+        return self.extender.get(f"/v1/applications/{application.namespace}/{app_id}")
+
+    def events(self) -> list[LogEvent]:
+        """Of the event log of the only application that ended."""
+        (url,) = find_logs(str(self.logs))
+        log = EventLog(url)
+        events = list(log.read())
+        assert not log.live
+        assert (log.counts.garbage, log.counts.broken_files) == (0, 0)
+        return events
+
+
+def told_by_log(events: list[LogEvent]) -> Graph:
+    """The graph as an independent reader of the log would draw it."""
+    infos = [info for event in events if isinstance(event, JobStart) for info in event.stages]
+    key_of = {info.stage_id: info.key for info in infos}
+    done = Counter(key_of[each.stage_id] for each in events if isinstance(each, TaskEnd) and each.succeeded)
+    parents: dict[int, set[int]] = {info.key: set() for info in infos}
+    for info in infos:
+        parents[info.key] |= {key_of[parent] for parent in info.parent_ids}
+    return {info.key: (frozenset(parents[info.key]), info.tasks, done[info.key]) for info in infos}
+
+
+def told_by_api(stages: list[dict[str, Any]]) -> Graph:
+    return {each["key"]: (frozenset(each["parents"]), each["tasks"], each["finished"]) for each in stages}
+
+
+@pytest.fixture
+def start_stages(
+    installed: ControlPlane, start_pair: Callable[..., Any], tmp_path: Path
+) -> Callable[..., Stages]:
+    """`start_stages(**options)`: an extender that hears agents every half second."""
+
+    def start(**options: str) -> Stages:
+        port = free_port()
+        reports = {"driver_port": str(port), "driver_interval_s": "0.5"}
+        return Stages(installed, start_pair(**reports, **options).extender, port, tmp_path / "logs")
+
+    return start
+
+
+@both
+def test_a_diamond_and_an_adaptive_query_are_told_alike_by_agent_and_event_log(
+    namespace: str,
+    real_nodes,
+    start_stages,
+    observer: Callable[[], Observer],
+    spark: SparkHome,
+    tmp_path: Path,
+) -> None:
+    """Scenario 1: the right results under our scheduler, and one graph from two sources."""
+    kubelet = real_nodes(2, cpu="2", memory="4Gi")
+    watching = observer()
+    stages = start_stages()
+    result_file, end_file = tmp_path / "result.json", tmp_path / "end"
+    name = f"diamond-{spark.version.replace('.', '-')}"
+    application = stages.submit(spark, name, namespace, "diamond.py", [result_file, end_file])
+    driver = application.await_driver()["metadata"]["name"]
+    wait_for(result_file.exists, "the results", 150, lambda: kubelet.container_log(driver)[-3000:])
+    assert json.loads(result_file.read_text())["version"] == spark.version
+
+    def all_told() -> dict[str, Any] | None:
+        view = stages.view(application)
+        states = {each["state"] for each in view["stages"]}
+        return view if view["stages"] and states <= {"complete", "skipped"} else None
+
+    view = wait_for(all_told, "all stages told", 20, lambda: kubelet.container_log(driver)[-3000:])
+    assert view is not None
+    end_file.write_text("")
+    assert application.wait(60) == 0, kubelet.container_log(driver)[-3000:]
+    events = stages.events()
+    graph = told_by_log(events)
+    assert told_by_api(view["stages"]) == graph
+
+    jobs = [event for event in events if isinstance(event, JobStart)]
+    run = {event.stage.stage_id for event in events if isinstance(event, StageSubmitted)}
+    listed = {info.stage_id: info.key for job in jobs for info in job.stages}
+    skipped = Counter(key for stage_id, key in listed.items() if stage_id not in run)
+    assert {each["key"]: each["skipped"] for each in view["stages"] if each["skipped"]} == skipped
+    assert sum(skipped.values()) > 0, "adaptive execution lists stages again that ran in earlier jobs"
+    assert len([job for job in jobs if job.sql_execution_id]) > 1, "one query, several jobs"
+    first = {info.key for info in jobs[0].stages}
+    children = {key: {other for other in first if key in graph[other][0]} for key in first}
+    (top,) = [key for key in first if not graph[key][0]]
+    left, right = sorted(children[top])
+    assert children[left] == children[right] != set(), "two ways from the top meet again"
+    watching.assert_kept()
+
+
+@one_quickly
+def test_stage_order_follows_importance(
+    namespace: str, real_nodes, start_stages: Callable[..., Stages], spark: SparkHome, tmp_path: Path
+) -> None:
+    """Scenario 5: one slot, two jobs; the long one, which began later, goes first."""
+    tasks = 10
+    kubelet = real_nodes(1, cpu="2", memory="4Gi")
+    stages = start_stages(stage_order="true")
+    name = f"order-{spark.version.replace('.', '-')}"
+    arguments = [tmp_path / "result.json", str(tasks), "0.3"]
+    one = {"spark__executor__instances": "1"}
+    application = stages.submit(spark, name, namespace, "branches.py", arguments, **one)
+    driver = application.await_driver()["metadata"]["name"]
+    assert application.wait(180) == 0, kubelet.container_log(driver)[-3000:]
+    events = stages.events()
+    jobs = {
+        info.stage_id: event.job_id
+        for event in events
+        if isinstance(event, JobStart)
+        for info in event.stages
+    }
+    begun = [event for event in events if isinstance(event, TaskStart)]
+    order = [jobs[event.stage_id] for event in sorted(begun, key=lambda event: event.launch_ms)]
+    # Until the extender has answered, Spark's own order holds: that of the jobs.
+    rest = list(itertools.dropwhile(lambda job: job == 0, order))
+    assert len(order) == 4 * tasks + tasks, order
+    assert rest.count(0) >= tasks / 2, f"the short job was not overtaken: {order}"
+    # Between two stages of the long job its next tasks are not there yet, and the slot goes to the short one.
+    last_long_with_pause = [place for place, job in enumerate(rest) if job == 1][3 * tasks - 1]
+    assert rest[:last_long_with_pause].count(0) <= 4, f"the short job was served before the long one: {order}"
