@@ -8,7 +8,6 @@ How to wire it:
     accountant.apply(event, now)                            # every event the store gets, after the store
     accountant.intensity(zone, 212.0 or Missing("stale"), now)      # when the signal changes or ends
     accountant.reading(node, reading or Missing(...), now)          # after each `MeterReader.read`
-    accountant.stages(app, {"3": 0.75, "4": 0.25}, now)             # when the running stages change
     accountant.decided(pod, decision, now, score=..., intensity=...)  # every answer to filter
     await accountant.flush(now)                             # every minute or so, in a task of its own
     accountant.close(now)             # on exit, when the flushing task has ended; closes the ledger
@@ -31,7 +30,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from extender.accounting.amounts import Missing
@@ -43,7 +42,16 @@ from extender.accounting.meter import CELL_S, Meter
 from extender.accounting.power import PowerModels
 from extender.accounting.readings import NodeReading
 from extender.core.decisions import FilterDecision
-from extender.core.events import Event, NodeGone, NodeSeen, PodBound, PodGone, PodSeen, Synced
+from extender.core.events import (
+    Event,
+    NodeGone,
+    NodeSeen,
+    PodBound,
+    PodGone,
+    PodSeen,
+    StagesReported,
+    Synced,
+)
 from extender.core.facts import GangKey, NodeFacts, PodFacts
 
 NODES_A_SLICE: Final = 2
@@ -142,11 +150,6 @@ class Accountant:
         if self._listening is None:
             self._meter.reading_seen(node, reading, now)
 
-    def stages(self, app: GangKey, shares: Mapping[str, float], now: float) -> None:
-        """Stages an application works on, by fraction. Raises `ValueError` for fractions above 1 in sum."""
-        if self._listening is None:
-            self._meter.stages_seen(app, shares, now)
-
     def scheduled_by(self, app: GangKey, strategy: str) -> None:
         """One application is scheduled by another strategy than the current default."""
         self._meter.strategy_of(app, strategy)
@@ -232,6 +235,8 @@ class Accountant:
             case PodGone(uid) if not before:
                 meter.pod_gone(uid, now)
                 self._said.pop(uid, None)
+            case StagesReported(app, reported):
+                meter.stages_reported(app, reported, now)
             case _:
                 pass
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from typing import Final
+from typing import Any, Final
 
 from extender.accounting.books import Batch
 from extender.accounting.ledger import Ledger, LedgerConflict, LedgerError
@@ -24,7 +24,8 @@ class Backlog:
     """Batches in order, each from the end of the one before.
 
     `booked_until_s` is the ledger's moment as it was last heard. `standing_by` says that somebody else may
-    have written last. `decisions_dropped` and `bookings_dropped` count what found no room or no ledger.
+    have written last. `decisions_dropped` and `bookings_dropped` (task times among them) count what found no
+    room or no ledger.
     """
 
     def __init__(self, ledger: Ledger, booked_until_s: float | None) -> None:
@@ -37,8 +38,8 @@ class Backlog:
 
     @property
     def unwritten(self) -> int:
-        """Bookings and decisions that wait."""
-        return sum(len(batch.bookings) + len(batch.decisions) for batch in self._batches)
+        """Bookings, task times of stages and decisions that wait."""
+        return sum(len(each.bookings) + len(each.stages) + len(each.decisions) for each in self._batches)
 
     def add(self, batch: Batch) -> None:
         """A batch is closed. When too many wait, it is merged into the last one."""
@@ -104,21 +105,28 @@ class Backlog:
         if until_s is not None and (first.since_s is None or first.since_s < until_s):
             # Bookings cannot be cut in time: up to one interval is not booked rather than booked twice.
             first.bookings.clear()
+            first.stages.clear()
             first.decisions = [each for each in first.decisions if each.at_s >= until_s]
         first.since_s = until_s
 
     def _shrink(self, batch: Batch, excess: int) -> int:
-        """Drop decisions, then bookings of the oldest cells; returns how many."""
-        decisions = min(excess, len(batch.decisions))
-        del batch.decisions[:decisions]
-        self.decisions_dropped += decisions
-        oldest = heapq.nsmallest(excess - decisions, batch.bookings, key=lambda key: key.cell_s)
-        for key in oldest:
-            del batch.bookings[key]
-        self.bookings_dropped += len(oldest)
-        return decisions + len(oldest)
+        """Drop decisions, then task times and bookings of the oldest cells; returns how many."""
+        dropped = min(excess, len(batch.decisions))
+        del batch.decisions[:dropped]
+        self.decisions_dropped += dropped
+        bookings = _drop_oldest(batch.stages, excess - dropped)
+        bookings += _drop_oldest(batch.bookings, excess - dropped - bookings)
+        self.bookings_dropped += bookings
+        return dropped + bookings
 
     def _drop_first(self) -> None:
         batch = self._batches.pop(0)
         self.decisions_dropped += len(batch.decisions)
-        self.bookings_dropped += len(batch.bookings)
+        self.bookings_dropped += len(batch.bookings) + len(batch.stages)
+
+
+def _drop_oldest(table: dict[Any, Any], count: int) -> int:
+    oldest = heapq.nsmallest(count, table, key=lambda key: key.cell_s)
+    for key in oldest:
+        del table[key]
+    return len(oldest)

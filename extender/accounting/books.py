@@ -35,7 +35,6 @@ class BookingKey(NamedTuple):
     """
 
     app: GangKey
-    stage: str
     node: str
     zone: str
     kind: Kind
@@ -67,6 +66,25 @@ class Booking:
 
 
 Bookings = dict[BookingKey, Booking]
+
+
+class StageKey(NamedTuple):
+    """A stage of an application within a stretch of the ledger's time grid."""
+
+    app: GangKey
+    stage: str
+    cell_s: float
+
+
+@dataclass(slots=True)
+class StageTime:
+    """Seconds that tasks of a stage took; several run at once, so it may exceed the stretch."""
+
+    name: str
+    task_s: float = 0.0
+
+
+StageTimes = dict[StageKey, StageTime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +163,7 @@ class Batch:
     since_s: float | None
     until_s: float
     bookings: Bookings = field(default_factory=dict[BookingKey, Booking])
+    stages: StageTimes = field(default_factory=dict[StageKey, StageTime])
     applications: dict[GangKey, ApplicationRow] = field(default_factory=dict[GangKey, ApplicationRow])
     pods: dict[str, PodRow | None] = field(default_factory=dict[str, PodRow | None])
     nodes: dict[str, bool] = field(default_factory=dict[str, bool])
@@ -159,6 +178,8 @@ class Batch:
                 self.bookings[key] = booking
             else:
                 mine.add(booking)
+        for key, time in later.stages.items():
+            self.stages.setdefault(key, StageTime(time.name)).task_s += time.task_s
         self.applications |= later.applications
         self.pods |= later.pods
         self.nodes |= later.nodes

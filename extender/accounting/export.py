@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from extender.accounting.ledger import Ledger
+from extender.accounting.schema import STAGE_ENERGY
 
 ROWS_A_GROUP: Final = 50_000
 """Rows of a Parquet row group: as many as are in memory at once."""
@@ -40,7 +41,6 @@ TABLES: Final = (
             ("end", TIME),
             ("namespace", TEXT),
             ("application", TEXT),
-            ("stage", TEXT),
             ("node", TEXT),
             ("zone", TEXT),
             ("kind", TEXT),
@@ -50,8 +50,24 @@ TABLES: Final = (
             ("carbon_unknown", TEXT),
             ("core_s", NUMBER),
         ),
-        "SELECT cell_s, start_s, end_s, namespace, app_id, stage, node, zone, kind, source, energy_kwh, "
+        "SELECT cell_s, start_s, end_s, namespace, app_id, node, zone, kind, source, energy_kwh, "
         "carbon_g, unknown_reason, core_s FROM bookings WHERE cell_s >= ? AND cell_s < ? ORDER BY cell_s",
+    ),
+    Table(
+        "stages",
+        (
+            ("cell", TIME),
+            ("namespace", TEXT),
+            ("application", TEXT),
+            ("stage", TEXT),
+            ("name", TEXT),
+            ("task_s", NUMBER),
+            ("energy_kwh", NUMBER),
+            ("carbon_g", NUMBER),
+            ("unknown_kwh", NUMBER),
+        ),
+        f"{STAGE_ENERGY} SELECT cell_s, namespace, app_id, stage, name, task_s, energy_kwh, carbon_g, "  # noqa: S608
+        "unknown_kwh FROM shares ORDER BY cell_s, namespace, app_id, stage",
     ),
     Table(
         "applications",

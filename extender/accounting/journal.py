@@ -24,7 +24,6 @@ class Journal:
         self,
         bookings: Bookings,
         app: GangKey,
-        stage: str,
         place: tuple[str, str],
         kind: Kind,
         source: str,
@@ -36,8 +35,8 @@ class Journal:
         node, zone = place
         for start_s, end_s, value in self.intensity.pieces(zone, *stretch):
             unknown = value.reason if isinstance(value, Missing) else ""
-            for cell_s, from_s, to_s in self._cells(start_s, end_s):
-                key = BookingKey(app, stage, node, zone, kind, source, unknown, cell_s)
+            for cell_s, from_s, to_s in self.cells(start_s, end_s):
+                key = BookingKey(app, node, zone, kind, source, unknown, cell_s)
                 booking = bookings.get(key)
                 if booking is None:
                     booking = bookings[key] = Booking(from_s, to_s)
@@ -49,7 +48,7 @@ class Journal:
                 if not isinstance(value, Missing):
                     booking.carbon_g += energy_kwh * value
 
-    def _cells(self, start_s: float, end_s: float) -> Iterator[tuple[float, float, float]]:
+    def cells(self, start_s: float, end_s: float) -> Iterator[tuple[float, float, float]]:
         """(start of cell, start, end) of every part of a stretch."""
         index = math.floor(start_s / self.cell_s)
         while start_s < end_s:

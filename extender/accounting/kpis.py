@@ -15,9 +15,12 @@ from extender.accounting.amounts import Missing
 from extender.accounting.baseline import Footprint, Saving, split_saving
 from extender.accounting.books import ApplicationRow, IntensityRow, Kind
 from extender.accounting.ledger import Ledger, application_of, step_of
+from extender.accounting.schema import STAGE_ENERGY
 from extender.core.facts import GangKey
 
 REMAINDER: Final = "(unused)"
+
+MOST_STAGES: Final = 1000
 
 
 @dataclass(slots=True)
@@ -118,8 +121,28 @@ class Runs:
 
 
 @dataclass(frozen=True, slots=True)
+class StageShare:
+    """A stage's part of its application's energy, by task time within each cell.
+
+    `stage` is empty for what belongs to no stage: there were no tasks in that cell. `carbon_g` is that of the
+    energy whose intensity is known, `unknown_kwh` the rest.
+    """
+
+    app: GangKey
+    stage: str
+    name: str
+    task_s: float
+    energy_kwh: float
+    carbon_g: float
+    unknown_kwh: float
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """Everything a report shows. `bucket_s` is the length of a bucket of `times`."""
+    """Everything a report shows. `bucket_s` is the length of a bucket of `times`.
+
+    `stages` are those of applications that told of any, the largest `MOST_STAGES`.
+    """
 
     since_s: float
     until_s: float
@@ -136,6 +159,7 @@ class Report:
     intensities: Mapping[str, Sequence[IntensityRow]] = field(
         default_factory=dict[str, Sequence[IntensityRow]]
     )
+    stages: Sequence[StageShare] = ()
 
 
 _SUMS: Final = """
@@ -178,6 +202,7 @@ def collect(ledger: Ledger, since_s: float, until_s: float, bucket_s: float = 36
         _energy_by(ledger, "unknown_reason", window, "AND unknown_reason <> ''"),
         _outcomes(ledger, since_s, until_s),
         _intensities(ledger, since_s, until_s),
+        _stages(ledger, since_s, until_s),
     )
 
 
@@ -280,6 +305,17 @@ def _footprint(row: Sequence[Any]) -> Footprint | Missing:
     if unknown_kwh > 0:
         return Missing(f"intensity of {unknown_kwh:.3g} kWh not known: {reason}")
     return Footprint(energy_kwh, carbon_g or 0.0)
+
+
+def _stages(ledger: Ledger, since_s: float, until_s: float) -> list[StageShare]:
+    query = f"""
+        {STAGE_ENERGY}
+        SELECT namespace, app_id, stage, MAX(name), SUM(task_s), SUM(energy_kwh), COALESCE(SUM(carbon_g), 0),
+               SUM(unknown_kwh)
+        FROM shares GROUP BY namespace, app_id, stage ORDER BY 6 DESC, 1, 2, 3 LIMIT {MOST_STAGES}
+    """  # noqa: S608
+    rows = ledger.select(query, (since_s, until_s))
+    return [StageShare(GangKey(namespace, app_id), *rest) for namespace, app_id, *rest in rows]
 
 
 def _strategies(applications: Sequence[Application]) -> list[Runs]:

@@ -98,6 +98,7 @@ class Ledger:
             if not self._move_on(connection, batch):
                 return
             self._put(connection, schema.ADD_BOOKING, map(_booking_row, batch.bookings.items()))
+            self._put(connection, schema.ADD_STAGE_TIME, map(_stage_row, batch.stages.items()))
             self._put(connection, schema.PUT_APPLICATION, map(_application_row, batch.applications.values()))
             gone = [(uid,) for uid, pod in batch.pods.items() if pod is None]
             self._put(connection, "DELETE FROM pods WHERE uid = ?", gone)
@@ -259,7 +260,6 @@ def _booking_row(item: tuple[Any, Any]) -> Row:
     return (
         key.cell_s,
         *key.app,
-        key.stage,
         key.node,
         key.zone,
         key.kind.value,
@@ -271,6 +271,11 @@ def _booking_row(item: tuple[Any, Any]) -> Row:
         carbon_g,
         booking.core_s,
     )
+
+
+def _stage_row(item: tuple[Any, Any]) -> Row:
+    key, time = item
+    return (key.cell_s, *key.app, key.stage, time.name, time.task_s)
 
 
 def _application_row(row: ApplicationRow) -> Row:

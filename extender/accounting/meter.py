@@ -8,7 +8,7 @@ to the next batch even while the first is still being settled.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from extender.accounting.amounts import Missing
@@ -22,12 +22,16 @@ from extender.accounting.books import (
     IntensityRow,
     Kind,
     PodRow,
+    StageKey,
+    StageTime,
 )
 from extender.accounting.intensity import Intensity, IntensityHistory
 from extender.accounting.journal import Journal
 from extender.accounting.power import PowerModels
 from extender.accounting.readings import NodeReading
+from extender.accounting.stages import StageTasks
 from extender.accounting.tenancy import Share, Tenancy
+from extender.core.dag.events import StageEvent
 from extender.core.facts import GangKey, NodeFacts, PodFacts, Role
 
 CELL_S = 300.0
@@ -53,7 +57,7 @@ class _Application:
     leaders_running: int = 0
     leaders_waiting: int = 0
     nodes: Counter[str] = field(default_factory=Counter[str])
-    stages: Mapping[str, float] = field(default_factory=dict[str, float])
+    stages: StageTasks = field(default_factory=StageTasks)
 
     def count(self, pod: PodRow, by: int) -> None:
         self.pods += by
@@ -95,6 +99,7 @@ class Meter:
         self._pods: dict[str, PodRow] = {}
         self._applications: dict[GangKey, _Application] = {}
         self._open = Batch(books.until_s, books.until_s or 0.0)
+        self._opened_s = books.until_s or 0.0
         self._closing: Batch | None = None
         self._unsettled: list[str] = []
         self._restore(books)
@@ -216,20 +221,17 @@ class Meter:
         rows = self._open.intensities
         rows[:] = [row for row in rows if (row.start_s, row.value) != (from_s, value)]
 
-    def stages_seen(self, app: GangKey, shares: Mapping[str, float], at_s: float) -> None:
-        """From now on the application's energy belongs to these stages, by fractions of at most 1 in sum.
-
-        The rest stays with the unnamed stage. Raises `ValueError` for fractions that are no shares.
-        """
-        if any(not 0 <= share <= 1 for share in shares.values()) or sum(shares.values()) > 1 + 1e-9:
-            raise ValueError(f"stage shares {dict(shares)}: fractions from 0 to 1, together at most 1")
+    def stages_reported(self, app: GangKey, events: Iterable[StageEvent], at_s: float) -> None:
+        """An application told of its stages. Task time before the books were opened is in them already."""
         application = self._applications.get(app)
-        if application is None or application.stages == shares:
+        if application is None:
             return
-        for node, pods in application.nodes.items():
-            if pods and (tenancy := self._tenancies.get(node)) is not None:
-                self._advance(tenancy, at_s)
-        application.stages = dict(shares)
+        for time in application.stages.hear(events, at_s):
+            per_s = time.task_s / (time.end_s - time.start_s)
+            start_s = max(time.start_s, application.submitted_s, self._opened_s)
+            for cell_s, from_s, to_s in self._journal.cells(start_s, time.end_s):
+                key = StageKey(app, time.stage, cell_s)
+                self._open.stages.setdefault(key, StageTime(time.name)).task_s += per_s * (to_s - from_s)
 
     def strategy_of(self, app: GangKey, strategy: str) -> None:
         """The application is scheduled by this strategy; it counts for all of its bookings."""
@@ -352,24 +354,15 @@ class Meter:
         self, batch: Batch, tenancy: Tenancy, source: str, share: Share, start_s: float, end_s: float
     ) -> None:
         place, post = (tenancy.name, tenancy.zone), self._journal.post
+        stretch = (start_s, end_s)
+        post(batch.bookings, share.app, place, Kind.ACTUAL, source, stretch, share.watts, share.cores)
         application = None if share.app == NOBODY else self._applications.get(share.app)
-        for stage, part in _stages(application):
-            watts, cores, stretch = share.watts * part, share.cores * part, (start_s, end_s)
-            post(batch.bookings, share.app, stage, place, Kind.ACTUAL, source, stretch, watts, cores)
-            if application is None or isinstance(application.clock, Missing):
+        if application is None or isinstance(application.clock, Missing):
+            return
+        for moved in application.clock.pieces(start_s, end_s):
+            length_s = moved.moved_end_s - moved.moved_start_s
+            if length_s <= 0:
                 continue
-            for moved in application.clock.pieces(start_s, end_s):
-                length_s = moved.moved_end_s - moved.moved_start_s
-                if length_s <= 0:
-                    continue
-                power_w = watts if share.leads else watts * (moved.end_s - moved.start_s) / length_s
-                stretch = (moved.moved_start_s, moved.moved_end_s)
-                post(batch.bookings, share.app, stage, place, Kind.BASELINE, source, stretch, power_w)
-
-
-def _stages(application: _Application | None) -> list[tuple[str, float]]:
-    if application is None or not application.stages:
-        return [("", 1.0)]
-    rest = 1.0 - sum(application.stages.values())
-    named = [(stage, share) for stage, share in application.stages.items() if share > 0]
-    return [*named, ("", rest)] if rest > 1e-9 else named
+            power_w = share.watts if share.leads else share.watts * (moved.end_s - moved.start_s) / length_s
+            stretch = (moved.moved_start_s, moved.moved_end_s)
+            post(batch.bookings, share.app, place, Kind.BASELINE, source, stretch, power_w)

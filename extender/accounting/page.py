@@ -61,6 +61,7 @@ def render(report: Report) -> str:
             _emissions(report),
             _lives(report),
             _applications(report),
+            _stages(report),
             _strategies(report),
             _groups("Nodes", report.nodes, chart=True),
             _groups("Namespaces", report.namespaces, chart=False),
@@ -232,6 +233,27 @@ def _application(application: Application) -> tuple[str, ...]:
         words.application_carbon(application),
         words.saving(saving),
         *split,
+    )
+
+
+def _stages(report: Report) -> str:
+    if not report.stages:
+        return ""
+    rows = (
+        (
+            str(each.app),
+            each.stage or "-",
+            each.name or "(no task)",
+            words.duration(each.task_s),
+            words.energy(each.energy_kwh),
+            words.stage_carbon(each),
+        )
+        for each in report.stages
+    )
+    return _section(
+        "Stages",
+        "Energy of applications that told of their stages, split by task time.",
+        _table(("application", "stage", "name", "task time", "energy", "carbon"), rows),
     )
 
 

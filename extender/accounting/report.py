@@ -28,6 +28,7 @@ from extender.core.facts import GangKey
 
 MOST_LINES: Final = 30
 PIPE_WIDTH: Final = 150
+MOST_NAME: Final = 60
 _UNITS_S: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
@@ -39,6 +40,7 @@ class By(StrEnum):
     NAMESPACE = "namespace"
     TIME = "time"
     APPLICATION = "application"
+    STAGE = "stage"
 
 
 Where = Annotated[
@@ -72,7 +74,7 @@ def report_command(
     parquet: Parquet = None,
     as_json: AsJson = False,
 ) -> None:
-    """Energy, carbon and waiting of what ran: by strategy, node, namespace, time and application."""
+    """Energy, carbon and waiting of what ran: by strategy, node, namespace, time, application and stage."""
     # In a pipe there is no width to fit: tables are not folded for the eighty columns rich assumes.
     console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
     try:
@@ -179,8 +181,11 @@ def print_report(console: Console, report: Report, by: Sequence[By]) -> None:
         By.NAMESPACE: lambda: _groups("namespace", report.namespaces),
         By.TIME: lambda: _times(report),
         By.APPLICATION: lambda: _applications(report),
+        By.STAGE: lambda: _stages(report),
     }
     for each in by:
+        if each is By.STAGE and not report.stages:
+            continue
         console.print()
         console.print(printers[each]())
     _print_origins(console, report)
@@ -282,6 +287,20 @@ def _applications(report: Report) -> Table:
             *parts,
         )
     return _with_rest(table, len(report.applications))
+
+
+def _stages(report: Report) -> Table:
+    table = _table("By stage", "application", "stage", "name", "task time", "energy", "carbon")
+    for each in report.stages[:MOST_LINES]:
+        table.add_row(
+            escape(str(each.app)),
+            escape(each.stage) or "-",
+            escape(each.name[:MOST_NAME]) or "(no task)",
+            words.duration(each.task_s),
+            words.energy(each.energy_kwh),
+            words.stage_carbon(each),
+        )
+    return _with_rest(table, len(report.stages))
 
 
 def _with_rest(table: Table, rows: int) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-VERSION: Final = "1"
+VERSION: Final = "2"
 
 TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -13,7 +13,6 @@ TABLES: Final = (
         cell_s DOUBLE PRECISION NOT NULL,
         namespace TEXT NOT NULL,
         app_id TEXT NOT NULL,
-        stage TEXT NOT NULL,
         node TEXT NOT NULL,
         zone TEXT NOT NULL,
         kind TEXT NOT NULL CHECK (kind IN ('actual', 'baseline')),
@@ -24,10 +23,23 @@ TABLES: Final = (
         energy_kwh DOUBLE PRECISION NOT NULL,
         carbon_g DOUBLE PRECISION,
         core_s DOUBLE PRECISION NOT NULL,
-        PRIMARY KEY (cell_s, namespace, app_id, stage, node, zone, kind, source, unknown_reason),
+        PRIMARY KEY (cell_s, namespace, app_id, node, zone, kind, source, unknown_reason),
         CHECK ((unknown_reason = '') = (carbon_g IS NOT NULL))
     )
     """,
+    """
+    CREATE TABLE IF NOT EXISTS stages (
+        cell_s DOUBLE PRECISION NOT NULL,
+        namespace TEXT NOT NULL,
+        app_id TEXT NOT NULL,
+        stage TEXT NOT NULL,
+        name TEXT NOT NULL,
+        task_s DOUBLE PRECISION NOT NULL,
+        PRIMARY KEY (cell_s, namespace, app_id, stage),
+        CHECK (task_s >= 0)
+    )
+    """,
+    "CREATE INDEX IF NOT EXISTS stages_by_application ON stages (namespace, app_id)",
     "CREATE INDEX IF NOT EXISTS bookings_by_application ON bookings (namespace, app_id)",
     """
     CREATE TABLE IF NOT EXISTS applications (
@@ -84,16 +96,22 @@ TABLES: Final = (
 )
 
 ADD_BOOKING: Final = """
-    INSERT INTO bookings (cell_s, namespace, app_id, stage, node, zone, kind, source, unknown_reason,
+    INSERT INTO bookings (cell_s, namespace, app_id, node, zone, kind, source, unknown_reason,
                           start_s, end_s, energy_kwh, carbon_g, core_s)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (cell_s, namespace, app_id, stage, node, zone, kind, source, unknown_reason) DO UPDATE SET
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (cell_s, namespace, app_id, node, zone, kind, source, unknown_reason) DO UPDATE SET
         start_s = CASE WHEN excluded.start_s < bookings.start_s
                        THEN excluded.start_s ELSE bookings.start_s END,
         end_s = CASE WHEN excluded.end_s > bookings.end_s THEN excluded.end_s ELSE bookings.end_s END,
         energy_kwh = bookings.energy_kwh + excluded.energy_kwh,
         carbon_g = bookings.carbon_g + excluded.carbon_g,
         core_s = bookings.core_s + excluded.core_s
+"""
+
+ADD_STAGE_TIME: Final = """
+    INSERT INTO stages (cell_s, namespace, app_id, stage, name, task_s) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (cell_s, namespace, app_id, stage) DO UPDATE SET
+        name = excluded.name, task_s = stages.task_s + excluded.task_s
 """
 
 PUT_APPLICATION: Final = """
@@ -126,6 +144,7 @@ PUT_DECISION: Final = """
 
 PRUNE: Final = (
     "DELETE FROM bookings WHERE cell_s < ?",
+    "DELETE FROM stages WHERE cell_s < ?",
     "DELETE FROM decisions WHERE at_s < ?",
     "DELETE FROM applications WHERE ended_s < ?",
     # The last step before the limit still says what holds after it.
@@ -136,3 +155,32 @@ PRUNE: Final = (
     )
     """,
 )
+
+STAGE_ENERGY: Final = """
+    WITH cells AS (
+        SELECT cell_s, namespace, app_id, SUM(energy_kwh) AS energy_kwh, SUM(carbon_g) AS carbon_g,
+               SUM(CASE WHEN unknown_reason <> '' THEN energy_kwh ELSE 0 END) AS unknown_kwh
+        FROM bookings WHERE kind = 'actual' AND app_id <> '' AND cell_s >= ? AND cell_s < ?
+        GROUP BY cell_s, namespace, app_id
+    ), task_times AS (
+        SELECT cell_s, namespace, app_id, SUM(task_s) AS task_s FROM stages WHERE task_s > 0
+        GROUP BY cell_s, namespace, app_id
+    ), parts AS (
+        SELECT stages.cell_s, stages.namespace, stages.app_id, stage, name, stages.task_s,
+               stages.task_s / task_times.task_s AS part
+        FROM stages JOIN task_times ON stages.cell_s = task_times.cell_s
+            AND stages.namespace = task_times.namespace AND stages.app_id = task_times.app_id
+        UNION ALL
+        SELECT cells.cell_s, cells.namespace, cells.app_id, '', '', 0, 1
+        FROM cells LEFT JOIN task_times ON cells.cell_s = task_times.cell_s
+            AND cells.namespace = task_times.namespace AND cells.app_id = task_times.app_id
+        WHERE task_times.task_s IS NULL AND EXISTS (
+            SELECT 1 FROM stages WHERE stages.namespace = cells.namespace AND stages.app_id = cells.app_id)
+    ), shares AS (
+        SELECT cells.cell_s, cells.namespace, cells.app_id, stage, name, task_s,
+               part * energy_kwh AS energy_kwh, part * carbon_g AS carbon_g, part * unknown_kwh AS unknown_kwh
+        FROM parts JOIN cells ON parts.cell_s = cells.cell_s
+            AND parts.namespace = cells.namespace AND parts.app_id = cells.app_id
+    )
+"""
+"""Begins a query on `shares`: the energy of applications by cell and stage, between two moments."""

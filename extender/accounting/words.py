@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from extender.accounting.amounts import Missing
 from extender.accounting.baseline import Saving
-from extender.accounting.kpis import Application, Group, Spread
+from extender.accounting.kpis import Application, Group, Spread, StageShare
 
 UNKNOWN = "unknown"
 
@@ -29,11 +29,20 @@ def grams(g: float) -> str:
 
 def carbon(group: Group) -> str:
     """Known grams, and how much energy has none."""
-    if group.unknown_kwh <= 0:
-        return grams(group.carbon_g)
-    if group.known_kwh <= 0:
+    return _carbon(group.carbon_g, group.known_kwh, group.unknown_kwh)
+
+
+def stage_carbon(stage: StageShare) -> str:
+    """Known grams of a stage, and how much of its energy has none."""
+    return _carbon(stage.carbon_g, stage.energy_kwh - stage.unknown_kwh, stage.unknown_kwh)
+
+
+def _carbon(carbon_g: float, known_kwh: float, unknown_kwh: float) -> str:
+    if unknown_kwh <= 0:
+        return grams(carbon_g)
+    if known_kwh <= 1e-9 * unknown_kwh:
         return UNKNOWN
-    return f"{grams(group.carbon_g)} + {energy(group.unknown_kwh)} {UNKNOWN}"
+    return f"{grams(carbon_g)} + {energy(unknown_kwh)} {UNKNOWN}"
 
 
 def percent(share: float | None) -> str:

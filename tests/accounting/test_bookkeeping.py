@@ -14,7 +14,9 @@ from extender.accounting.accountant import Accountant
 from extender.accounting.ledger import Ledger, LedgerError
 from extender.accounting.readings import NodeReading, Readings
 from extender.bookkeeping import LAPSE_FLUSHES, AccountedStore, Bookkeeper
-from extender.core.events import NodeSeen, PodBound, PodGone, PodSeen, SpecRead, Synced
+from extender.core.dag.events import JobStarted, MoreTasksEnded, StageInfo
+from extender.core.events import NodeSeen, PodBound, PodGone, PodSeen, SpecRead, StagesReported, Synced
+from extender.core.facts import GangKey
 from extender.core.offers import Listed
 from extender.core.outcomes import Outcome
 from extender.settings import load
@@ -214,6 +216,26 @@ async def test_a_ledger_that_is_away_at_the_start_is_opened_later(
     ]
     ledger.close()
     assert booked_s(path) == Replica.now - 1_000, "what was there is booked from when it came"
+
+
+# -- stages ----------------------------------------------------------------------------------------
+
+
+async def test_what_drivers_report_of_their_stages_is_booked(path: Path) -> None:
+    replica = Replica(path)
+    start(replica)
+    leader = World().leader("app", spec(0), node="n1", phase="Running", seen=False)
+    replica.store.apply(PodSeen(leader), Replica.now)
+    scan = StageInfo(3, 30, 4, name="scan")
+    Replica.now += 30
+    events = (JobStarted(0, (scan,)), MoreTasksEnded(3, 0, 4, 20_000))
+    replica.store.apply(StagesReported(GangKey("ns", "app"), events), Replica.now)
+    await turn(replica)
+    ledger = Ledger(str(path))
+    assert list(ledger.select("SELECT app_id, stage, name, task_s FROM stages")) == [
+        ("app", "30", "scan", pytest.approx(20))
+    ]
+    ledger.close()
 
 
 # -- several replicas ------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ POD = PodRow("uid", APP, "name", Role.LEADER, "n1", {"cpu": 1000})
 
 
 def key(unknown: str = "", cell_s: float = 0.0) -> BookingKey:
-    return BookingKey(APP, "", "n1", "DE", Kind.ACTUAL, "model/requests", unknown, cell_s)
+    return BookingKey(APP, "n1", "DE", Kind.ACTUAL, "model/requests", unknown, cell_s)
 
 
 def batch(since_s: float | None, until_s: float, energy_kwh: float = 1.0) -> Batch:
@@ -194,7 +194,7 @@ app = GangKey("team", "app")
 ledger, since = Ledger(sys.argv[1]), None
 for until in range(1, 100_000):
     bookings = {
-        BookingKey(app, "", f"n{node}", "DE", Kind.ACTUAL, "m", "", 0.0): Booking(until - 1, until, 1.0, 2.0)
+        BookingKey(app, f"n{node}", "DE", Kind.ACTUAL, "m", "", 0.0): Booking(until - 1, until, 1.0, 2.0)
         for node in range(20)
     }
     ledger.write(Batch(since, float(until), bookings))

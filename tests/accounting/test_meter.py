@@ -143,25 +143,6 @@ def test_an_application_found_running_has_no_baseline_and_says_so() -> None:
     assert all(key.kind is Kind.ACTUAL for key in batch.bookings)
 
 
-def test_energy_follows_the_stages() -> None:
-    meter = metered()
-    meter.pod_seen(b.pod("w", "n1"), 0)
-    meter.stages_seen(b.APP, {"1": 0.5, "2": 0.25}, 100)
-    bookings = b.taken(meter, 200).bookings
-    by_stage = {
-        key.stage: b.energy([(key, booking)])
-        for key, booking in bookings.items()
-        if key.app == b.APP and key.kind is Kind.ACTUAL
-    }
-    assert by_stage == pytest.approx({"": 50 * 100 + 12.5 * 100, "1": 25 * 100, "2": 12.5 * 100})
-
-
-@pytest.mark.parametrize("shares", [{"1": 0.9, "2": 0.9}, {"1": -0.1}])
-def test_stage_shares_are_fractions(shares: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="fractions"):
-        metered().stages_seen(b.APP, shares, 0)
-
-
 def test_a_reading_replaces_the_model_until_it_is_old() -> None:
     meter = metered()
     meter.pod_seen(b.pod("w", "n1"), 0)

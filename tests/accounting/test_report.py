@@ -49,7 +49,7 @@ def fill(path: Path) -> None:
     books.apply(PodSeen(b.driver("n1", created_s=t - 500, app=found)), t)
     books.apply(Synced(), t)
     books.apply(PodSeen(b.driver(created_s=t)), t)
-    books.decided(b.driver(), FilterDecision(Outcome.NO_ROOM, detail='no room, "held"'), t, score=0.5)
+    books.decided(b.driver(), FilterDecision(Outcome.NO_ROOM, detail='no room, "held"'), t, score=lambda: 0.5)
     books.apply(PodSeen(b.driver("n1", created_s=t)), t + 2 * HOUR_S)
     books.decided(b.driver(), FilterDecision(Outcome.ADMITTED, "n1"), t + 2 * HOUR_S, intensity=100.0)
     books.apply(PodSeen(b.driver(phase="Succeeded")), t + 3 * HOUR_S)
@@ -229,7 +229,7 @@ def test_csv_holds_the_bookings_and_the_decisions(run: Run, tmp_path: Path) -> N
         path.stem: list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
         for path in (tmp_path / "out").glob("*.csv")
     }
-    assert tables.keys() == {"bookings", "applications", "decisions", "intensities"}
+    assert tables.keys() == {"bookings", "stages", "applications", "decisions", "intensities"}
     actual = [row for row in tables["bookings"] if row["kind"] == "actual"]
     assert sum(float(row["energy_kwh"]) for row in actual) == pytest.approx(0.95)
     assert all((row["carbon_g"] == "") == (row["carbon_unknown"] != "") for row in actual)
