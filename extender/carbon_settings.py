@@ -94,7 +94,9 @@ class CarbonSettings(BaseModel):
         "the other one are neutral.",
     )
     carbon_stale_after_s: _Seconds = Field(
-        7200.0, description="Age from which a value is not used any more: the zone is then neutral."
+        21_600.0,
+        description="Age from which a value is not used any more: the zone is then neutral. Where the carbon "
+        "service drops the values of a source sooner (`stale-after-s` there), that counts.",
     )
     carbon_weight: _Weight = Field(
         0.0,

@@ -39,6 +39,9 @@ class Known(BaseModel):
     kind: Kind
     estimated: bool
     age_s: float = Field(ge=0, description="Seconds since the start of the value's interval.")
+    stale_after_s: float | None = Field(
+        description="Age from which the value no longer counts; null for replayed zones."
+    )
     source: str
 
 
@@ -198,6 +201,7 @@ def _reading(zone: Zone, reading: Reading) -> dict[str, Any]:
         "kind": reading.kind,
         "estimated": reading.estimated,
         "age_s": round(zone.age_s(reading), 3),
+        "stale_after_s": None if zone.recorded else zone.stale_after_s,
         "source": reading.source,
     }
 

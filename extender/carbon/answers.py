@@ -19,6 +19,7 @@ _LONGEST_STEP_S: Final = 86_400
 _MOST_POINTS: Final = 10_000
 _LONGEST_REASON: Final = 200
 _FASTEST: Final = 1e9
+_LONGEST_AGE_S: Final = 1e9
 
 
 class _Clock(msgspec.Struct):
@@ -32,6 +33,7 @@ class _Reading(msgspec.Struct):
     kind: str = ""
     estimated: bool = False
     age_s: float | None = None
+    stale_after_s: float | None = None
     source: str = ""
     reason: str = ""
     detail: str = ""
@@ -61,7 +63,10 @@ class _Forecast(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """A zone's present value: gCO2e/kWh at `at_s`, by the clock of the service, `served_s` its time now."""
+    """A zone's present value: gCO2e/kWh at `at_s`, by the clock of the service, `served_s` its time now.
+
+    `stale_after_s` is the age from which its source would not vouch for it; None if it does not say.
+    """
 
     g_per_kwh: float
     at_s: float
@@ -69,6 +74,7 @@ class Present:
     kind: str
     estimated: bool
     source: str
+    stale_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +135,11 @@ def present(body: bytes, zone: str) -> Present | Unknown:
         return Unknown(f"unknown kind {reading.kind!r}"[:_LONGEST_REASON])
     if reading.g_per_kwh is None or not believed(reading.g_per_kwh):
         return Unknown(f"absurd: {reading.g_per_kwh} gCO2e/kWh")
-    if reading.age_s is None or not 0 <= reading.age_s < 1e9:
+    if reading.age_s is None or not 0 <= reading.age_s < _LONGEST_AGE_S:
         return Unknown(f"absurd: an age of {reading.age_s} s")
+    limit_s = reading.stale_after_s
+    if limit_s is not None and not 0 < limit_s < _LONGEST_AGE_S:
+        return Unknown(f"absurd: stale after {limit_s} s")
     return Present(
         reading.g_per_kwh,
         served_s - reading.age_s,
@@ -138,6 +147,7 @@ def present(body: bytes, zone: str) -> Present | Unknown:
         reading.kind,
         reading.estimated,
         reading.source,
+        limit_s,
     )
 
 

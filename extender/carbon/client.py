@@ -70,7 +70,7 @@ class CarbonClient:
         poll_s: float = 60.0,
         timeout_s: float = 10.0,
         kind: Kind = Kind.AVERAGE,
-        stale_after_s: float = 7200.0,
+        stale_after_s: float = 21_600.0,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.health = ClientHealth(url)
@@ -161,9 +161,16 @@ class CarbonClient:
             return Signal(zone, now, None, value.reason)
         if reason := other_kind(value.kind, self._kind):
             return Signal(zone, now, None, reason, value.kind)
+        if value.stale_after_s is not None:
+            speed = None  # only live values age; beside a replay they stay in real time
         steps = forecast if isinstance(forecast, Unknown) else ahead(forecast, zone)
         signal = Signal(
-            zone, self._at_s(value, now, speed), value.g_per_kwh, kind=value.kind, estimated=value.estimated
+            zone,
+            self._at_s(value, now, speed),
+            value.g_per_kwh,
+            kind=value.kind,
+            estimated=value.estimated,
+            stale_after_s=value.stale_after_s,
         )
         if isinstance(steps, Ahead):
             self._kept[zone] = _Kept(_translated(steps, value, now, speed), now)

@@ -7,7 +7,7 @@ reads as clean (the design's invariant 8). There is no default number.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -33,7 +33,8 @@ class Signal:
 
     `g_per_kwh` is gCO2e/kWh at `at_s` (seconds since the epoch), or None with a `reason`. `forecast` are
     means of consecutive steps of `step_s` seconds from `forecast_start_s` on; empty when there is none.
-    `lower` and `upper` are the forecast's bounds L and U over its window, or None.
+    `lower` and `upper` are the forecast's bounds L and U over its window, or None. `stale_after_s` is the age
+    from which the source would not vouch for the value; None if it does not say.
     """
 
     zone: str
@@ -47,6 +48,7 @@ class Signal:
     step_s: float = 3600.0
     lower: float | None = None
     upper: float | None = None
+    stale_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,16 @@ class Outlook:
         steps = max(1, math.ceil((end_s - self.start_s) / self.step_s))
         return Outlook(self.start_s, self.step_s, self.values[:steps], self.lower, self.upper)
 
+    def at(self, time_s: float) -> float | None:
+        """Intensity at a moment, None beyond the last step. The present step began before it was asked for."""
+        step = max(0, math.floor((time_s - self.start_s) / self.step_s))
+        return self.values[step] if step < len(self.values) else None
+
+    def first_within(self, limit: float) -> float | None:
+        """Start of the first step that is no dirtier than `limit`; None if there is none."""
+        steps = zip(self.times(), self.values, strict=True)
+        return next((time_s for time_s, value in steps if value <= limit), None)
+
     def times(self) -> list[float]:
         """Start of each step."""
         return [self.start_s + index * self.step_s for index in range(len(self.values))]
@@ -80,6 +92,8 @@ class Outlook:
 @dataclass(slots=True)
 class CarbonBook:
     """Signals by zone. `version` changes with every signal that says something new.
+
+    A value counts until it is `stale_after_s` old, or the age at which its source drops it, if that is less.
 
     One `kind` of intensity is used; zones whose source states the other one are neutral.
     """
@@ -106,7 +120,7 @@ class CarbonBook:
     def value(self, zone: str, now: float) -> float | None:
         """Intensity of a zone in gCO2e/kWh, or None when it is unknown or too old."""
         signal = self.good.get(zone)
-        if signal is None or now - signal.at_s > self.stale_after_s:
+        if signal is None or now > self.stale_at(zone):
             return None
         return signal.g_per_kwh
 
@@ -118,7 +132,9 @@ class CarbonBook:
     def stale_at(self, zone: str) -> float:
         """When the present value will be too old (infinite when there is none)."""
         signal = self.good.get(zone)
-        return math.inf if signal is None else signal.at_s + self.stale_after_s
+        if signal is None:
+            return math.inf
+        return signal.at_s + min(self.stale_after_s, signal.stale_after_s or math.inf)
 
     def outlook(self, zone: str, now: float) -> Outlook | None:
         """Present value and forecast of a zone; None when the value is unknown or no step is forecast."""
@@ -139,6 +155,22 @@ class CarbonBook:
         assert lower is not None
         assert upper is not None
         return Outlook(start_s, signal.step_s, values, min(lower, upper), max(lower, upper))
+
+
+def cleanest(outlooks: Sequence[Outlook]) -> Outlook:
+    """What work that may run in any of these zones can have: at each time the lowest intensity of all.
+
+    In the shortest steps of any zone, as far as the longest forecast reaches.
+    """
+    if len(outlooks) == 1:
+        return outlooks[0]
+    step_s = min(each.step_s for each in outlooks)
+    start_s = max(each.start_s for each in outlooks)
+    end_s = max(each.start_s + len(each.values) * each.step_s for each in outlooks)
+    times = [start_s + index * step_s for index in range(max(1, math.ceil((end_s - start_s) / step_s)))]
+    known = ([value for each in outlooks if (value := each.at(time_s)) is not None] for time_s in times)
+    values = tuple(min(each) for each in known if each)
+    return Outlook(start_s, step_s, values, min(values), max(values))
 
 
 def other_kind(kind: str, wanted: str) -> str:

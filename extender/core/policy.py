@@ -95,7 +95,7 @@ class CarbonPolicy:
     zone_label: str = "carbon-scheduler/carbon-zone"
     zone_by_place: Mapping[str, str] = field(default_factory=dict[str, str])
     kind: Kind = Kind.AVERAGE
-    stale_after_s: float = 7200.0
+    stale_after_s: float = 21_600.0
     carbon_weight: float = 0.0
     energy_weight: float = 0.0
     fragmentation_weight: float = 0.0

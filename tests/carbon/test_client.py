@@ -19,6 +19,7 @@ from extender.carbon.answers import Ahead, Present, ahead, present
 from extender.carbon.client import CarbonClient
 from extender.carbon.regions import _REGIONS_BY_ZONE, ZONE_BY_REGION  # pyright: ignore[reportPrivateUsage]
 from extender.core.carbon import CarbonBook, Kind, Signal, believed
+from extender.core.policy import CarbonPolicy
 from tests.carbon.serving import serving
 from tests.carbon_api.support import HOUR_S, START_S, Hand, Provider, daily, replay_app
 
@@ -120,6 +121,8 @@ async def test_a_zone_the_service_does_not_know_is_missing_with_its_reason(tmp_p
         json.dumps(now_answer(kind="lbs/MWh")).encode(),
         json.dumps(now_answer(age_s=None)).encode(),
         json.dumps(now_answer(age_s=-5)).encode(),
+        json.dumps(now_answer(stale_after_s=0)).encode(),
+        json.dumps(now_answer(stale_after_s="late")).encode(),
         json.dumps({**now_answer(), "zone": "YY"}).encode(),
         json.dumps({**now_answer(), "at": "yesterday"}).encode(),
         json.dumps({**now_answer(), "at": "2026-03-01T00:00:00"}).encode(),
@@ -207,6 +210,38 @@ async def test_a_killed_source_gets_stale_and_then_neutral():
     assert book.value("XX", NOW_S) == 210.5, "the last good value stays for a while"
     assert book.value("XX", NOW_S + 600) is None
     assert book.outlook("XX", NOW_S + 600) is None
+
+
+async def test_a_value_counts_as_long_as_its_source_vouches_for_it():
+    aging = except_of("/v1/now", lambda: web.json_response(now_answer(age_s=3600, stale_after_s=10_800)))
+    book = CarbonBook(stale_after_s=CarbonPolicy().stale_after_s)
+    async with Provider(aging) as source:
+        assert await polled(client(source.url, book.see)) == 1  # type: ignore[arg-type]
+    assert book.value("XX", NOW_S + 7200) == 210.5
+    assert book.value("XX", NOW_S + 7201) is None
+    assert book.stale_at("XX") == NOW_S + 7200
+
+
+@pytest.mark.parametrize("late_s", [3 * HOUR_S, 6 * HOUR_S])
+async def test_sources_that_publish_late_are_used_by_default(late_s: float):
+    late = except_of("/v1/now", lambda: web.json_response(now_answer(age_s=late_s, stale_after_s=late_s)))
+    book = CarbonBook(stale_after_s=CarbonPolicy().stale_after_s)
+    async with Provider(late) as source:
+        assert await polled(client(source.url, book.see)) == 1  # type: ignore[arg-type]
+    assert book.value("XX", NOW_S) == 210.5
+
+
+async def test_a_live_zone_beside_a_replay_stays_in_real_time():
+    answers = {
+        "/v1/now": now_answer(age_s=3600, stale_after_s=10_800),
+        "/v1/forecast": forecast_answer(),
+        "/v1/clock": {"now": times.iso(NOW_S), "speed": 3600.0, "replay": True},
+    }
+    seen: list[Signal] = []
+    async with Provider(lambda request: web.json_response(answers[request.path])) as source:
+        assert await polled(client(source.url, seen.append)) == 1
+    assert seen[0].at_s == NOW_S - 3600
+    assert seen[0].step_s == HOUR_S
 
 
 async def test_a_replay_stays_one_while_its_clock_cannot_be_read():

@@ -71,6 +71,8 @@ async def test_live_zones_are_polled(provider: Provider, tmp_path: Path, caplog:
         }
         assert (found["GB"]["g_per_kwh"], found["GB"]["age_s"]) == (150, pytest.approx(0.4 * HOUR_S))
         assert (found["FR"]["g_per_kwh"], found["FR"]["estimated"]) == (50, True)
+        limits = {zone: reading["stale_after_s"] for zone, reading in found.items()}
+        assert limits == {"GB": 3 * HOUR_S, "FR": 3 * HOUR_S, "CA": HOUR_S / 2}
         assert (found["CA"]["g_per_kwh"], found["CA"]["kind"]) == (pytest.approx(453.59237), "marginal")
         assert (await ask(app, "/healthz"))[1]["status"] == "ok"
         code, refused = await ask(app, "/emissions/bylocations/best", {"location": ["FR", "CA"]})

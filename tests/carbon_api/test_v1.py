@@ -32,6 +32,7 @@ async def test_now_is_a_value_with_its_age(tmp_path: Path):
                 "kind": "average",
                 "estimated": False,
                 "age_s": 1800,
+                "stale_after_s": None,
                 "source": "replay",
             },
         },
