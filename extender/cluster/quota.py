@@ -121,10 +121,12 @@ class CapQuota:
             try:
                 await self.keep()
                 self.last_problem = ""
-            except ApiError as problem:
-                if str(problem) != self.last_problem:
-                    _log.warning("quota %s/%s: %s", self._namespace, self._name, problem)
-                self.last_problem = str(problem)
+            except Exception as problem:  # a defect here must not end scheduling
+                text = str(problem) or type(problem).__name__
+                if text != self.last_problem:
+                    trace = None if isinstance(problem, ApiError) else problem
+                    _log.warning("quota %s/%s: %s", self._namespace, self._name, text, exc_info=trace)
+                self.last_problem = text
             await self._sleep(INTERVAL_S)
 
     async def keep(self) -> None:
@@ -132,13 +134,12 @@ class CapQuota:
         for tries_left in reversed(range(_TRIES)):
             try:
                 await self._keep_once()
+                return
             except ApiError as problem:
                 # Somebody wrote between our look and our write; the API server itself does, too.
                 if problem.status != _CONFLICT or not tries_left:
                     self._written = None  # it may have taken effect
                     raise
-            else:
-                return
 
     async def restore(self) -> None:
         """Leave the quota as it was before us, unless another replica keeps it now. Raises `ApiError`."""
@@ -242,11 +243,16 @@ class CapQuota:
 
     async def _find(self) -> Mapping[str, Any] | None:
         try:
-            return json.loads(await self._client.get(self._path))
+            found = json.loads(await self._client.get(self._path))
         except ApiError as problem:
             if problem.status == 404:
                 return None
             raise
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not isinstance(found.get("metadata"), dict):
+            raise ApiError(200, "Unreadable", "the answer is no ResourceQuota: does a proxy answer for it?")
+        return found
 
 
 def _annotations(found: Mapping[str, Any]) -> Mapping[str, str]:

@@ -205,6 +205,47 @@ async def test_an_unreadable_memory_of_the_original_takes_only_our_keys_out(api:
     assert json.dumps(quotas.hard) == '{"pods": "9"}'
 
 
+@pytest.mark.parametrize("answer", ["<html>", "[]", "{}"])
+async def test_an_answer_that_is_no_quota_is_a_problem_and_no_crash(
+    api: ApiClient, quotas: Quotas, answer: str
+):
+    async def garbage(path: str) -> bytes:
+        return answer.encode()
+
+    kept = Cluster().quota(api)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(api, "get", garbage)
+        with pytest.raises(ApiError, match="no ResourceQuota"):
+            await kept.restore()
+
+
+async def test_whatever_fails_it_goes_on(api: ApiClient, quotas: Quotas, caplog: pytest.LogCaptureFixture):
+    looks = 0
+
+    def wanted(used: Share) -> Share:
+        nonlocal looks
+        looks += 1
+        if looks < 9:
+            raise KeyError("a defect")
+        return EXECUTOR
+
+    written = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(0)
+        if quotas.objects:
+            written.set()
+
+    kept = CapQuota(api, "batch", "mine", wanted, replica="one", clock=lambda: 0.0, sleep=sleep)
+    running = asyncio.create_task(kept.run())
+    await written.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert kept.last_problem == ""
+    assert len(caplog.records) == 1
+
+
 # -- edited by others ----------------------------------------------------------------------------
 
 
