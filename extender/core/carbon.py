@@ -7,7 +7,7 @@ reads as clean (the design's invariant 8). There is no default number.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -75,7 +75,7 @@ class Outlook:
         return Outlook(self.start_s, self.step_s, self.values[:steps], self.lower, self.upper)
 
     def at(self, time_s: float) -> float | None:
-        """Intensity at a moment, None beyond the last step. The present step began before it was asked for."""
+        """Intensity at a moment; None beyond the last step."""
         step = max(0, math.floor((time_s - self.start_s) / self.step_s))
         return self.values[step] if step < len(self.values) else None
 
@@ -157,8 +157,8 @@ class CarbonBook:
         return Outlook(start_s, signal.step_s, values, min(lower, upper), max(lower, upper))
 
 
-def cleanest(outlooks: Sequence[Outlook]) -> Outlook:
-    """What work that may run in any of these zones can have: at each time the lowest intensity of all.
+def merged(outlooks: Sequence[Outlook], merge: Callable[[Sequence[float]], float]) -> Outlook:
+    """Several zones as one: at each time what `merge` makes of the intensities that are known then.
 
     In the shortest steps of any zone, as far as the longest forecast reaches.
     """
@@ -169,7 +169,7 @@ def cleanest(outlooks: Sequence[Outlook]) -> Outlook:
     end_s = max(each.start_s + len(each.values) * each.step_s for each in outlooks)
     times = [start_s + index * step_s for index in range(max(1, math.ceil((end_s - start_s) / step_s)))]
     known = ([value for each in outlooks if (value := each.at(time_s)) is not None] for time_s in times)
-    values = tuple(min(each) for each in known if each)
+    values = tuple(merge(each) for each in known if each)
     return Outlook(start_s, step_s, values, min(values), max(values))
 
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from statistics import fmean
+from typing import Final
 
 import numpy as np
 
-from extender.core.carbon import Outlook
+from extender.core.carbon import Outlook, merged
 from extender.core.facts import PodFacts
 from extender.core.gangs import GangSpec, SpecProblem
 from extender.core.nodes import NodeTable
-from extender.core.packing import Packing
+from extender.core.packing import Packing, room_for
 from extender.core.provisioning import suspend_resume, threshold
 from extender.core.provisioning.flexibility import INFLEXIBLE, Flexibility, HoldPolicy
+from extender.core.rooms import ROOM_LIMIT
 from extender.core.state import State
+
+_MOST_REACHES: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +48,25 @@ class Hold:
         return f"carbon policy {self.policy.value} holds it; it starts by {latest} at the latest"
 
 
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """Numbers of the carbon zones a gang may run in (0: no zone), and of those that could hold it whole."""
+
+    zones: frozenset[int]
+    whole: frozenset[int]
+
+
 class Holds:
-    """Judges waiting pods by the present signal."""
+    """Judges waiting pods by the present signal.
+
+    What is clean enough is the same for all zones that could hold the gang whole: as clean as the best of
+    them gets. A gang too wide for any single zone looks at the mean of all.
+    """
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._reaches: dict[str, tuple[GangSpec | None, _Reach]] = {}
+        self._epoch = -1
 
     def flexibility(self, leader: PodFacts, spec: GangSpec | SpecProblem | None) -> Flexibility:
         """What applies to a gang, defaults included."""
@@ -70,33 +89,60 @@ class Holds:
             return None
         if policy is HoldPolicy.CAP:
             return self._budget_hold(spec, latest_s, now)
-        zones = self._zones(leader, spec)
-        outlooks = self._outlooks(zones, now)
+        reach = self._reach(leader, spec)
+        outlooks = self._outlooks(reach.zones, now)
         if not outlooks:
             return None
-        starts = {zone: self._start_s(policy, each, flexibility, latest_s) for zone, each in outlooks.items()}
+        stale_s = min(self._state.carbon.stale_at(self._state.nodes.carbon_zones[zone]) for zone in outlooks)
+        whole = [outlook for zone, outlook in outlooks.items() if zone in reach.whole]
+        if not whole and reach.whole:
+            return None  # the only zones that take it are unknown
+        if not whole:
+            everywhere = merged(list(outlooks.values()), fmean)
+            start_s = everywhere.first_within(self._limit(policy, everywhere, flexibility, latest_s))
+            if start_s is not None and start_s <= now:
+                return None
+            return Hold(policy, min(latest_s, stale_s, start_s or latest_s), latest_s)
+        limit = self._limit(policy, merged(whole, min), flexibility, latest_s)
+        firsts = {zone: each.first_within(limit) for zone, each in outlooks.items()}
+        starts = {zone: latest_s if first is None else first for zone, first in firsts.items()}
         clean = frozenset(zone for zone, start_s in starts.items() if start_s <= now)
-        if clean.issuperset(zones):
+        if clean.issuperset(reach.zones):
             return None
         # With the next step of a forecast a zone may be clean no more.
         changes = [each.start_s + each.step_s for each in outlooks.values()] if clean else starts.values()
-        stale = [self._state.carbon.stale_at(self._state.nodes.carbon_zones[zone]) for zone in outlooks]
-        return Hold(policy, min(latest_s, *changes, *stale), latest_s, clean)
+        return Hold(policy, min(latest_s, stale_s, *changes), latest_s, clean)
 
-    def _start_s(
+    def _limit(
         self, policy: HoldPolicy, outlook: Outlook, flexibility: Flexibility, latest_s: float
     ) -> float:
-        runtime_s = flexibility.runtime_s or outlook.step_s
+        """The intensity up to which it is clean enough, by what is ahead until the latest start."""
         if policy is HoldPolicy.SUSPEND_RESUME:
-            return suspend_resume.start_s(outlook, latest_s, latest_s + runtime_s, runtime_s)
-        return threshold.start_s(outlook, latest_s, self._state.policy.carbon.threshold_percentile)
+            runtime_s = flexibility.runtime_s or outlook.step_s
+            return suspend_resume.limit(outlook, latest_s + runtime_s, runtime_s)
+        return threshold.limit(outlook, latest_s, self._state.policy.carbon.threshold_percentile)
 
-    def _zones(self, leader: PodFacts, spec: GangSpec | None) -> list[int]:
-        """Carbon zones a gang may run in (0: none known): its workers', else its leader's."""
+    def _reach(self, leader: PodFacts, spec: GangSpec | None) -> _Reach:
+        """Where a gang may run, by its workers (without any, by its leader); kept until nodes change."""
         table = self._state.nodes
-        terms = spec.worker_terms if spec is not None and spec.min_workers else leader.terms
-        zones: list[int] = np.unique(table.carbon_zone[table.eligible(terms)]).tolist()
-        return zones
+        if self._epoch != table.capacity_epoch or len(self._reaches) > _MOST_REACHES:
+            self._epoch = table.capacity_epoch
+            self._reaches.clear()
+        known = self._reaches.get(leader.uid)
+        if known is not None and known[0] is spec:
+            return known[1]
+        if spec is not None and spec.min_workers:
+            terms, size, number = spec.worker_terms, spec.worker, spec.min_workers
+        else:
+            terms, size, number = leader.terms, leader.requests, 1
+        rows = np.flatnonzero(table.eligible(terms))
+        zones = table.carbon_zone[rows]
+        room = np.minimum(room_for(table.capacity()[:, rows], table.vector(size)), ROOM_LIMIT)
+        in_zone = np.bincount(zones, weights=room, minlength=1)
+        whole = np.flatnonzero(in_zone >= number)
+        reach = _Reach(frozenset(zones.tolist()), frozenset(whole.tolist()))
+        self._reaches[leader.uid] = (spec, reach)
+        return reach
 
     def _outlooks(self, zones: Iterable[int], now: float) -> dict[int, Outlook]:
         """Outlook of each of these zones, as far as it is known."""

@@ -21,10 +21,9 @@ def chosen_steps(outlook: Outlook, deadline_s: float, runtime_s: float) -> list[
     return sorted(by_intensity[:needed])
 
 
-def start_s(outlook: Outlook, latest_start_s: float, deadline_s: float, runtime_s: float) -> float:
-    """When to start: the first chosen step, never later than `latest_start_s`."""
-    first = chosen_steps(outlook, deadline_s, runtime_s)[0]
-    return min(outlook.times()[first], latest_start_s)
+def limit(outlook: Outlook, deadline_s: float, runtime_s: float) -> float:
+    """Intensity of the dirtiest chosen step: the first step that is no dirtier is the first chosen one."""
+    return max(outlook.values[index] for index in chosen_steps(outlook, deadline_s, runtime_s))
 
 
 def runs_now(outlook: Outlook, deadline_s: float, runtime_s: float) -> bool:

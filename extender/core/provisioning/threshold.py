@@ -5,15 +5,10 @@ from __future__ import annotations
 from extender.core.carbon import Outlook
 
 
-def start_s(outlook: Outlook, latest_start_s: float, percentile: float) -> float:
-    """When to start: the first step whose intensity is within the cleanest `percentile` percent.
+def limit(outlook: Outlook, latest_start_s: float, percentile: float) -> float:
+    """The highest intensity (unit of the outlook) within the cleanest `percentile` percent of the steps.
 
-    The percentile is taken over the steps that begin before `latest_start_s`, rounded down, but at least
-    one step qualifies. A start is never later than `latest_start_s`.
+    Of the steps that begin before `latest_start_s`; their number is rounded down, but at least one qualifies.
     """
-    window = outlook.until(latest_start_s)
-    ranked = sorted(window.values)
-    limit = ranked[max(0, int(percentile / 100 * len(ranked)) - 1)]
-    times = window.times()
-    first = next(time for time, value in zip(times, window.values, strict=True) if value <= limit)
-    return min(first, latest_start_s)
+    ranked = sorted(outlook.until(latest_start_s).values)
+    return ranked[max(0, int(percentile / 100 * len(ranked)) - 1)]

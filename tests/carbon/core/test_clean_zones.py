@@ -12,7 +12,6 @@ from extender.core.gangs import GangSpec
 from extender.core.outcomes import Outcome
 from extender.core.packing import PACKERS
 from extender.core.policy import CarbonPolicy, FifoMode, Policy
-from extender.core.provisioning import threshold
 from extender.core.provisioning.flexibility import Flexibility, HoldPolicy
 from extender.core.terms import PlacementTerms
 from tests.gang.world import World, node, size, spec
@@ -75,29 +74,53 @@ def test_without_room_there_it_stays_held_and_lets_others_pass(fifo: FifoMode) -
     assert world.schedule("waits-driver").node == "n-b"
 
 
-def test_when_nothing_cleaner_is_ahead_it_starts_anywhere() -> None:
+def test_what_is_clean_enough_is_the_same_everywhere() -> None:
+    """The best hour of a dirty grid is no reason to start while a clean one is ahead elsewhere."""
     world = two_zones()
-    signal(world, "A", DIRTY, CLEAN, DIRTY)
-    signal(world, "B", CLEAN, DIRTY, DIRTY - 1)
-    world.leader("wide", flexible(workers=12, delay_s=3 * HOUR))
-    for _ in range(4):
-        assert world.filter("wide-driver").outcome is Outcome.HELD_FOR_CARBON, "no clean zone takes all of it"
-        world.tick(HOUR / 2)
+    signal(world, "A", 700, 900, 900, 900)
+    signal(world, "B", 400, 300, 120, 110)
+    world.leader("waits", flexible())
+    for hour in range(3):
+        assert world.filter("waits-driver").outcome is Outcome.HELD_FOR_CARBON, hour
+        world.tick(HOUR)
+    assert world.woken == ["waits-driver"]
+    world.schedule("waits-driver")
+    assert nodes_of(world, "waits") == {"n-b"}
+
+
+def test_a_gang_too_wide_for_one_zone_looks_at_the_mean_of_all() -> None:
+    world = two_zones()
+    signal(world, "A", DIRTY, CLEAN, CLEAN, CLEAN)
+    signal(world, "B", CLEAN, DIRTY, 2 * CLEAN, CLEAN)
+    world.leader("wide", flexible(workers=12, delay_s=4 * HOUR))
+    for hour in range(3):
+        assert world.filter("wide-driver").outcome is Outcome.HELD_FOR_CARBON, hour
+        world.tick(HOUR)
     assert world.woken == ["wide-driver"]
     assert world.schedule("wide-driver").node
     assert nodes_of(world, "wide") == {"n-a", "n-b"}
 
 
-def test_an_unknown_zone_is_not_clean_but_good_enough_from_the_latest_start_on() -> None:
+def test_a_gang_that_fits_an_unknown_zone_only_is_not_held() -> None:
     world = two_zones(cpu=2)
     world.add(node("n-c", 20, zone="c"))
     world.leader("large", flexible(workers=12, delay_s=2 * HOUR))
-    for _ in range(4):
-        assert world.filter("large-driver").outcome is Outcome.HELD_FOR_CARBON
-        world.tick(HOUR / 2)
-    assert world.woken == ["large-driver"]
     assert world.schedule("large-driver").node
     assert "n-c" in nodes_of(world, "large")
+
+
+def test_an_unknown_zone_is_not_clean_but_good_enough_from_the_latest_start_on() -> None:
+    world = two_zones(cpu=2)
+    world.add(node("n-c", 20, zone="c"))
+    signal(world, "B", CLEAN, *[DIRTY] * 9)
+    world.foreign("busy", "n-a", requests=size(8))
+    world.leader("waits", flexible(workers=4, delay_s=2 * HOUR))
+    for _ in range(4):
+        assert world.filter("waits-driver").outcome is Outcome.HELD_FOR_CARBON
+        world.tick(HOUR / 2)
+    assert world.woken == ["waits-driver"]
+    assert world.schedule("waits-driver").node
+    assert "n-c" in nodes_of(world, "waits")
 
 
 def test_while_no_zone_is_known_nothing_is_held() -> None:
@@ -182,20 +205,33 @@ def test_before_its_latest_start_it_is_where_its_policy_is_met(
     began_s, waiting = world.now, set(range(len(gangs)))
     for _ in range(12):
         for number in sorted(waiting):
-            _, delay, policy = gangs[number]
+            workers, delay, policy = gangs[number]
             if not world.schedule(f"g{number}-driver").node:
                 continue
             waiting.remove(number)
-            latest_s = began_s + delay * HOUR
-            if policy is not HoldPolicy.THRESHOLD or world.now >= latest_s or not any(grids):
-                continue
-            for name in {name for name, _ in world.slots(f"g{number}")} or {
-                world.node_of(f"g{number}-driver")
-            }:
-                outlook = world.store.state.carbon.outlook(name[-1].upper(), world.now)
-                assert outlook is not None, "an unknown zone was taken for a clean one"
-                assert threshold.start_s(outlook, latest_s, 30.0) <= world.now
+            if policy is HoldPolicy.THRESHOLD and world.now < began_s + delay * HOUR:
+                rows = {name for name, _ in world.slots(f"g{number}")} or {world.node_of(f"g{number}-driver")}
+                used = {"abc".index(name[-1]) for name in rows}
+                holders = {zone for zone, cpu in enumerate(cpus) if cpu >= max(1, workers)}
+                assert clean_enough(grids, holders, used, int((world.now - began_s) // HOUR), delay)
         world.sound()
         world.tick(HOUR / 2)
     for number in waiting:  # whatever is left waits for room, not for the grid
         assert world.filter(f"g{number}-driver").outcome is not Outcome.HELD_FOR_CARBON
+
+
+def clean_enough(
+    grids: list[list[float] | None], holders: set[int], used: set[int], hour: int, latest: int
+) -> bool:
+    """The rule in other words: of the hours left, judged by the zones that could hold the gang whole."""
+    known = {zone: grams for zone, grams in enumerate(grids) if grams is not None}
+    if not known or (holders and not holders & known.keys()):
+        return True
+    hours = range(hour, latest)
+    if not holders:
+        means = sorted(sum(grams[each] for grams in known.values()) / len(known) for each in hours)
+        now = sum(grams[hour] for grams in known.values()) / len(known)
+        return now <= means[max(0, int(0.3 * len(means)) - 1)] + 1e-9
+    best = sorted(min(known[zone][each] for zone in holders & known.keys()) for each in hours)
+    limit = best[max(0, int(0.3 * len(best)) - 1)]
+    return all(zone in known and known[zone][hour] <= limit for zone in used)

@@ -133,8 +133,9 @@ def test_threshold_starts_in_time_and_in_a_clean_step(
     grams: list[float], wait: float, percentile: float
 ) -> None:
     outlook = Outlook(0.0, HOUR, tuple(grams), min(grams), max(grams))
-    start = threshold.start_s(outlook, wait, percentile)
-    assert 0 <= start <= wait
+    start = outlook.first_within(threshold.limit(outlook, wait, percentile))
+    assert start is not None
+    assert start == 0 or start < wait
     window = outlook.until(wait).values
     rank = sum(1 for value in window if value < window[min(len(window) - 1, int(start // HOUR))])
     assert rank < max(1, int(percentile / 100 * len(window)))
@@ -143,8 +144,8 @@ def test_threshold_starts_in_time_and_in_a_clean_step(
 @given(values, st.floats(0, 50 * HOUR), st.floats(1, 10 * HOUR))
 def test_suspend_resume_starts_in_time(grams: list[float], wait: float, runtime: float) -> None:
     outlook = Outlook(0.0, HOUR, tuple(grams), min(grams), max(grams))
-    assert 0 <= suspend_resume.start_s(outlook, wait, wait + runtime, runtime) <= wait
     steps = suspend_resume.chosen_steps(outlook, wait + runtime, runtime)
+    assert outlook.first_within(suspend_resume.limit(outlook, wait + runtime, runtime)) == steps[0] * HOUR
     worst = max(grams[step] for step in steps)
     left = [value for index, value in enumerate(outlook.until(wait + runtime).values) if index not in steps]
     assert all(value >= worst for value in left)
