@@ -93,6 +93,11 @@ class Bookkeeper:
         return "; ".join(parts)
 
     @property
+    def writes(self) -> bool:
+        """Whether this replica wrote the ledger last; another one that shares it does otherwise."""
+        return self.accountant is not None and not self.accountant.standing_by
+
+    @property
     def unwritten(self) -> int:
         """Bookings and decisions that wait for the ledger."""
         return 0 if self.accountant is None else self.accountant.unwritten

@@ -236,7 +236,7 @@ class Service:
         books = self.store.books
         if books is None:
             return None
-        return Books(books.problem, books.unwritten, books.fallbacks)
+        return Books(books.writes, books.problem, books.unwritten, books.fallbacks)
 
     def stage_sources(self) -> StageSourcesHealth | None:
         """How event logs and drivers' REST APIs are doing."""

@@ -184,7 +184,10 @@ def _accounting(health: ServiceHealth) -> models.Accounting | None:
     if books is None:
         return None
     return models.Accounting(
-        problem=books.problem, unwritten=books.unwritten, fallbacks=dict(books.fallbacks)
+        writes=books.writes,
+        problem=books.problem,
+        unwritten=books.unwritten,
+        fallbacks=dict(books.fallbacks),
     )
 
 

@@ -135,6 +135,7 @@ class CarbonSource(Model):
 class Accounting(Model):
     """The ledger of energy and carbon."""
 
+    writes: bool = Field(description="Whether this replica writes the ledger; others stand by.")
     problem: str = Field(description="Why bookings are not written; empty when they are.")
     unwritten: int = Field(description="Bookings and decisions that wait for the ledger.")
     fallbacks: dict[str, str] = Field(description="By node, why its power is not from the best source.")

@@ -40,8 +40,12 @@ class CarbonSource:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """How accounting is doing. `problem` is empty while all is written."""
+    """How accounting is doing. `problem` is empty while all is written.
 
+    `writes` says whether this replica writes the ledger; others that share it stand by.
+    """
+
+    writes: bool
     problem: str
     unwritten: int
     fallbacks: Mapping[str, str]

@@ -152,6 +152,7 @@ async def test_energy_is_booked_and_reported(cluster: Cluster, tmp_path: Path):
             books = service.store.books
             assert books is not None
             assert books.problem == ""
+            assert (await client.get("/healthz"))[1]["accounting"]["writes"]
             assert (await client.get("/healthz"))[1]["accounting"]["problem"] == ""
     shown = CliRunner().invoke(command, ["report", "--ledger", ledger, "--json"])
     assert shown.exit_code == 0, shown.output
