@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Final
 
 import numpy as np
 
@@ -15,7 +16,11 @@ from extender.core.packing.base import room_for
 from extender.core.reservations import Gang
 from extender.core.resources import Resources
 from extender.core.store import Store
+from extender.kube.quantity import LARGEST
 from extender.settings import Settings
+
+_UNLIMITED: Final = Share(LARGEST, LARGEST)
+"""More than any cluster has; larger quantities could not be read back."""
 
 
 def cap_quota(
@@ -73,7 +78,9 @@ def quota_share(
         total = total.plus(worker.times(held))
         owed = owed.plus(worker.times(max(0, held - created)))
     total = total.plus(extra.times(max(0, allowed - state.workers_promised())))
-    return total.at_least(used.plus(owed)) if owed != Share() else total
+    if owed != Share():
+        total = total.at_least(used.plus(owed))
+    return total.at_most(_UNLIMITED)
 
 
 def _there(store: Store, gang: Gang) -> Iterator[PodFacts]:

@@ -73,6 +73,10 @@ class Share:
         """The larger cpu and the larger memory of both."""
         return Share(max(self.cpu_milli, other.cpu_milli), max(self.memory_bytes, other.memory_bytes))
 
+    def at_most(self, other: Share) -> Share:
+        """The smaller cpu and the smaller memory of both."""
+        return Share(min(self.cpu_milli, other.cpu_milli), min(self.memory_bytes, other.memory_bytes))
+
     @property
     def hard(self) -> dict[str, str]:
         """As `spec.hard` has it."""

@@ -179,6 +179,19 @@ def test_no_more_than_all_nodes_hold() -> None:
     assert namespace.room() == 2 + 16
 
 
+def test_what_many_unrestrained_gangs_ask_for_can_be_read_back() -> None:
+    namespace = Namespace(budget=2, nodes=2, cores=8)
+    worker = size(0, 1 << 10)
+    for app in "abc":
+        spec = GangSpec(worker, 0, 100_000, flexibility=Flexibility(HoldPolicy.NONE))
+        namespace.world.leader(app, spec)
+        assert namespace.world.schedule(f"{app}-driver").node
+    used = Share(0, 1 << 60)
+    share = quota_share(namespace.world.store, "ns", EXECUTOR, 0, used, namespace.world.now)
+    assert share is not None
+    assert Share.read(share.hard) == share
+
+
 def test_other_namespaces_have_no_part_in_it_but_use_up_the_budget() -> None:
     namespace = Namespace(budget=8)
     namespace.gang("a", least=5, namespace="elsewhere")
