@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import aiohttp
@@ -52,7 +52,7 @@ class _Asked:
     """A driver's REST API."""
 
     rest: DriverRest
-    patience: Patience = field(default_factory=Patience)
+    patience: Patience
 
 
 class StageSources:
@@ -242,13 +242,14 @@ class StageSources:
         asked = self._asked.get(key)
         if asked is None:
             port = self._settings.driver_rest_port
-            asked = self._asked[key] = _Asked(DriverRest(http, driver.host, port, driver.app_id))
+            rest = DriverRest(http, driver.host, port, driver.app_id)
+            asked = self._asked[key] = _Asked(rest, Patience(self._clock()))
         events = await asked.rest.poll()
         self._note(f"driver of {key}", asked.rest.problem, logging.INFO)  # its UI may not be up yet
         if asked.rest.problem:
             asked.patience.failed(self._clock())
         else:
-            asked.patience = Patience()
+            asked.patience.worked()
         if events or not asked.rest.problem:
             await self._hand_over(key, events)
 

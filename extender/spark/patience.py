@@ -7,16 +7,27 @@ from typing import Final
 
 _FIRST_PAUSE_S: Final = 5.0
 _LONGEST_PAUSE_S: Final = 300.0
+_EAGER_S: Final = 120.0
 
 
 @dataclass(slots=True)
 class Patience:
-    """After each failure in a row twice as long a pause, from five seconds to five minutes."""
+    """After each failure in a row twice as long a pause, from five seconds to five minutes.
 
+    In the first two minutes after `since_s` pauses stay short: a driver that starts has no log and no
+    UI yet.
+    """
+
+    since_s: float
     due_s: float = 0.0
     pause_s: float = _FIRST_PAUSE_S
 
     def failed(self, now_s: float) -> None:
         """It was tried and failed; `due_s` is when to try next."""
         self.due_s = now_s + self.pause_s
-        self.pause_s = min(2 * self.pause_s, _LONGEST_PAUSE_S)
+        if now_s >= self.since_s + _EAGER_S:
+            self.pause_s = min(2 * self.pause_s, _LONGEST_PAUSE_S)
+
+    def worked(self) -> None:
+        """It was tried and worked."""
+        self.due_s, self.pause_s = 0.0, _FIRST_PAUSE_S

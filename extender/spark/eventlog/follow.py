@@ -222,8 +222,8 @@ class Round(Generic[K]):
 class LogsFollower(Generic[K]):
     """The logs of many applications in one directory. `clock` gives seconds that never go back.
 
-    A log that is not there is looked for, and one that cannot be read is tried, less and less often: at last
-    every five minutes.
+    A log that is not there is looked for every five seconds, after two minutes less and less often, at last
+    every five minutes. One that cannot be read is tried in the same way.
     """
 
     def __init__(
@@ -287,7 +287,8 @@ class LogsFollower(Generic[K]):
         if not follower.problem:
             self._failing.pop(key, None)
         else:
-            self._failing.setdefault(key, Patience()).failed(self._clock())
+            now_s = self._clock()
+            self._failing.setdefault(key, Patience(now_s)).failed(now_s)
         return events
 
     def _look(self, missing: Mapping[K, str]) -> None:

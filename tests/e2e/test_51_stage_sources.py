@@ -1,0 +1,105 @@
+"""Real Spark without an agent: its stages are known from outside, under the rights of the manifests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.harness.controlplane import ControlPlane
+from tests.e2e.harness.extender import Extender
+from tests.e2e.harness.observer import Observer
+from tests.e2e.harness.spark import Submission, submit
+from tests.e2e.harness.sparks import SPARK_3, SPARK_4
+from tests.e2e.harness.waiting import wait_for
+
+TASKS = 14
+
+
+def stages(extender: Extender, application: Submission) -> list[dict[str, Any]]:
+    """What the extender's API says of an application's stages."""
+    driver = application.await_driver()
+    app_id = driver["metadata"]["labels"]["spark-app-selector"]
+    return extender.get(f"/v1/applications/{application.namespace}/{app_id}")["stages"]
+
+
+def slow_stage(extender: Extender, application: Submission) -> list[dict[str, Any]]:
+    """The first stage, while it is not complete."""
+    known = stages(extender, application)
+    first = [each for each in known if each["tasks"] == TASKS and not each["parents"]]
+    return [each for each in first if each["state"] in ("waiting", "running")]
+
+
+def test_a_log_is_followed_and_read_again_after_a_crash(
+    installed: ControlPlane,
+    namespace: str,
+    real_nodes,
+    start_pair,
+    observer: Callable[[], Observer],
+    tmp_path: Path,
+) -> None:
+    """Spark 4: a rolling log of zstd frames. The extender is killed while the job runs."""
+    real_nodes(3, cpu="2", memory="4Gi")
+    watching = observer()
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    extender = start_pair(event_log_directory=str(logs), event_log_interval_s="1").extender
+    application = submit(
+        installed,
+        SPARK_4,
+        "logged",
+        namespace=namespace,
+        args=[tmp_path / "result.json", "500", str(TASKS), "1.5"],
+        scheduler="carbon-scheduler",
+        conf={"spark.eventLog.enabled": "true", "spark.eventLog.dir": logs.as_uri()},
+    )
+    (slow,) = wait_for(
+        lambda: slow_stage(extender, application), "the stage is known", 120, extender.log_text
+    )
+    children = [each for each in stages(extender, application) if slow["key"] in each["parents"]]
+    assert children
+    extender.kill()
+    extender.start()
+    (again,) = wait_for(lambda: slow_stage(extender, application), "it is known again", 30, extender.log_text)
+    assert again["key"] == slow["key"]
+    assert [each for each in stages(extender, application) if slow["key"] in each["parents"]] == children
+    health = extender.get("/healthz")["stage_sources"]
+    assert (health["followed"], health["problems"]) == (1, {})
+    assert application.wait(180) == 0
+    assert json.loads((tmp_path / "result.json").read_text())["counts"]
+    wait_for(lambda: extender.get("/healthz")["stage_sources"]["followed"] == 0, "following ended", 30)
+    watching.assert_kept()
+
+
+def test_a_driver_is_asked_for_its_backlog(
+    installed: ControlPlane,
+    namespace: str,
+    real_nodes,
+    start_pair,
+    observer: Callable[[], Observer],
+    tmp_path: Path,
+) -> None:
+    """Spark 3.5: its REST API at the address of its pod, which the extender reads itself."""
+    real_nodes(3, cpu="2", memory="4Gi")
+    watching = observer()
+    extender = start_pair(driver_rest="true", driver_rest_interval_s="1").extender
+    application = submit(
+        installed,
+        SPARK_3,
+        "asked",
+        namespace=namespace,
+        args=[tmp_path / "result.json", "500", str(TASKS), "1.5"],
+        scheduler="carbon-scheduler",
+        conf={"spark.ui.enabled": "true"},
+    )
+
+    def half() -> list[dict[str, Any]]:
+        return [each for each in slow_stage(extender, application) if 0 < each["finished"] < TASKS]
+
+    (slow,) = wait_for(half, "some of its tasks have ended", 120, extender.log_text)
+    assert slow["task_s"] >= 1.5
+    assert slow["remaining_s"] >= 1.5 * (TASKS - slow["finished"])
+    assert extender.get("/healthz")["stage_sources"]["answering"] == 1
+    assert application.wait(180) == 0
+    watching.assert_kept()
