@@ -7,14 +7,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Final
 
-import numpy as np
-
 from extender.cluster.client import ApiClient
 from extender.cluster.quota import CapQuota, Share
 from extender.core.facts import PodFacts
-from extender.core.packing.base import room_for
 from extender.core.reservations import Gang
-from extender.core.resources import Resources
 from extender.core.store import Store
 from extender.kube.quantity import LARGEST
 from extender.settings import Settings
@@ -60,6 +56,7 @@ def quota_share(
         return None
     state = store.state
     total, owed, extra = executor.times(spare_drivers), Share(), executor
+    capacity = _capacity(store)
     for key, gang in state.gangs.items():
         if key.namespace != namespace:
             continue
@@ -71,7 +68,7 @@ def quota_share(
         held = sum(1 for slot in gang.slots if slot.open)
         growth = max(0, gang.spec.max_workers - state.workers_counted(gang) - held)
         if growth and store.changes.extras.exempt(gang, now):
-            held += min(growth, _most(store, gang.spec.worker))
+            held += min(growth, capacity.holds(worker))
         elif growth:
             extra = extra.at_least(worker)
         created = sum(1 for pod in gang.workers.values() if pod.waiting and pod.uid not in state.claims)
@@ -90,8 +87,7 @@ def _there(store: Store, gang: Gang) -> Iterator[PodFacts]:
     yield from (pod for uid, pod in gang.workers.items() if state.runs(pod) or uid in state.claims)
 
 
-def _most(store: Store, worker: Resources) -> int:
-    """Workers of this size that all nodes hold together: none above that could start anyway."""
-    table = store.state.nodes
-    vector = table.vector(worker)
-    return int(np.minimum(room_for(table.capacity(), table.widened(vector)), 1 << 20).sum())
+def _capacity(store: Store) -> Share:
+    """What all nodes offer together: more than that could not start anyway."""
+    cpu, memory, *_ = store.state.nodes.capacity().sum(axis=1).tolist()
+    return Share(cpu, memory)

@@ -77,6 +77,11 @@ class Share:
         """The smaller cpu and the smaller memory of both."""
         return Share(min(self.cpu_milli, other.cpu_milli), min(self.memory_bytes, other.memory_bytes))
 
+    def holds(self, part: Share) -> int:
+        """How many of `part` are in it at most."""
+        wanted = ((self.cpu_milli, part.cpu_milli), (self.memory_bytes, part.memory_bytes))
+        return min((whole // each for whole, each in wanted if each), default=1 << 20)
+
     @property
     def hard(self) -> dict[str, str]:
         """As `spec.hard` has it."""
