@@ -189,10 +189,16 @@ async def running(
     [
         ("3.5", {}, "{}.inprogress"),
         ("3.5", {"eventLog.compress": "true"}, "{}.zstd.inprogress"),
-        ("3.5", {"eventLog.rolling.enabled": "true"}, "eventlog_v2_{}"),
+        pytest.param("3.5", {"eventLog.rolling.enabled": "true"}, "eventlog_v2_{}", marks=pytest.mark.full),
         ("4", {}, "eventlog_v2_{}"),
-        ("4", {"eventLog.rolling.enabled": "false", "eventLog.compress": "false"}, "{}.inprogress"),
+        pytest.param(
+            "4",
+            {"eventLog.rolling.enabled": "false", "eventLog.compress": "false"},
+            "{}.inprogress",
+            marks=pytest.mark.full,
+        ),
     ],
+    ids=["3.5", "3.5-zstd", "3.5-rolling", "4", "4-plain"],
 )
 async def test_agent_log_and_rest_agree_while_the_driver_runs(
     tmp_path: Path, version: str, conf: dict[str, str], name: str
@@ -229,7 +235,7 @@ async def test_agent_log_and_rest_agree_while_the_driver_runs(
         assert await asyncio.wait_for(driver.process.wait(), PATIENCE_S) == 0
 
 
-@pytest.mark.parametrize("version", ["3.5", "4"])
+@pytest.mark.parametrize("version", [pytest.param("3.5", marks=pytest.mark.full), "4"])
 async def test_a_driver_without_python_is_known_by_log_and_rest(tmp_path: Path, version: str) -> None:
     def start(spark: Path, flags: list[str]) -> list[str]:
         (shell,) = spark.glob("lib/python3*/site-packages/pyspark/bin/spark-sql")

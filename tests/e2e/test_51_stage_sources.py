@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.harness.controlplane import ControlPlane
 from tests.e2e.harness.extender import Extender
 from tests.e2e.harness.observer import Observer
@@ -72,6 +74,7 @@ def test_a_log_is_followed_and_read_again_after_a_crash(
     watching.assert_kept()
 
 
+@pytest.mark.full
 def test_a_driver_is_asked_for_its_backlog(
     installed: ControlPlane,
     namespace: str,
