@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import cache, decisions, scheduler, webhooks
+from benchmarks import cache, decisions, scheduler, stages, webhooks
 from benchmarks.figures import Figures, Machine, as_json
 from benchmarks.limits import LIMITS, Limits, LimitsError, calibrated
 from benchmarks.processes import ProgramFailed
@@ -88,9 +88,10 @@ SUITES: dict[str, Suite] = {
     "webhooks": webhooks.run,
     "decisions": decisions.run,
     "cache": cache.run,
+    "stages": stages.run,
     "scheduler": scheduler.run,
 }
-QUICK = ("webhooks", "decisions", "cache")
+QUICK = ("webhooks", "decisions", "cache", "stages")
 
 if __name__ == "__main__":
     sys.exit(main())

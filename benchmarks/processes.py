@@ -90,9 +90,13 @@ class Connection:
         """
         return self._call("POST", path, body)
 
+    def get(self, path: str) -> tuple[float, memoryview]:
+        """As `post`, for a GET."""
+        return self._call("GET", path, b"")
+
     def text(self, path: str) -> str:
         """The body of a GET."""
-        return bytes(self._call("GET", path, b"")[1]).decode()
+        return bytes(self.get(path)[1]).decode()
 
     def _call(self, method: str, path: str, body: bytes) -> tuple[float, memoryview]:
         head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks import stages
 from benchmarks.figures import Figures, Machine, as_json, figure
 from benchmarks.limits import LIMITS, Goal, Limit, Limits, LimitsError, calibrated
 from benchmarks.webhooks import scenarios
@@ -81,6 +82,7 @@ def test_limits_and_goals_name_states_that_the_quick_run_measures() -> None:
     states = {scenario.name for scenario in scenarios(full=False)}
     measured = {name[name.index("nodes=") :] for name in names if name.startswith("webhooks:")}
     assert measured <= states
+    assert {name for name in names if name.startswith("stages:")} <= {stages.name_of(e) for e in stages.CALLS}
 
 
 def test_a_broken_limit_fails_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
