@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ from extender.spark.eventlog.reader import EventLog
 from tests.e2e.harness.agent import driver_template, install_agent
 from tests.e2e.harness.controlplane import ControlPlane
 from tests.e2e.harness.extender import Extender
+from tests.e2e.harness.grid import ZONE_LABELS, Grid
 from tests.e2e.harness.observer import Observer
 from tests.e2e.harness.processes import free_port
 from tests.e2e.harness.spark import APPS, Submission, submit
@@ -157,7 +160,7 @@ def test_stage_order_follows_importance(
     kubelet = real_nodes(1, cpu="2", memory="4Gi")
     stages = start_stages(stage_order="true")
     name = f"order-{spark.version.replace('.', '-')}"
-    arguments = [tmp_path / "result.json", str(tasks), "0.3"]
+    arguments: list[str | Path] = [tmp_path / "result.json", str(tasks), "0.2"]
     one = {"spark__executor__instances": "1"}
     application = stages.submit(spark, name, namespace, "branches.py", arguments, **one)
     driver = application.await_driver()["metadata"]["name"]
@@ -178,3 +181,150 @@ def test_stage_order_follows_importance(
     # Between two stages of the long job its next tasks are not there yet, and the slot goes to the short one.
     last_long_with_pause = [place for place, job in enumerate(rest) if job == 1][3 * tasks - 1]
     assert rest[:last_long_with_pause].count(0) <= 4, f"the short job was served before the long one: {order}"
+
+
+ELASTIC = {
+    "spark__executor__instances": "1",
+    "spark__dynamicAllocation__enabled": "true",
+    "spark__dynamicAllocation__shuffleTracking__enabled": "true",
+    "spark__dynamicAllocation__minExecutors": "1",
+    "spark__dynamicAllocation__initialExecutors": "1",
+    "spark__dynamicAllocation__maxExecutors": "4",
+}
+DEFERRED = "deferred-by-importance"
+
+
+def due(within_s: int, estimate_s: int) -> tuple[float, dict[str, str]]:
+    """A deadline in seconds since 1970, and the configuration that tells of it."""
+    deadline_s = math.ceil(time.time()) + within_s
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(deadline_s))
+    annotation = "spark__kubernetes__driver__annotation__carbon-scheduler/"
+    return deadline_s, {f"{annotation}deadline": stamp, f"{annotation}runtime-estimate": f"{estimate_s}s"}
+
+
+@pytest.fixture
+def dirty(start_grid: Callable[..., Grid]) -> Grid:
+    """The dirtiest hour, which lasts until the test says otherwise."""
+    return start_grid(2, 3600.0)
+
+
+@one_quickly
+def test_executors_of_unimportant_stages_wait_for_the_clean_hour(
+    namespace: str,
+    real_nodes,
+    start_stages: Callable[..., Stages],
+    dirty: Grid,
+    spark: SparkHome,
+    tmp_path: Path,
+) -> None:
+    """Scenario 3: the job goes on with what it has, and has all it asked for when it gets clean."""
+    kubelet = real_nodes(2, cpu="3", memory="6Gi", labels=ZONE_LABELS)
+    stages = start_stages(pcaps="true", pcaps_gamma="1", carbon_url=dirty.url, carbon_poll_s="0.5")
+    dirty.await_known(stages.extender)
+    deadline_s, annotations = due(180, 60)
+    name = f"dirty-{spark.version.replace('.', '-')}"
+    arguments: list[str | Path] = [tmp_path / "result.json", "10", "0.7"]
+    application = stages.submit(spark, name, namespace, "branches.py", arguments, **ELASTIC, **annotations)
+    driver = application.await_driver()["metadata"]["name"]
+
+    def bound() -> int:
+        return sum(bool(pod["spec"].get("nodeName")) for pod in application.executors())
+
+    def withheld() -> dict[str, Any] | None:
+        view = stages.view(application)
+        return view if len(view["withheld"]) == 3 else None
+
+    view = wait_for(withheld, "three executors withheld", 90, lambda: str(stages.view(application)))
+    assert view is not None
+    assert {each["outcome"] for each in view["withheld"]} == {DEFERRED}
+    assert view["target"] == 1
+    (short,) = [each["stage_id"] for each in view["stages"] if each["jobs"] == [0]]
+    assert short in view["deferral"]["deferred"]
+    done = sum(each["finished"] for each in view["stages"])
+
+    def goes_on() -> bool:
+        assert bound() == 1, "nobody joins in the dirty hour"
+        return sum(each["finished"] for each in stages.view(application)["stages"]) >= done + 3
+
+    wait_for(goes_on, "the job goes on", 20)
+    dirty.jump(14)
+    wait_for(lambda: bound() == 4, "they join in the clean hour", 20, lambda: str(stages.view(application)))
+    assert not stages.view(application)["withheld"]
+    assert application.wait(120) == 0, kubelet.container_log(driver)[-3000:]
+    assert time.time() < deadline_s
+    assert json.loads((tmp_path / "result.json").read_text())["executors"] == 4
+
+
+@pytest.mark.full
+@both
+def test_from_its_latest_start_on_nothing_is_withheld_from_an_application(
+    namespace: str,
+    real_nodes,
+    start_stages: Callable[..., Stages],
+    dirty: Grid,
+    spark: SparkHome,
+    tmp_path: Path,
+) -> None:
+    """The same dirty hour, which never ends, and a deadline that leaves no time to wait."""
+    kubelet = real_nodes(2, cpu="3", memory="6Gi", labels=ZONE_LABELS)
+    stages = start_stages(pcaps="true", pcaps_gamma="1", carbon_url=dirty.url, carbon_poll_s="0.5")
+    dirty.await_known(stages.extender)
+    deadline_s, annotations = due(90, 60)
+    name = f"hurried-{spark.version.replace('.', '-')}"
+    arguments: list[str | Path] = [tmp_path / "result.json", "20", "0.7"]
+    application = stages.submit(spark, name, namespace, "branches.py", arguments, **ELASTIC, **annotations)
+    driver = application.await_driver()["metadata"]["name"]
+    assert application.wait(120) == 0, kubelet.container_log(driver)[-3000:]
+    assert time.time() < deadline_s
+    assert json.loads((tmp_path / "result.json").read_text())["executors"] == 4
+
+
+@pytest.mark.full
+@both
+def test_an_executor_the_extender_and_the_carbon_source_die_and_nothing_is_lost(
+    namespace: str,
+    real_nodes,
+    start_stages: Callable[..., Stages],
+    start_grid: Callable[..., Grid],
+    observer: Callable[[], Observer],
+    spark: SparkHome,
+    tmp_path: Path,
+) -> None:
+    """Scenario 4, all within one job."""
+    kubelet = real_nodes(2, cpu="2", memory="4Gi", labels=ZONE_LABELS)
+    watching = observer()
+    grid = start_grid(14, 3600.0)
+    stages = start_stages(pcaps="true", stage_order="true", carbon_url=grid.url, carbon_poll_s="0.5")
+    grid.await_known(stages.extender)
+    name = f"losses-{spark.version.replace('.', '-')}"
+    arguments: list[str | Path] = [tmp_path / "result.json", "20", "1"]
+    application = stages.submit(spark, name, namespace, "branches.py", arguments)
+    driver = application.await_driver()["metadata"]["name"]
+    wait_for(lambda: len(application.executors()) == 2, "two executors", 90)
+    names = [pod["metadata"]["name"] for pod in application.executors()]
+    watching.await_bound(names, 60)
+    wait_for(lambda: stages.view(application)["stages"], "stages told", 60)
+    victim = watching.named(names[0])
+    assert victim is not None
+    kubelet.process(names[0]).kill()
+
+    def replacement() -> dict[str, Any] | None:
+        fresh = [pod for pod in application.executors() if pod["metadata"]["name"] not in names]
+        return next((pod for pod in fresh if pod["spec"].get("nodeName")), None)
+
+    fresh = wait_for(replacement, "a replacement", 60, lambda: kubelet.container_log(driver)[-3000:])
+    assert fresh is not None
+    assert fresh["spec"]["nodeName"] == victim["spec"]["nodeName"], "in the slot of the one that was lost"
+    stages.extender.kill()
+    grid.kill()
+    stages.extender.start()
+    wait_for(
+        lambda: stages.view(application)["stages"],
+        "the agent found the extender again",
+        60,
+        lambda: kubelet.container_log(driver)[-3000:],
+    )
+    assert application.wait(180) == 0, kubelet.container_log(driver)[-3000:]
+    assert json.loads((tmp_path / "result.json").read_text())["executors"] == 2
+    wait_for(lambda: not stages.extender.held(), "nothing held afterwards", 30)
+    watching.assert_kept()
