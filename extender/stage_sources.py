@@ -49,8 +49,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Asked:
-    """A driver's REST API."""
+    """The REST API of the driver in a pod."""
 
+    uid: str
     rest: DriverRest
     patience: Patience
 
@@ -240,10 +241,10 @@ class StageSources:
 
     async def _ask(self, key: GangKey, pod: PodFacts, driver: DriverPod, http: aiohttp.ClientSession) -> None:
         asked = self._asked.get(key)
-        if asked is None:
+        if asked is None or asked.uid != pod.uid:
             port = self._settings.driver_rest_port
             rest = DriverRest(http, driver.host, port, driver.app_id)
-            asked = self._asked[key] = _Asked(rest, Patience(self._clock()))
+            asked = self._asked[key] = _Asked(pod.uid, rest, Patience(self._clock()))
         events = await asked.rest.poll()
         self._note(f"driver of {key}", asked.rest.problem, logging.INFO)  # its UI may not be up yet
         if asked.rest.problem:

@@ -307,6 +307,19 @@ def test_logs_are_found_when_they_appear_and_dropped_when_unwanted(
     logs.close()
 
 
+def test_an_application_of_another_id_has_another_log(
+    tmp_path: Path, follow: Callable[..., LogsFollower[str]]
+):
+    write = {"spark-1": job(0, [10]), "spark-2": job(1, [10])}
+    for app_id, lines in write.items():
+        (tmp_path / f"{app_id}.inprogress").write_bytes(b"".join(lines))
+    logs = follow()
+    for number, app_id in enumerate(write):
+        ((_, events),) = logs.round({"one": app_id}).events
+        assert isinstance(events[0], core.JobStarted)
+        assert events[0].job_id == number
+
+
 def test_absent_logs_are_looked_for_less_and_less_often(
     tmp_path: Path, hand: Hand, follow: Callable[..., LogsFollower[str]], monkeypatch: pytest.MonkeyPatch
 ):

@@ -239,6 +239,7 @@ class LogsFollower(Generic[K]):
         self._breathe = breathe
         self._round_s = round_s
         self._followers: dict[K, LogFollower] = {}
+        self._wanted: Mapping[K, str] = {}
         self._searches: dict[K, Patience] = {}
         self._failing: dict[K, Patience] = {}
         self._problem = ""
@@ -248,9 +249,10 @@ class LogsFollower(Generic[K]):
     def round(self, wanted: Mapping[K, str]) -> Round[K]:
         """Read on in the logs of these applications (Spark's ids by key), and in no others from now on."""
         end_s = self._clock() + self._round_s
-        for key in [key for key in self._followers if key not in wanted]:
+        for key in [key for key in self._followers if self._wanted[key] != wanted.get(key)]:
             self._followers.pop(key).close()
             self._failing.pop(key, None)
+        self._wanted = dict(wanted)
         self._searches = {
             key: self._searches.get(key) or Patience(self._clock())
             for key in wanted
