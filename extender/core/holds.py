@@ -28,13 +28,15 @@ class Hold:
     """A gang is kept waiting. Nothing changes before `until_s`, unless the signal does.
 
     `latest_start_s` is the moment from which it is not held whatever the grid does. `zones` are numbers of
-    the carbon zones that are clean enough for it: there it may start all the same, and nowhere else.
+    the carbon zones that are clean enough for it: there it may start all the same, and nowhere else. `whole`
+    are those of them that hold all of it when they are empty.
     """
 
     policy: HoldPolicy
     until_s: float
     latest_start_s: float
     zones: frozenset[int] = frozenset()
+    whole: frozenset[int] = frozenset()
 
     def allows(self, table: NodeTable, packing: Packing) -> bool:
         """Whether the gang may start like this: with all workers (without any: its leader) in clean zones."""
@@ -111,7 +113,7 @@ class Holds:
             return None
         # With the next step of a forecast a zone may be clean no more.
         changes = [each.start_s + each.step_s for each in outlooks.values()] if clean else starts.values()
-        return Hold(policy, min(latest_s, stale_s, *changes), latest_s, clean)
+        return Hold(policy, min(latest_s, stale_s, *changes), latest_s, clean, clean & reach.whole)
 
     def _limit(
         self, policy: HoldPolicy, outlook: Outlook, flexibility: Flexibility, latest_s: float

@@ -258,6 +258,7 @@ class QueuePass:
         self.now = now
         self._space = Workspace(table)
         self._blockers: dict[str, Waiting] = {}
+        self._keepers: dict[str, tuple[Waiting, frozenset[int]]] = {}
         self._refused: dict[tuple[_Shape, frozenset[int]], Outcome] = {}
         self._next = 0
         self._places = {waiting.leader.uid: place for place, waiting in enumerate(self._queue)}
@@ -323,7 +324,13 @@ class QueuePass:
             if not self._fits_empty(waiting):
                 return Verdict(Outcome.EXCEEDS_CLUSTER)
             return Verdict(Outcome.EARLIER_GANG_WAITS, blocker=blocker.key)
-        shape = (_shape(waiting, spec), hold.zones if hold is not None else _ANYWHERE)
+        zones = hold.zones if hold is not None else _ANYWHERE
+        keeper = self._keepers.get(waiting.pool)
+        if keeper is not None:
+            zones = (zones or frozenset(range(len(self._table.carbon_zones)))) - keeper[1]
+            if not zones:
+                return self._behind(waiting, mode, hold, keeper[0])
+        shape = (_shape(waiting, spec), zones)
         refused = self._refused.get(shape)
         if refused is Outcome.NO_ROOM:
             return self._no_room(waiting, mode, hold)
@@ -346,10 +353,28 @@ class QueuePass:
         return replace(self._no_room(waiting, mode, hold), any_nodes=any_nodes, offered=offered)
 
     def _no_room(self, waiting: Waiting, mode: FifoMode, hold: Hold | None) -> Verdict:
+        keeper = self._keepers.get(waiting.pool)
+        if keeper is not None:
+            return self._behind(waiting, mode, hold, keeper[0])
         if hold is not None:
+            self._keep(waiting, mode, hold)
             return _held(hold)  # there may be room, but not where it is clean
         self._block(waiting, mode)
         return Verdict(Outcome.NO_ROOM)
+
+    def _keep(self, waiting: Waiting, mode: FifoMode, hold: Hold) -> None:
+        """Its time has come: what gets free in its clean zones is for it, as in a cluster of one zone."""
+        if hold.whole and self._enforced(waiting, mode):
+            self._keepers[waiting.pool] = (waiting, hold.whole)
+
+    def _behind(self, waiting: Waiting, mode: FifoMode, hold: Hold | None, earlier: Waiting) -> Verdict:
+        """There may be room where an earlier gang has its turn."""
+        if not self._fits_empty(waiting):
+            return Verdict(Outcome.EXCEEDS_CLUSTER)
+        if hold is not None:
+            return _held(hold)
+        self._block(waiting, mode)
+        return Verdict(Outcome.EARLIER_GANG_WAITS, blocker=earlier.key)
 
     def _not_readable(self, waiting: Waiting, problem: SpecProblem, mode: FifoMode) -> Verdict:
         """Spark's configuration comes a moment after the pod: for that long the gang keeps its place."""
@@ -361,14 +386,17 @@ class QueuePass:
         return Verdict(problem.outcome, detail=problem.detail)
 
     def _block(self, waiting: Waiting, mode: FifoMode) -> None:
-        if mode is FifoMode.STRICT:
+        if self._enforced(waiting, mode):
             self._blockers[waiting.pool] = waiting
-        elif mode is FifoMode.STRICT_AFTER_AGE:
-            enforced = waiting.leader.created_s + self._policy.enforce_after_for(waiting.pool)
-            if self.now >= enforced:
-                self._blockers[waiting.pool] = waiting
-            else:
-                self.valid_until = min(self.valid_until, enforced)
+
+    def _enforced(self, waiting: Waiting, mode: FifoMode) -> bool:
+        """Whether a gang that cannot start keeps younger ones of its pool from what it waits for."""
+        if mode is not FifoMode.STRICT_AFTER_AGE:
+            return mode is FifoMode.STRICT
+        enforced_s = waiting.leader.created_s + self._policy.enforce_after_for(waiting.pool)
+        if self.now < enforced_s:
+            self.valid_until = min(self.valid_until, enforced_s)
+        return self.now >= enforced_s
 
     def _fits_empty(self, waiting: Waiting) -> bool:
         return self._capacity.fits(waiting)

@@ -74,6 +74,36 @@ def test_without_room_there_it_stays_held_and_lets_others_pass(fifo: FifoMode) -
     assert world.schedule("waits-driver").node == "n-b"
 
 
+@pytest.mark.parametrize("fifo", [FifoMode.STRICT, FifoMode.BACKFILL])
+def test_what_gets_free_in_its_clean_zone_is_for_the_gang_whose_turn_it_is(fifo: FifoMode) -> None:
+    world = two_zones(fifo=fifo)
+    world.foreign("busy", "n-b", requests=size(5))
+    world.foreign("also-busy", "n-a", requests=size(8))
+    world.leader("waits", flexible(workers=5))
+    assert world.filter("waits-driver").outcome is Outcome.HELD_FOR_CARBON
+    world.now += 1
+    world.leader("younger", spec(2))
+    if fifo is FifoMode.BACKFILL:
+        assert world.schedule("younger-driver").node == "n-b"
+        return
+    refused = world.filter("younger-driver")
+    assert refused.outcome is Outcome.EARLIER_GANG_WAITS
+    assert world.filter("younger-driver") == refused
+    world.end("also-busy")
+    assert world.schedule("younger-driver").node == "n-a", "elsewhere it does not have to wait"
+    world.end("busy")
+    assert world.schedule("waits-driver").node == "n-b"
+
+
+def test_a_zone_too_small_for_a_gang_is_not_kept_for_it() -> None:
+    world = two_zones(cpu=4)
+    world.leader("waits", flexible(workers=6))
+    world.leader("younger", spec(2))
+    assert world.filter("waits-driver").outcome is Outcome.HELD_FOR_CARBON
+    world.add(node("n-a", 1, zone="a"))
+    assert world.schedule("younger-driver").node
+
+
 def test_what_is_clean_enough_is_the_same_everywhere() -> None:
     """The best hour of a dirty grid is no reason to start while a clean one is ahead elsewhere."""
     world = two_zones()
