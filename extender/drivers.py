@@ -24,9 +24,7 @@ from extender.spark.stage_events import stage_events
 from extender.webhooks.ports import Perform
 
 _MOST_APPLICATIONS: Final = 5_000
-_MOST_DRIVERS: Final = (
-    4  # processes of one application that are told apart: its contexts, one after the other
-)
+_MOST_DRIVERS: Final = 4  # contexts of one application, one after the other, that are told apart
 _LONGEST_ID: Final = 128
 
 _HOW_TO_BIND: Final = (

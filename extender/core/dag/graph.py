@@ -38,12 +38,14 @@ class Limits:
 
     `stages` is the most stage numbers at once: older jobs are forgotten for newer ones, and a job that
     alone exceeds it is left out and counted in `StageGraph.refused`. `ended_jobs` is the most jobs kept
-    after their end. `early` is the most stages whose job, and reports whose stage, are not known yet.
+    after their end. `early` is the most stages whose job, and reports whose stage, are not known yet. `edges`
+    is the most references to parents; those beyond are left out and counted like refused stages.
     """
 
     stages: int = 5_000
     ended_jobs: int = 100
     early: int = 500
+    edges: int = 20_000
 
 
 class StageGraph:
@@ -72,6 +74,8 @@ class StageGraph:
         self._jobless: OrderedDict[int, None] = OrderedDict()
         self._early: OrderedDict[RunId, Run] = OrderedDict()
         self._children_of: defaultdict[int, set[int]] = defaultdict(set)
+        self._parents_of: dict[int, tuple[int, ...]] = {}
+        self._references = self._edges = 0
         self._samples: dict[int, tuple[int, int]] = {}
         self._sum = (0, 0)
         self._changed: set[int] = set()
@@ -183,7 +187,7 @@ class StageGraph:
         self._key_of[info.stage_id] = key
         copy = self.stages[key].copies[info.stage_id] = Copy(info)
         self._changed.add(key)
-        for parent in info.parents:
+        for parent in self._keep_parents(info):
             self._children_of[parent].add(info.stage_id)
             self._link(parent, info.stage_id)
         for child in self._children_of.get(info.stage_id, ()):
@@ -191,6 +195,13 @@ class StageGraph:
         for run_id in [each for each in self._early if each.stage_id == info.stage_id]:
             self.stages[key].run(run_id, self._early.pop(run_id))
         return copy
+
+    def _keep_parents(self, info: StageInfo) -> tuple[int, ...]:
+        kept = info.parents[: max(0, self._limits.edges - self._references)]
+        self.refused += len(info.parents) - len(kept)
+        self._references += len(kept)
+        self._parents_of[info.stage_id] = kept
+        return kept
 
     def _link(self, parent_id: int, child_id: int) -> None:
         parent, child = self._key_of.get(parent_id), self._key_of.get(child_id)
@@ -201,9 +212,10 @@ class StageGraph:
             and bool(self.graph.pred[parent])
             and nx.has_path(self.graph, child, parent)
         )
-        if closes:
+        if closes or self._edges >= self._limits.edges:
             self.refused += 1
             return
+        self._edges += 1
         self.graph.add_edge(parent, child)
         self._relinked.update((parent, child))
 
@@ -244,7 +256,10 @@ class StageGraph:
     def _drop_copy(self, stage_id: int) -> None:
         key = self._key_of.pop(stage_id)
         stage = self.stages[key]
-        for parent in stage.copies.pop(stage_id).info.parents:
+        del stage.copies[stage_id]
+        kept = self._parents_of.pop(stage_id)
+        self._references -= len(kept)
+        for parent in kept:
             waiting = self._children_of.get(parent)
             if waiting is not None:
                 waiting.discard(stage_id)
@@ -254,6 +269,7 @@ class StageGraph:
         if stage.copies:
             return
         self._relinked.update(self.graph.pred[key], self.graph.succ[key])
+        self._edges -= len(self.graph.pred[key]) + len(self.graph.succ[key])
         self.graph.remove_node(key)
         self.paths.forget(key)
         for table in (self.stages, self.standings, self.task_s, self.length_s, self.open_parents):
