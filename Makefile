@@ -4,11 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test lint lock e2e bench format clean
+.PHONY: help demo test lint lock e2e e2e-full bench format clean
 help:
 	@echo "make demo   gangs on an embedded cluster, live in the terminal"
 	@echo "make test   unit, property and wire tests"
 	@echo "make e2e    real etcd, kube-apiserver, kube-scheduler and spark-submit (needs Go and Java 17)"
+	@echo "make e2e-full  the same, and the scenarios that make e2e leaves out: more failures, both Spark versions"
 	@echo "make bench  speed of the webhooks, as table and JSON"
 	@echo "make lint   ruff, pyright, import rules"
 
@@ -43,9 +44,16 @@ lock:
 	  .venv-lock/bin/python -m pip freeze --exclude carbon-scheduler) > requirements.lock
 	rm -rf .venv-lock
 
+E2E = $(BIN)/python -m pytest tests/e2e -p no:randomly -p no:xdist --timeout 900 \
+  -o addopts="-ra --strict-markers --import-mode=importlib"
+
 e2e: $(STAMP)
 	$(BIN)/python tests/e2e/setup_tools.py
-	$(BIN)/python -m pytest tests/e2e -p no:randomly -p no:xdist -o addopts="-ra --strict-markers --import-mode=importlib" --timeout 900 $(E2E_ARGS)
+	$(E2E) -m "not full" $(E2E_ARGS)
+
+e2e-full: $(STAMP)
+	$(BIN)/python tests/e2e/setup_tools.py
+	$(E2E) $(E2E_ARGS)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

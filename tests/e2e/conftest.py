@@ -163,7 +163,8 @@ def start_grid(work: Path, request: pytest.FixtureRequest) -> Iterator[Callable[
     started: list[Grid] = []
 
     def start(hour: int, hour_s: float = 2.0) -> Grid:
-        started.append(Grid(work, f"grid-{request.node.name.removeprefix('test_')[:20]}", hour, hour_s))
+        name = f"grid-{plain(request.node.name)}-{len(started)}"
+        started.append(Grid(work, name, hour, hour_s))
         return started[-1]
 
     yield start
