@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,13 +23,14 @@ from extender.simulation.workload import ZONES
 GRIDS: Final = ("synthetic-solar", "synthetic-wind", "synthetic-coal")
 SPEED: Final = 3600.0
 """An hour of the grid in a second: half a minute covers a day and a bit."""
-START: Final = "2026-03-03T03:00:00Z"
-"""Seven in the evening where the solar grid lies: the dirtiest hours first, noon 17 s later."""
+START: Final = "2026-03-03T09:00:00Z"
+"""One in the night where the solar grid lies: dirty hours first, the sun from the sixth second on."""
 HOURS: Final = 24
 
 _POLL_S: Final = 0.5
 _FLUSH_S: Final = 1.0
 _WEIGHT: Final = 0.5
+_PERCENTILE: Final = 50
 _END_S: Final = 1e11
 _BY_ZONE: Final = """
     SELECT zone, SUM(energy_kwh), COALESCE(SUM(CASE WHEN unknown_reason = '' THEN carbon_g END), 0)
@@ -47,17 +48,27 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """What the ledger holds: kWh and gCO2e by carbon zone; saved against the same work at submission."""
+    """What the ledger holds: kWh and gCO2e by carbon zone.
+
+    `saved_g` is what those saved that may wait for clean power, against the same work on the same nodes at
+    submission, which would have cost `at_once_g`. (The others wait for room, which is no decision of carbon.)
+    """
 
     kwh_by_zone: Mapping[str, float] = field(default_factory=dict[str, float])
     g_by_zone: Mapping[str, float] = field(default_factory=dict[str, float])
     saved_g: float = 0.0
+    at_once_g: float = 0.0
     savings_unknown: int = 0
 
     @property
     def kwh(self) -> float:
         """Energy in all."""
         return sum(self.kwh_by_zone.values())
+
+    @property
+    def saved_percent(self) -> float:
+        """The saving in percent of what starting at once would have cost."""
+        return 100 * self.saved_g / self.at_once_g if self.at_once_g > 0 else 0.0
 
     @property
     def grams(self) -> float:
@@ -93,6 +104,7 @@ def service_flags(carbon_url: str, ledger: Path) -> list[str]:
         places = json.dumps(dict(zip(ZONES, GRIDS, strict=True)))
         flags += ["--carbon-url", carbon_url, "--carbon-zone-by-place", places]
         flags += ["--carbon-poll-s", str(_POLL_S), "--carbon-weight", str(_WEIGHT)]
+        flags += ["--threshold-percentile", str(_PERCENTILE)]
     return flags
 
 
@@ -113,15 +125,15 @@ async def read_curves(api: ServiceApi) -> dict[str, Curve]:
     return {grid: each for grid, each in zip(GRIDS, curves, strict=True) if each is not None}
 
 
-def read_booked(path: Path) -> Booked | None:
-    """What the ledger says; None as long as it cannot be read."""
+def read_booked(path: Path, flexible: Container[str]) -> Booked | None:
+    """What the ledger says; None as long as it cannot be read. `flexible` are ids of who may wait."""
     try:
         ledger = Ledger(str(path), create=False)
     except LedgerError:
         return None
     try:
         rows = list(ledger.select(_BY_ZONE))
-        savings = [each.saving for each in collect(ledger, 0.0, _END_S).applications]
+        apps = [each for each in collect(ledger, 0.0, _END_S).applications if each.row.app.app_id in flexible]
     except LedgerError:
         return None
     finally:
@@ -129,8 +141,13 @@ def read_booked(path: Path) -> Booked | None:
     return Booked(
         {zone or "(no zone)": kwh for zone, kwh, _ in rows},
         {zone or "(no zone)": grams for zone, _, grams in rows},
-        sum(each.total_g for each in savings if not isinstance(each, Missing)),
-        sum(1 for each in savings if isinstance(each, Missing)),
+        sum(each.saving.total_g for each in apps if not isinstance(each.saving, Missing)),
+        sum(
+            each.baseline.carbon_g
+            for each in apps
+            if not isinstance(each.saving, Missing) and not isinstance(each.baseline, Missing)
+        ),
+        sum(1 for each in apps if isinstance(each.saving, Missing)),
     )
 
 

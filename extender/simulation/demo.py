@@ -59,7 +59,7 @@ class Script:
     foreign_gap_s: float = 0.8
     speed: float = 1.0
     longest_s: float = 600.0
-    delay_s: tuple[float, float] = (6.0, 14.0)
+    delay_s: tuple[float, float] = (8.0, 16.0)
 
 
 SHORT: Final = Script(applications=44, gap_s=0.6, speed=1.5, longest_s=45.0)
@@ -140,7 +140,7 @@ async def _play(
                     service.check()
                     raise ServiceProcessFailed(f"the service does not answer: {problem}") from problem
             # The service has written the rest of its bookings when it ended.
-            booked = await asyncio.to_thread(read_booked, ledger)
+            booked = await asyncio.to_thread(read_booked, ledger, world.flexible)
             return summarize(world, seed, outcomes, complete=complete, booked=booked)
 
 
@@ -268,7 +268,8 @@ class Show:
         if self._grids is not None:
             view.curves = await read_curves(self._grids)
         if self._ledger is not None:
-            view.booked = await asyncio.to_thread(read_booked, self._ledger) or view.booked
+            booked = await asyncio.to_thread(read_booked, self._ledger, self._world.flexible)
+            view.booked = booked or view.booked
 
     async def _come_to_rest(self) -> None:
         """Stop the cluster, and compare the service's accounts with it once its watches have caught up."""

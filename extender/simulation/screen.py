@@ -148,7 +148,8 @@ class Screen:
             line.append("nothing booked yet", "dim")
         else:
             line.append(f"{booked.grams:.2f} g", "bold not dim").append(f" {1000 * booked.kwh:.2f} Wh")
-            line.append(f", saved {booked.saved_g:+.2f} g", "green")
+            saved = f", who may wait saved {booked.saved_g:+.2f} g ({booked.saved_percent:+.0f} %)"
+            line.append(saved, "green")
         line.append(f"  held {len(self.carbon.held)}", "cyan not dim")
         names = {each.app.app_id: each.app.name for each in self.world.records}
         until = (

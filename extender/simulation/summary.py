@@ -119,6 +119,7 @@ def _carbon(records: Sequence[GangRecord], booked: Booked | None) -> dict[str, A
         "kwh_by_zone": dict(booked.kwh_by_zone) if booked is not None else None,
         "g_by_zone": dict(booked.g_by_zone) if booked is not None else None,
         "saved_g": booked.saved_g if booked is not None else None,
+        "saved_percent": booked.saved_percent if booked is not None else None,
         "savings_unknown": booked.savings_unknown if booked is not None else None,
     }
 
@@ -167,7 +168,8 @@ def _carbon_rows(carbon: dict[str, Any]) -> list[tuple[str, Any]]:
     if carbon["g_by_zone"] is not None:
         for zone, grams in carbon["g_by_zone"].items():
             rows.append((zone, f"{grams:.2f} g, {1000 * carbon['kwh_by_zone'][zone]:.2f} Wh"))
-        rows.append(("saved against starting at once", f"{carbon['saved_g']:+.2f} g"))
+        saved = f"{carbon['saved_g']:+.2f} g, {carbon['saved_percent']:+.0f} %"
+        rows.append(("those that may wait saved", saved))
     return rows
 
 

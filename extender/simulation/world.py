@@ -211,6 +211,11 @@ class World:
         return [each for each in self.records if each.waits]
 
     @property
+    def flexible(self) -> frozenset[str]:
+        """Ids of the applications that may wait for clean power."""
+        return frozenset(each.app.app_id for each in self.records if each.latest_start_s is not None)
+
+    @property
     def refused(self) -> list[GangRecord]:
         """Applications that no such cluster can ever run, and that were refused."""
         return [each for each in self.records if not each.app.admissible and each.refused]

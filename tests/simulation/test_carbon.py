@@ -102,17 +102,17 @@ async def test_curve_holds_and_grams_are_on_screen(size: tuple[int, int]) -> Non
     screen.carbon.curves = {"synthetic-solar": Curve(hours, hours)}
     held = {"until": "1970-01-01T00:16:44Z", "latest_start": "1970-01-01T00:16:50Z"}
     screen.carbon.held = {"spark-app": held}
-    screen.carbon.booked = Booked({"a": 0.002}, {"a": 0.5}, saved_g=0.25)
+    screen.carbon.booked = Booked({"a": 0.002}, {"a": 0.5}, saved_g=0.25, at_once_g=1.0)
     lines = drawn(screen, *size)
     text = "\n".join(lines)
     assert len(lines) == size[1]
     assert "123 g/kWh" in text
-    assert "0.50 g 2.00 Wh, saved +0.25 g" in text
+    assert "0.50 g 2.00 Wh, who may wait saved +0.25 g (+25 %)" in text
     assert "held 1 app <=10s" in text
 
 
 def test_a_ledger_that_is_not_there_is_nothing(tmp_path: Path) -> None:
-    assert read_booked(tmp_path / "absent.db") is None
+    assert read_booked(tmp_path / "absent.db", ()) is None
 
 
 def test_without_a_carbon_service_the_extender_is_told_of_none(tmp_path: Path) -> None:
