@@ -60,8 +60,9 @@ class Options:
 
 @dataclass(slots=True)
 class _Process:
-    """How far one driver process has come."""
+    """How far one driver process has come. `first` is the batch that it was heard of with."""
 
+    first: int
     batch: int
     dropped: int
 
@@ -112,14 +113,16 @@ class DriverReports:
             self._observe.batch("taken")
         else:
             self._observe.batch("repeated")
-        return encode_reply(self._reply(key, now))
+        # An agent begins with batch 1: of one that goes on, an extender before this one heard the beginning.
+        beginning = self._heard[key][batch.driver].first
+        return encode_reply(self._reply(key, now, resend=batch.batch == beginning > 1))
 
     def _is_new(self, key: GangKey, batch: Batch) -> bool:
         processes = self._heard.setdefault(key, OrderedDict())
         self._heard.move_to_end(key)
         if len(self._heard) > _MOST_APPLICATIONS:
             self._heard.popitem(last=False)
-        process = processes.setdefault(batch.driver, _Process(batch=-1, dropped=0))
+        process = processes.setdefault(batch.driver, _Process(batch.batch, batch=-1, dropped=0))
         processes.move_to_end(batch.driver)
         if len(processes) > _MOST_DRIVERS:
             processes.popitem(last=False)
@@ -130,7 +133,7 @@ class DriverReports:
         process.batch = batch.batch
         return True
 
-    def _reply(self, key: GangKey, now: float) -> Reply:
+    def _reply(self, key: GangKey, now: float, *, resend: bool) -> Reply:
         allowed, switches = self._options.allowed, self._store.state.switches
         priorities: dict[int, int] = {}
         target = None
@@ -142,6 +145,7 @@ class DriverReports:
             interval_s=self._options.interval_s,
             priorities=priorities,
             target_executors=None if target is None else max(1, target),  # Spark cannot be asked for none
+            resend=resend,
         )
 
 

@@ -143,6 +143,7 @@ _SUMS = (
     "shuffle_write_bytes",
     "spilled_bytes",
 )
+_ADDED = (*_SUMS, "succeeded", "failed")
 
 
 def _task(event):
@@ -159,6 +160,54 @@ def _task(event):
     }
 
 
+class Running:
+    """What was told of the jobs that still run, to be told again to an extender that has forgotten it."""
+
+    _JOBS = 100
+    _STAGES = 2_000
+
+    def __init__(self):
+        self._jobs = {}
+        self._stages = {}  # (stage id, attempt): updates by type
+
+    def told(self, updates):
+        """The extender took these."""
+        for update in updates:
+            kind = update["type"]
+            if kind == "JobStart":
+                self._jobs[update["job_id"]] = update
+                if len(self._jobs) > self._JOBS:
+                    self._end(next(iter(self._jobs)))
+            elif kind == "JobEnd":
+                self._end(update["job_id"])
+            elif kind == "TaskProgress":
+                known = self._row(update["stage_id"], update["attempt"])
+                row = known.setdefault(kind, dict(update, **dict.fromkeys(_ADDED, 0)))
+                row.update({name: row[name] + update[name] for name in _ADDED})
+                row["max_duration_ms"] = max(row["max_duration_ms"], update["max_duration_ms"])
+            elif kind in ("StageSubmitted", "StageCompleted"):
+                self._row(update["stage"]["stage_id"], update["stage"]["attempt"])[kind] = update
+
+    def _row(self, stage_id, attempt):
+        row = self._stages.setdefault((stage_id, attempt), {})
+        if len(self._stages) > self._STAGES:
+            del self._stages[next(iter(self._stages))]
+        return row
+
+    def _end(self, job_id):
+        ended = self._jobs.pop(job_id, None)
+        if ended is None:
+            return
+        wanted = {stage["stage_id"] for job in self._jobs.values() for stage in job["stages"]}
+        over = {stage["stage_id"] for stage in ended["stages"]} - wanted
+        self._stages = {key: row for key, row in self._stages.items() if key[0] not in over}
+
+    def again(self):
+        """All of it, as copies."""
+        rows = [dict(update) for row in self._stages.values() for update in row.values()]
+        return list(self._jobs.values()) + rows
+
+
 class Updates:
     """Updates on their way to the extender, bounded; the tasks of a stage are one update a batch."""
 
@@ -167,7 +216,9 @@ class Updates:
         self._open = []
         self._progress = {}
         self._batch = []
+        self._under_way = False
         self._number = 0
+        self._running = Running()
         self.dropped = 0
         self.urgent = False
 
@@ -208,15 +259,22 @@ class Updates:
 
     def batch(self):
         """(number, updates): the same pair until `done` is called, so that a repetition is known as one."""
-        if not self._batch:
+        if not self._under_way:
+            self._under_way = True
             self._batch, self._open = self._open[:_BATCH_LIMIT], self._open[_BATCH_LIMIT:]
             self._progress, self._number, self.urgent = {}, self._number + 1, False
         return self._number, self._batch
 
-    def done(self, accepted):
-        """The batch was taken, or will never be."""
+    def done(self, accepted, forgot=False):
+        """The batch was taken, or will never be. An extender that `forgot` took it without those before."""
         self.dropped += 0 if accepted else len(self._batch)
-        self._batch = []
+        if forgot:
+            room = max(0, self._limit - len(self._open))
+            self._open[:0] = self._running.again()[:room]
+            self._running, self.urgent = Running(), True  # told when it is taken
+        if accepted:
+            self._running.told(self._batch)
+        self._batch, self._under_way = [], False
         self.urgent = self.urgent or len(self._open) >= _BATCH_LIMIT
 
 
@@ -483,7 +541,7 @@ class Agent:
         except Exception as problem:
             self._fail(problem)
             return
-        self.updates.done(accepted=True)
+        self.updates.done(accepted=True, forgot=reply.get("resend") is True)
         self.healthy, self._failures, self._answered_s = True, 0, self._clock()
         self._due_s = self._answered_s + self._interval_s
         self._obey(reply)

@@ -32,13 +32,15 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `interval_s`: seconds to the next batch, 0.2 to 300. `priorities`: stage id to priority among the
     task sets of the application, smaller first. `target_executors`: executors to ask Kubernetes for.
-    `off`: the agent takes its steering back and falls silent until the driver starts anew.
+    `off`: the agent takes its steering back and falls silent until the driver starts anew. `resend`: what
+    came before this batch is not known here; the agent tells again of the jobs that still run.
     """
 
     interval_s: float = 5.0
     priorities: dict[int, int] = {}
     target_executors: int | None = None
     off: bool = False
+    resend: bool = False
 
 
 _DECODER = msgspec.json.Decoder(Batch)
