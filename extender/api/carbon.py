@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, Field
 
 from extender.core.facts import GangKey, PodFacts, Role
+from extender.core.outcomes import Outcome
 from extender.core.store import Store
 
 
@@ -101,14 +102,20 @@ def hold_of(store: Store, key: GangKey, now: float) -> Held | None:
     return found[0] if found else None
 
 
+def _waits_for_clean_room(store: Store, pod: PodFacts, now: float) -> bool:
+    """Whether a leader may start in some carbon zones, and has no room there."""
+    verdict = store.waiting.verdict(pod.uid, now)
+    return verdict is not None and verdict.outcome is Outcome.HELD_FOR_CARBON
+
+
 def _held(store: Store, leaders: Iterable[PodFacts], now: float) -> list[Held]:
     found: list[tuple[float, Held]] = []
     for pod in leaders:
         gang = store.state.gang_of(pod)
         if gang is None or gang.owner is not None or not pod.waiting or pod.gated != pod.hold_gate:
             continue
-        hold = store.waiting.holds.hold(pod, gang.specs.get(pod.uid), now)
-        if hold is not None:
+        hold = store.waiting.holds.judge(pod, gang.specs.get(pod.uid), now)
+        if hold is not None and (not hold.zones or _waits_for_clean_room(store, pod, now)):
             shown = Held(
                 namespace=pod.namespace,
                 app_id=gang.key.app_id,

@@ -6,6 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from extender.api.carbon import held
 from extender.core.carbon import Signal
 from extender.core.events import CarbonSeen
 from extender.core.gangs import GangSpec
@@ -265,3 +266,14 @@ def clean_enough(
     best = sorted(min(known[zone][each] for zone in holders & known.keys()) for each in hours)
     limit = best[max(0, int(0.3 * len(best)) - 1)]
     return all(zone in known and known[zone][hour] <= limit for zone in used)
+
+
+def test_a_gang_without_room_in_its_clean_zone_is_shown_as_held() -> None:
+    world = two_zones(cpu=4)
+    world.foreign("other", "n-b", requests=size(3))
+    world.leader("waits", flexible())
+    assert world.filter("waits-driver").outcome is Outcome.HELD_FOR_CARBON
+    (shown,) = held(world.store, world.now)
+    assert (shown.app_id, shown.policy) == ("waits", "threshold")
+    world.end("other")
+    assert held(world.store, world.now) == []
