@@ -19,8 +19,14 @@ from extender.core.offers import Listed
 from extender.core.outcomes import Outcome
 from extender.core.packing import PACKERS
 from extender.core.policy import CapPolicy, CarbonPolicy, FifoMode, PcapsPolicy, Policy
+from extender.core.provisioning.flexibility import INFLEXIBLE, Flexibility, HoldPolicy
 from tests.gang.world import World, node, size, spec
 
+FLEXIBLE = [
+    Flexibility(policy, max_delay_s=delay_s, runtime_s=30.0)
+    for policy in (HoldPolicy.THRESHOLD, HoldPolicy.SUSPEND_RESUME, HoldPolicy.CAP)
+    for delay_s in (20.0, 100.0)
+]
 PROBE = PodFacts(uid="probe", namespace="ns", name="probe", scheduler_name="somebody-else")
 
 
@@ -71,11 +77,21 @@ class GangMachine(RuleBasedStateMachine):
         driver=st.sampled_from([1, 1, 2]),
         readable=st.booleans(),
         priority=st.sampled_from([0, 0, 10]),
+        allowed=st.sampled_from([INFLEXIBLE, INFLEXIBLE, *FLEXIBLE]),
     )
-    def submit(self, workers: int, extra: int, cpu: int, driver: int, readable: bool, priority: int) -> None:
+    def submit(
+        self,
+        workers: int,
+        extra: int,
+        cpu: int,
+        driver: int,
+        readable: bool,
+        priority: int,
+        allowed: Flexibility = INFLEXIBLE,
+    ) -> None:
         self.count += 1
         self.world.now += 0.25
-        wanted = spec(workers, workers + extra, worker=size(cpu))
+        wanted = spec(workers, workers + extra, worker=size(cpu), flexibility=allowed)
         leader = self.world.leader(
             f"app{self.count}", wanted if readable else None, requests=size(driver), priority=priority
         )
