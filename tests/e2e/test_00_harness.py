@@ -123,6 +123,7 @@ def test_deleted_pods_get_sigterm_and_vanish(
     assert "terminated" in kubelet.container_log("long")
 
 
+@pytest.mark.full  # test_10_spark.py does it below our scheduler
 @pytest.mark.parametrize("spark", [SPARK_3, SPARK_4], ids=lambda spark: spark.version)
 def test_real_spark_counts_words(
     cluster: ControlPlane,

@@ -46,6 +46,11 @@ RESULT = f"RESULT {[(k, (sum(range(k, 100, 5)), 20)) for k in range(5)]}"
 pytestmark = pytest.mark.timeout(180)
 
 
+one_quickly = pytest.mark.parametrize(
+    "python", [pytest.param("3.5", marks=pytest.mark.full), "4"], indirect=True
+)
+
+
 @pytest.fixture(params=["3.5", "4"])
 def python(request: pytest.FixtureRequest) -> Path:
     return VENVS / f"spark-{request.param}" / "bin" / "python"
@@ -181,14 +186,17 @@ def test_an_extender_that_is_wrong_slow_or_gone_changes_nothing(run: Callable[..
     assert extender.batches
 
 
+@one_quickly
 def test_an_extender_that_is_down_changes_nothing(run: Callable[..., str]) -> None:
     assert "extender not reached" in run("http://127.0.0.1:9")
 
 
+@one_quickly
 def test_switched_off_it_is_not_even_installed(run: Callable[..., str]) -> None:
     assert "carbon-scheduler agent" not in run("http://127.0.0.1:9", CARBON_SCHEDULER_AGENT="off")
 
 
+@one_quickly
 def test_the_images_own_sitecustomize_still_runs(run: Callable[..., str], tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
