@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import socket
 import ssl
@@ -24,6 +25,10 @@ _GRACE_S: Final = 10
 _log = logging.getLogger(__name__)
 
 
+class CannotListen(Exception):
+    """An address or port cannot be used; the text names it and says why."""
+
+
 class Server(uvicorn.Server):
     """A uvicorn server that leaves signals to the service. `listening` is set once it accepts connections."""
 
@@ -35,6 +40,15 @@ class Server(uvicorn.Server):
         """Begin to accept connections."""
         await super().startup(sockets)
         self.listening.set()
+
+    def bound_socket(self) -> socket.socket:
+        """A socket that listens where the server is to answer. Raises `CannotListen`."""
+        host, port = self.config.host, self.config.port
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        except OSError as problem:
+            raise CannotListen(f"cannot listen on {host}:{port}: {problem.strerror or problem}") from None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -61,7 +75,19 @@ def api_server(application: Any, settings: Settings) -> Server:
 def driver_server(application: Any, settings: Settings) -> Server:
     """The server of drivers on a port of its own: our certificate, but their tokens instead of theirs."""
     assert settings.driver_port is not None
+    if settings.tls_cert_file is None and not _loopback(settings.driver_address):
+        _log.warning(
+            "drivers' tokens travel in clear to %s: set tls_cert_file and tls_key_file",
+            settings.driver_address,
+        )
     return _server(application, settings.driver_address, settings.driver_port, settings, mutual=False)
+
+
+def _loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 def _server(application: Any, host: str, port: int, tls: Settings | None, *, mutual: bool = True) -> Server:

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import signal
-import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -16,12 +15,13 @@ from extender.accounting.ledger import LedgerError
 from extender.api.app import create_app
 from extender.api.metrics import Metrics
 from extender.api.ports import Books, CacheHealth, CarbonSource, StageSourcesHealth
+from extender.bind_writer import BindWriter
 from extender.bookkeeping import AccountedStore, Bookkeeper
 from extender.cap import cap_quota
 from extender.carbon.client import CarbonClient
 from extender.carbon_settings import without_password
 from extender.cluster.backoff import Sleep
-from extender.cluster.binding import Binder, BindError
+from extender.cluster.binding import Binder
 from extender.cluster.client import ApiClient, ApiError
 from extender.cluster.patching import PodPatcher
 from extender.cluster.reflector import Reflector, name_of, namespaced_name_of, uid_of
@@ -34,20 +34,18 @@ from extender.drivers import driver_application
 from extender.feeds import ConfigMapFacts, Feeds, SpecIndex, config_map_facts
 from extender.kube.objects import decode_node, decode_pod
 from extender.kube.projection import PodProjector, node_facts
-from extender.server import api_server, driver_server, webhook_server
+from extender.server import CannotListen, api_server, driver_server, webhook_server
 from extender.settings import Settings
 from extender.spark.identify import identify
 from extender.spark.reader import SpecReader
 from extender.stage_sources import StageSources
 from extender.webhooks.asgi import WebhookApplication
 from extender.webhooks.calls import Calls
-from extender.webhooks.ports import BindFailure
 
 TICK_S: Final = 1.0
 _CRASHES: Final = 5
 _CALM_S: Final = 60.0
 _GRACE_S: Final = 10.0
-_BACKLOG: Final = 2048
 _CARBON: Final = "carbon"
 _FIRST_SIGNAL_S: Final = 5.0
 
@@ -94,7 +92,7 @@ class Service:
         )
         self.reflectors = self._reflectors(client)
         binder = Binder(client, self._allocatable, self._projector, last_look=settings.last_look)
-        self.calls = Calls(self.store, self._specs, self._projector, _Writer(binder), self.perform, clock)
+        self.calls = Calls(self.store, self._specs, self._projector, BindWriter(binder), self.perform, clock)
         self.sources = StageSources(settings, client, self.store, self.perform, clock, sleep)
         api = create_app(self.store, self, self.metrics, clock)
         self.application = WebhookApplication(
@@ -263,7 +261,10 @@ class Service:
         Raises:
             ServiceFailed: a port cannot be listened on, or a part fails again and again.
         """
-        sockets = [_listen(server.config.host, server.config.port) for server in self._servers]
+        try:
+            sockets = [server.bound_socket() for server in self._servers]
+        except CannotListen as problem:
+            raise ServiceFailed(str(problem)) from None
         background = {"annotations": self.patcher.run, "clock": self._tick}
         if self.carbon is not None:
             background["carbon"] = self.carbon.run
@@ -366,32 +367,6 @@ class Service:
         row = nodes.row_of.get(node)
         facts = nodes.facts[row] if row is not None else None
         return facts.allocatable if facts is not None else None
-
-
-class _Writer:
-    """The Binder, its errors as values."""
-
-    def __init__(self, binder: Binder) -> None:
-        self._binder = binder
-
-    async def bind(
-        self, namespace: str, name: str, uid: str, node: str, annotations: Any
-    ) -> BindFailure | None:
-        try:
-            await self._binder.bind(namespace, name, uid, node, annotations)
-        except BindError as problem:
-            cause = problem.__cause__
-            unknown = isinstance(cause, ApiError) and cause.outcome_unknown
-            return BindFailure(str(problem), outcome_unknown=unknown)
-        return None
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as problem:
-        raise ServiceFailed(f"cannot listen on {host}:{port}: {problem.strerror or problem}") from None
 
 
 async def serve(settings: Settings) -> None:

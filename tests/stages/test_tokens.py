@@ -18,6 +18,8 @@ from extender.cluster.tokens import (
     TokenReviews,
     Unproven,
 )
+from extender.server import driver_server
+from extender.settings import load
 from tests.cluster.apiserver import Fault, Proceed
 from tests.service.cluster import held_back
 from tests.stages.support import TokenCluster
@@ -193,3 +195,9 @@ async def test_no_token_is_kept(cluster: TokenCluster, reviews: Reviewed) -> Non
     token = cluster.issue("a-driver")
     await reviews.identify(token)
     assert token not in repr(vars(reviews))
+
+
+@pytest.mark.parametrize(("address", "warned"), [("0.0.0.0", True), ("extender", True), ("127.0.0.1", False)])
+def test_tokens_in_clear_are_warned_of(address: str, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    driver_server(None, load(None, {"driver_port": "0", "driver_address": address}))
+    assert ("travel in clear" in caplog.text) is warned
