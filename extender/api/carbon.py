@@ -122,7 +122,7 @@ def _held(store: Store, leaders: Iterable[PodFacts], now: float) -> list[Held]:
                 leader=pod.name,
                 policy=hold.policy.value,
                 gated=pod.hold_gate,
-                until=_iso(hold.until_s),
+                until=_iso(hold.expected_s),
                 latest_start=_iso(hold.latest_start_s),
             )
             found.append((hold.latest_start_s, shown))

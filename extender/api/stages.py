@@ -107,7 +107,7 @@ def progress(store: Store, key: GangKey, now: float) -> Progress:
 def _withheld(store: Store, key: GangKey) -> list[Withheld]:
     found: list[Withheld] = []
     for uid, pod in sorted(store.state.gangs[key].workers.items(), key=lambda item: item[1].name):
-        outcome = store.changes.refused.get(uid)
+        outcome = store.changes.parked.refused.get(uid)
         if outcome is not None and outcome in FOR_CARBON and pod.waiting:
             found.append(Withheld(pod=pod.name, outcome=outcome, reason=EXPLANATIONS[outcome]))
     return found

@@ -11,7 +11,6 @@ from typing import Final
 
 from extender.core import members
 from extender.core.events import (
-    AnnotatePod,
     BindFailed,
     CarbonSeen,
     Event,
@@ -21,50 +20,42 @@ from extender.core.events import (
     PodBound,
     PodGone,
     PodSeen,
-    RemoveGate,
     SpecRead,
     StagesReported,
     SwitchesSeen,
     Synced,
     Tick,
 )
-from extender.core.extras import FOR_CARBON, Extras
+from extender.core.extras import Extras
 from extender.core.facts import GangKey, PodFacts, Role
 from extender.core.gangs import WAIT_FOR_CONFIGURATION, GangSpec
-from extender.core.outcomes import Outcome
+from extender.core.parked import Parked, wake
 from extender.core.reservations import RESERVATION, Gang, decode
 from extender.core.state import State, with_unwritten
 from extender.core.waiting import WaitingGangs
 
-WAKE: Final = "carbon-scheduler/wake"
-"""Annotation whose change makes kube-scheduler try a refused pod again."""
-
 ACTIVE_FOR_S: Final = 15.0
 """Only the extender beside the leading kube-scheduler is asked; one unasked this long does not write."""
-
-_GATE_AGAIN_S: Final = 15.0
-"""A gate that is still there this long after it was to be taken off is taken off again."""
 
 
 class Changes:
     """What events do to the state and the queue.
 
     A pod that we bound exists, however late the watch is; only a complete list without it says otherwise.
-    `refused` are pods whose last request was answered no, `asked_s` is when kube-scheduler asked last.
+    `parked` knows who was answered no, `asked_s` is when kube-scheduler asked last.
     """
 
     def __init__(self, state: State, waiting: WaitingGangs) -> None:
         self.policy = state.policy
         self.state = state
         self.waiting = waiting
-        self.refused: dict[str, Outcome] = {}
         self.extras = Extras(state)
+        self.parked = Parked(state, waiting, self.extras)
         self.asked_s = float("-inf")
         self._unconfirmed: dict[str, float] = {}
         self._bound_unseen: dict[str, float] = {}
         self._owed_version = -1
         self._tended_version = -1
-        self._gates_asked: dict[str, float] = {}
 
     def apply(self, event: Event, now: float) -> list[Instruction]:
         """Change the state; returns what the shell has to do about it. `now` is seconds since the epoch."""
@@ -103,7 +94,8 @@ class Changes:
                 self.state.release_claim(event.uid)
                 self.requeue(event.uid, now)
             case CarbonSeen():
-                self.state.carbon.see(event.signal)
+                # A source whose clock runs ahead must not hold the newest place for hours.
+                self.state.carbon.see(replace(event.signal, at_s=min(event.signal.at_s, now)))
                 self._refresh_carbon(now)
             case StagesReported():
                 self._hear(event, now)
@@ -246,8 +238,7 @@ class Changes:
         self.waiting.remove(uid)
         self._unconfirmed.pop(uid, None)
         self._bound_unseen.pop(uid, None)
-        self.refused.pop(uid, None)
-        self._gates_asked.pop(uid, None)
+        self.parked.forget(uid)
         pod = state.pods.pop(uid, None)
         for gang in self._gangs_naming(uid, pod):
             gang.specs.pop(uid, None)
@@ -285,7 +276,7 @@ class Changes:
                 gang.spec = with_unwritten(gang.spec, event.spec)
         self.waiting.update(known, now)
         waited = before == WAIT_FOR_CONFIGURATION and before != event.spec
-        if waited and leader.uid in self.waiting and leader.uid in self.refused:
+        if waited and leader.uid in self.waiting and leader.uid in self.parked.refused:
             return [wake(known, now)]
         return []
 
@@ -329,11 +320,13 @@ class Changes:
                 members.tend(state, gang)
             self._tended_version = state.nodes.version
         if expired:
-            out += [wake(pod, now) for uid in self.refused if (pod := state.pods.get(uid)) and pod.waiting]
+            out += [
+                wake(pod, now) for uid in self.parked.refused if (pod := state.pods.get(uid)) and pod.waiting
+            ]
         if self.active(now):
             out += [wake(leader, now) for leader in self.waiting.to_wake(now)]
         self._refresh_carbon(now)
-        return out + self._end_holds(now)
+        return out + self.parked.released(now)
 
     def _refresh_carbon(self, now: float) -> None:
         """Values get stale with time: what is scored and allowed follows."""
@@ -345,29 +338,6 @@ class Changes:
         self.extras.budget.refresh(now)
         self.state.stages.catch_up()
         self.extras.precedence.refresh(now)
-
-    def _end_holds(self, now: float) -> list[Instruction]:
-        """Wake what was held for carbon and may go now; take our gate off what was created gated."""
-        held = [uid for uid, outcome in self.refused.items() if outcome is Outcome.HELD_FOR_CARBON]
-        out: list[Instruction] = [wake(leader, now) for leader in self.waiting.released(held, now)]
-        slowed = [uid for uid, outcome in self.refused.items() if outcome in FOR_CARBON]
-        for pod in self.extras.released(slowed, now):
-            self.refused[pod.uid] = Outcome.NO_ROOM  # woken once
-            out.append(wake(pod, now))
-        for pod in [pod for pod in self.state.pods.values() if pod.hold_gate and pod.waiting]:
-            if now >= self._gates_asked.get(pod.uid, now) and self._gate_opens(pod, now):
-                self._gates_asked[pod.uid] = now + _GATE_AGAIN_S
-                out.append(RemoveGate(pod.uid, pod.namespace, pod.name))
-        return out
-
-    def _gate_opens(self, pod: PodFacts, now: float) -> bool:
-        gang = self.state.gang_of(pod)
-        if pod.role is Role.WORKER and gang is not None:
-            return gang.owner is not None
-        spec = gang.specs.get(pod.uid) if gang is not None else None
-        if gang is not None and spec in (None, WAIT_FOR_CONFIGURATION):
-            return False
-        return self.waiting.holds.hold(pod, spec, now) is None
 
     def requeue(self, uid: str, now: float) -> None:
         """A leader whose claim was given back waits again."""
@@ -393,8 +363,3 @@ class Changes:
         elif known.gated:
             self._see(replace(known, gated=False, hold_gate=False), now)  # a gated pod is never asked for
         return self.state.pods.get(pod.uid, pod)
-
-
-def wake(pod: PodFacts, now: float) -> AnnotatePod:
-    """Make kube-scheduler try a refused pod again."""
-    return AnnotatePod(pod.uid, pod.namespace, pod.name, {WAKE: f"{now:.3f}"}, wake=True)

@@ -6,6 +6,7 @@ suspend-resume gang leaves out. A gang's minimum is never touched, and no runnin
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -18,6 +19,7 @@ from extender.core.provisioning import suspend_resume
 from extender.core.provisioning.flexibility import Flexibility, HoldPolicy
 from extender.core.reservations import Gang
 from extender.core.state import State
+from extender.core.waiting import WAKE_AGAIN_S
 
 FOR_CARBON: Final = frozenset({Outcome.OVER_CARBON_BUDGET, Outcome.DEFERRED_BY_IMPORTANCE})
 """Outcomes that end without any event of Kubernetes: what was refused with them is woken by us."""
@@ -30,6 +32,7 @@ class Extras:
         self._state = state
         self.budget = Budget(state)
         self.precedence = Precedence(state)
+        self._woken_s: dict[str, float] = {}
 
     def exempt(self, gang: Gang, now: float) -> bool:
         """Whether carbon must not slow a running gang down.
@@ -62,7 +65,10 @@ class Extras:
         return self._left_out(gang, now)
 
     def released(self, refused: Iterable[str], now: float) -> Iterator[PodFacts]:
-        """Of these workers (uids) those that may be added now: as many as there is need for, no more."""
+        """Of these workers (uids) those to be woken now: as many as may be added, no more.
+
+        One that was woken is on its way, and woken again if it is not asked for.
+        """
         coming: Counter[GangKey] = Counter()
         for uid in refused:
             pod = self._state.pods.get(uid)
@@ -71,7 +77,13 @@ class Extras:
                 continue
             if self.refuses(gang, now, coming[gang.key], coming.total()) is None:
                 coming[gang.key] += 1
-                yield pod
+                if now - self._woken_s.get(uid, -math.inf) >= WAKE_AGAIN_S:
+                    self._woken_s[uid] = now
+                    yield pod
+
+    def asked(self, uid: str) -> None:
+        """kube-scheduler asked for a worker, or it is gone."""
+        self._woken_s.pop(uid, None)
 
     def target(self, gang: Gang, now: float) -> int | None:
         """Workers a running gang is to have now, its minimum at least; None while nothing limits it."""
@@ -84,14 +96,14 @@ class Extras:
 
     def _left_out(self, gang: Gang, now: float) -> Outcome | None:
         """A suspend-resume gang does not grow in the steps that it can do without."""
-        flexibility = self._flexibility(gang)
-        runtime_s, deadline_s = flexibility.runtime_s, flexibility.deadline_s
-        if flexibility.policy is not HoldPolicy.SUSPEND_RESUME or deadline_s is None or runtime_s is None:
-            return None
         assert gang.owner is not None
+        flexibility = self._flexibility(gang)
+        latest_s, runtime_s = flexibility.latest_start_s(gang.owner.created_s), flexibility.runtime_s
+        if flexibility.policy is not HoldPolicy.SUSPEND_RESUME or runtime_s is None or latest_s == -math.inf:
+            return None
         zone = self._state.nodes.carbon_zone_of(gang.owner.node)
         outlook = self._state.carbon.outlook(zone, now) if zone else None
-        if outlook is None or suspend_resume.runs_now(outlook, deadline_s, runtime_s):
+        if outlook is None or suspend_resume.runs_now(outlook, latest_s + runtime_s, runtime_s):
             return None
         return Outcome.OVER_CARBON_BUDGET
 

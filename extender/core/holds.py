@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,13 +28,15 @@ _MOST_REACHES: Final = 16_384
 class Hold:
     """A gang is kept waiting. Nothing changes before `until_s`, unless the signal does.
 
-    `latest_start_s` is the moment from which it is not held whatever the grid does. `zones` are numbers of
-    the carbon zones that are clean enough for it: there it may start all the same, and nowhere else. `whole`
-    are those of them that hold all of it when they are empty.
+    `expected_s` is when it starts if the forecast comes true and there is room. `latest_start_s` is the
+    moment from which it is not held whatever the grid does. `zones` are numbers of the carbon zones that are
+    clean enough for it: there it may start all the same, and nowhere else. `whole` are those of them that
+    hold all of it when they are empty.
     """
 
     policy: HoldPolicy
     until_s: float
+    expected_s: float
     latest_start_s: float
     zones: frozenset[int] = frozenset()
     whole: frozenset[int] = frozenset()
@@ -104,7 +107,8 @@ class Holds:
             start_s = everywhere.first_within(self._limit(policy, everywhere, flexibility, latest_s))
             if start_s is not None and start_s <= now:
                 return None
-            return Hold(policy, min(latest_s, stale_s, start_s or latest_s), latest_s)
+            expected_s = min(latest_s, start_s or latest_s)
+            return Hold(policy, min(expected_s, stale_s), expected_s, latest_s)
         limit = self._limit(policy, merged(whole, min), flexibility, latest_s)
         firsts = {zone: each.first_within(limit) for zone, each in outlooks.items()}
         starts = {zone: latest_s if first is None else first for zone, first in firsts.items()}
@@ -113,7 +117,27 @@ class Holds:
             return None
         # With the next step of a forecast a zone may be clean no more.
         changes = [each.start_s + each.step_s for each in outlooks.values()] if clean else starts.values()
-        return Hold(policy, min(latest_s, stale_s, *changes), latest_s, clean, clean & reach.whole)
+        expected_s = min(latest_s, max(now, min(starts.values())))
+        return Hold(
+            policy, min(latest_s, stale_s, *changes), expected_s, latest_s, clean, clean & reach.whole
+        )
+
+    def free_until_s(self, leader: PodFacts, spec: GangSpec | SpecProblem, now: float) -> float:
+        """Until when a gang that is not held is not held for sure: with the next step it may be."""
+        flexibility = self.flexibility(leader, spec)
+        policy = flexibility.policy or HoldPolicy.NONE
+        if policy in (HoldPolicy.NONE, HoldPolicy.CAP) or now >= flexibility.latest_start_s(leader.created_s):
+            return math.inf
+        zones = [name for name in self._state.nodes.carbon_zones if name]
+        outlooks = {name: self._state.carbon.outlook(name, now) for name in zones}
+        return min(
+            (
+                min(outlook.start_s + outlook.step_s, self._state.carbon.stale_at(name))
+                for name, outlook in outlooks.items()
+                if outlook is not None
+            ),
+            default=math.inf,
+        )
 
     def _limit(
         self, policy: HoldPolicy, outlook: Outlook, flexibility: Flexibility, latest_s: float
@@ -161,4 +185,4 @@ class Holds:
         # The progress guarantee: with nothing running the first gang starts, however large it is.
         if not running or running + wanted <= budget:
             return None
-        return Hold(HoldPolicy.CAP, latest_s, latest_s)
+        return Hold(HoldPolicy.CAP, latest_s, latest_s, latest_s)

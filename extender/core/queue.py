@@ -258,7 +258,7 @@ class QueuePass:
         self.now = now
         self._space = Workspace(table)
         self._blockers: dict[str, Waiting] = {}
-        self._keepers: dict[str, tuple[Waiting, frozenset[int]]] = {}
+        self._kept: dict[str, frozenset[int]] = {}
         self._refused: dict[tuple[_Shape, frozenset[int]], Outcome] = {}
         self._next = 0
         self._places = {waiting.leader.uid: place for place, waiting in enumerate(self._queue)}
@@ -320,16 +320,19 @@ class QueuePass:
             self.valid_until = min(self.valid_until, hold.until_s)
             if not hold.zones:
                 return _held(hold)
+        else:
+            self.valid_until = min(self.valid_until, self._holds.free_until_s(waiting.leader, spec, self.now))
         if blocker is not None:
             if not self._fits_empty(waiting):
                 return Verdict(Outcome.EXCEEDS_CLUSTER)
             return Verdict(Outcome.EARLIER_GANG_WAITS, blocker=blocker.key)
         zones = hold.zones if hold is not None else _ANYWHERE
-        keeper = self._keepers.get(waiting.pool)
-        if keeper is not None:
-            zones = (zones or frozenset(range(len(self._table.carbon_zones)))) - keeper[1]
+        if hold is not None:
+            # What gets free in a clean zone is for the first of those that wait for it. A gang that is not
+            # held, or not any more, goes where it likes: nobody is late because others wait by choice.
+            zones -= self._kept.get(waiting.pool, _ANYWHERE)
             if not zones:
-                return self._behind(waiting, mode, hold, keeper[0])
+                return _held(hold)
         shape = (_shape(waiting, spec), zones)
         refused = self._refused.get(shape)
         if refused is Outcome.NO_ROOM:
@@ -353,28 +356,12 @@ class QueuePass:
         return replace(self._no_room(waiting, mode, hold), any_nodes=any_nodes, offered=offered)
 
     def _no_room(self, waiting: Waiting, mode: FifoMode, hold: Hold | None) -> Verdict:
-        keeper = self._keepers.get(waiting.pool)
-        if keeper is not None:
-            return self._behind(waiting, mode, hold, keeper[0])
-        if hold is not None:
-            self._keep(waiting, mode, hold)
-            return _held(hold)  # there may be room, but not where it is clean
-        self._block(waiting, mode)
-        return Verdict(Outcome.NO_ROOM)
-
-    def _keep(self, waiting: Waiting, mode: FifoMode, hold: Hold) -> None:
-        """Its time has come: what gets free in its clean zones is for it, as in a cluster of one zone."""
-        if hold.whole and self._enforced(waiting, mode):
-            self._keepers[waiting.pool] = (waiting, hold.whole)
-
-    def _behind(self, waiting: Waiting, mode: FifoMode, hold: Hold | None, earlier: Waiting) -> Verdict:
-        """There may be room where an earlier gang has its turn."""
-        if not self._fits_empty(waiting):
-            return Verdict(Outcome.EXCEEDS_CLUSTER)
-        if hold is not None:
-            return _held(hold)
-        self._block(waiting, mode)
-        return Verdict(Outcome.EARLIER_GANG_WAITS, blocker=earlier.key)
+        if hold is None:
+            self._block(waiting, mode)
+            return Verdict(Outcome.NO_ROOM)
+        if self._enforced(waiting, mode):
+            self._kept[waiting.pool] = self._kept.get(waiting.pool, _ANYWHERE) | hold.whole
+        return _held(hold)  # there may be room, but not where it is clean
 
     def _not_readable(self, waiting: Waiting, problem: SpecProblem, mode: FifoMode) -> Verdict:
         """Spark's configuration comes a moment after the pod: for that long the gang keeps its place."""

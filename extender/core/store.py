@@ -64,10 +64,7 @@ class Store:
         offered = Offered(self.state.nodes, offer)
         decision = self._leader(pod, offered, now) if _leads(pod) else self._one_pod(pod, offered, now)
         self.changes.settle()
-        if decision.node:
-            self.changes.refused.pop(pod.uid, None)
-        else:
-            self.changes.refused[pod.uid] = decision.outcome
+        self.changes.parked.answered(pod.uid, None if decision.node else decision.outcome)
         return decision
 
     def knows_spec(self, uid: str) -> bool:

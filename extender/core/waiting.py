@@ -7,6 +7,7 @@ are called; it goes dormant, so that it cannot hold up the gangs behind it.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -25,12 +26,17 @@ _LOOKED_AT: Final = 64
 """Gangs at the head of a pool's queue that a tick considers for waking: planning costs time."""
 
 
+WAKE_AGAIN_S: Final = 15.0
+"""The annotation that wakes a pod may be lost; whoever is not asked for within this time is woken again."""
+
+
 @dataclass(slots=True)
 class _Attention:
     """When a waiting leader was last asked for (or first seen), and when it was last woken."""
 
     asked_s: float
     woken_s: float | None = None
+    released_s: float = -math.inf
     dormant: bool = False
 
 
@@ -108,7 +114,7 @@ class WaitingGangs:
         if attention is None:
             return
         attention.asked_s = now
-        attention.woken_s = None
+        attention.woken_s, attention.released_s = None, -math.inf
         if attention.dormant:
             attention.dormant = False
             self._pass = None
@@ -181,15 +187,17 @@ class WaitingGangs:
     def released(self, uids: Iterable[str], now: float) -> Iterator[PodFacts]:
         """Of these leaders, refused because they were held, those that could start now.
 
-        No event tells kube-scheduler that a hold has ended.
+        No event tells kube-scheduler that a hold has ended. One that is not asked for is woken again.
         """
         for uid in uids:
             entry, attention = self._waiting.get(uid), self._attention.get(uid)
-            if entry is None or attention is None or attention.woken_s is not None:
+            if entry is None or attention is None or now - attention.released_s < WAKE_AGAIN_S:
                 continue
             verdict = self.verdict(uid, now)
             if verdict is not None and verdict.outcome is Outcome.ADMITTED:
-                attention.woken_s = now
+                attention.released_s = now
+                if attention.woken_s is None:
+                    attention.woken_s = now
                 yield entry.leader
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from extender.core.changes import WAKE
+from extender.core.parked import WAKE
 from extender.core.reservations import MOST_WORKERS, RESERVATION
 from extender.core.resources import CPU, GPU, MEMORY, PODS
 from extender.core.terms import Toleration

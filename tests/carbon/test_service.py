@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from carbon_api import times
 from extender.cli import app as command
-from extender.core.changes import WAKE
+from extender.core.parked import WAKE
 from extender.service import Service, ServiceFailed
 from extender.settings import load
 from tests.carbon.serving import serving

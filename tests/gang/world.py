@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from extender.core.changes import WAKE
+from extender.core.parked import WAKE
 from extender.core.decisions import FilterDecision
 from extender.core.events import (
     AnnotatePod,

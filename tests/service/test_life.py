@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from extender.core.changes import WAKE
+from extender.core.parked import WAKE
 from extender.core.invariants import snapshot, violations
 from extender.core.reservations import RESERVATION
 from extender.service import Service, ServiceFailed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
@@ -76,33 +78,50 @@ def test_without_room_there_it_stays_held_and_lets_others_pass(fifo: FifoMode) -
 
 
 @pytest.mark.parametrize("fifo", [FifoMode.STRICT, FifoMode.BACKFILL])
-def test_what_gets_free_in_its_clean_zone_is_for_the_gang_whose_turn_it_is(fifo: FifoMode) -> None:
+def test_what_gets_free_in_a_clean_zone_is_for_the_first_that_waits_for_it(fifo: FifoMode) -> None:
     world = two_zones(fifo=fifo)
     world.foreign("busy", "n-b", requests=size(5))
-    world.foreign("also-busy", "n-a", requests=size(8))
     world.leader("waits", flexible(workers=5))
     assert world.filter("waits-driver").outcome is Outcome.HELD_FOR_CARBON
     world.now += 1
-    world.leader("younger", spec(2))
+    world.leader("younger", flexible(workers=2))
     if fifo is FifoMode.BACKFILL:
         assert world.schedule("younger-driver").node == "n-b"
         return
-    refused = world.filter("younger-driver")
-    assert refused.outcome is Outcome.EARLIER_GANG_WAITS
-    assert world.filter("younger-driver") == refused
-    world.end("also-busy")
-    assert world.schedule("younger-driver").node == "n-a", "elsewhere it does not have to wait"
+    assert world.filter("younger-driver").outcome is Outcome.HELD_FOR_CARBON
     world.end("busy")
     assert world.schedule("waits-driver").node == "n-b"
 
 
-def test_a_zone_too_small_for_a_gang_is_not_kept_for_it() -> None:
-    world = two_zones(cpu=4)
-    world.leader("waits", flexible(workers=6))
-    world.leader("younger", spec(2))
+def test_nobody_is_late_because_others_wait_by_choice() -> None:
+    """Neither a gang that cannot wait any longer nor one that never could makes way for one that is held."""
+    world = two_zones()
+    world.foreign("half", "n-b", requests=size(4))
+    world.leader("waits", flexible(workers=5, delay_s=8 * HOUR))
     assert world.filter("waits-driver").outcome is Outcome.HELD_FOR_CARBON
-    world.add(node("n-a", 1, zone="a"))
-    assert world.schedule("younger-driver").node
+    world.now += 1
+    only_b = PlacementTerms(node_selector=(("topology.kubernetes.io/zone", "b"),))
+    world.leader("bound", replace(flexible(workers=2, delay_s=HOUR), worker_terms=only_b), terms=only_b)
+    world.leader("plain", spec(2))
+    assert world.schedule("plain-driver").node
+    world.tick(HOUR + 1)
+    assert world.schedule("bound-driver").node == "n-b"
+
+
+def test_a_plan_made_in_a_clean_hour_does_not_outlive_it() -> None:
+    world = two_zones()
+    for zone in "AB":
+        signal(world, zone, CLEAN, *[DIRTY] * 3, *[CLEAN] * 4)
+    for name in ("n-a", "n-b"):
+        world.foreign(f"busy-{name}", name, requests=size(8 if name == "n-a" else 6))
+    world.leader("waits", flexible(workers=4, delay_s=8 * HOUR))
+    world.now += 1
+    world.leader("plain", spec(1))
+    assert world.filter("waits-driver").outcome is Outcome.NO_ROOM, "its hour has come"
+    assert world.filter("plain-driver").outcome is Outcome.EARLIER_GANG_WAITS
+    world.now += HOUR  # nothing else happens
+    assert world.filter("waits-driver").outcome is Outcome.HELD_FOR_CARBON
+    assert world.filter("plain-driver").node
 
 
 def test_what_is_clean_enough_is_the_same_everywhere() -> None:

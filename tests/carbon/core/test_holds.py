@@ -324,3 +324,70 @@ def test_workers_past_the_latest_start_are_woken_whatever_the_budget_is() -> Non
     world.tick(2 * HOUR)
     assert world.woken == ["a-exec-3"]
     assert world.filter("a-exec-3").outcome is Outcome.EXTRA_ADMITTED
+
+
+@pytest.mark.parametrize("by", ["restart", "standby"])
+def test_whoever_comes_after_wakes_what_others_refused(by: str) -> None:
+    """On an idle cluster kube-scheduler does not ask again by itself."""
+    world = carbon_world(cap=CapPolicy(enabled=True, min_executors=2, max_executors=10, hysteresis=0))
+    signal(world, DIRTY, DIRTY, CLEAN, DIRTY)
+    world.leader("runs", GangSpec(size(), 2, 4))
+    world.run("runs", 2)
+    world.worker("runs", 3)
+    assert world.filter("runs-exec-3").outcome is Outcome.OVER_CARBON_BUDGET
+    world.leader("a", flexible(max_delay_s=4 * HOUR))
+    assert world.filter("a-driver").outcome is Outcome.HELD_FOR_CARBON
+    if by == "restart":
+        world.restart()
+    else:
+        world.start_standby()
+        world.fail_over()
+    signal(world, DIRTY, DIRTY, CLEAN, DIRTY)
+    for _ in range(30):
+        world.tick(60)
+    assert not world.woken
+    world.tick(2 * HOUR)
+    assert set(world.woken) == {"a-driver", "runs-exec-3"}
+
+
+def test_a_wake_that_was_lost_is_repeated_until_somebody_asks() -> None:
+    world = carbon_world(cap=CapPolicy(enabled=True, min_executors=2, max_executors=10, hysteresis=0))
+    signal(world, DIRTY, CLEAN, CLEAN)
+    world.leader("runs", GangSpec(size(), 2, 3))
+    world.run("runs", 2)
+    world.worker("runs", 3)
+    world.leader("a", flexible(max_delay_s=3 * HOUR))
+    for name in ("runs-exec-3", "a-driver"):
+        assert not world.filter(name).node
+    world.tick(HOUR)
+    for _ in range(20):
+        world.tick(1)
+    assert sorted(world.woken) == ["a-driver", "a-driver", "runs-exec-3", "runs-exec-3"]
+    for name in ("runs-exec-3", "a-driver"):
+        assert world.schedule(name).node
+    for _ in range(60):
+        world.tick(1)
+    assert len(world.woken) == 4
+
+
+def test_suspend_resume_lets_a_running_gang_grow_in_the_chosen_hours_only() -> None:
+    world = carbon_world()
+    signal(world, DIRTY, CLEAN, DIRTY, DIRTY)
+    world.leader("a", flexible(HoldPolicy.SUSPEND_RESUME, max_delay_s=3 * HOUR, runtime_s=HOUR))
+    world.tick(HOUR)
+    signal(world, CLEAN, DIRTY, DIRTY)
+    world.run("a", 2)
+    world.tick(HOUR)
+    signal(world, DIRTY, CLEAN, DIRTY)
+    world.worker("a", 3)
+    assert world.filter("a-exec-3").outcome is Outcome.OVER_CARBON_BUDGET
+    world.tick(HOUR)
+    assert world.filter("a-exec-3").node, "past its latest start"
+
+
+def test_a_value_from_the_future_does_not_outlive_the_next_one() -> None:
+    world = carbon_world()
+    world.tell(CarbonSeen(Signal("DE", world.now + 9 * HOUR, CLEAN)))
+    world.tick(1)
+    world.tell(CarbonSeen(Signal("DE", world.now, DIRTY)))
+    assert world.store.state.carbon.value("DE", world.now) == DIRTY
