@@ -257,6 +257,7 @@ def test_before_its_latest_start_it_is_where_its_policy_is_met(
         for number in sorted(waiting):
             workers, delay, policy = gangs[number]
             if not world.schedule(f"g{number}-driver").node:
+                blocked_by_nobody_who_is_held(world, f"g{number}-driver")
                 continue
             waiting.remove(number)
             if policy is HoldPolicy.THRESHOLD and world.now < began_s + delay * HOUR:
@@ -268,6 +269,15 @@ def test_before_its_latest_start_it_is_where_its_policy_is_met(
         world.tick(HOUR / 2)
     for number in waiting:  # whatever is left waits for room, not for the grid
         assert world.filter(f"g{number}-driver").outcome is not Outcome.HELD_FOR_CARBON
+
+
+def blocked_by_nobody_who_is_held(world: World, name: str) -> None:
+    """Invariant 7 for many gangs: whoever waits for carbon makes nobody else wait."""
+    verdict = world.store.waiting.verdict(world.uid(name), world.now)
+    if verdict is not None and verdict.blocker is not None:
+        blocker = world.store.waiting.verdict(world.uid(f"{verdict.blocker.app_id}-driver"), world.now)
+        assert blocker is not None
+        assert blocker.outcome is Outcome.NO_ROOM
 
 
 def clean_enough(
