@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from extender.core.parked import WAKE
 from extender.core.decisions import FilterDecision
 from extender.core.events import (
     AnnotatePod,
@@ -30,6 +29,7 @@ from extender.core.facts import GangKey, NodeFacts, PodFacts, Role
 from extender.core.gangs import WAIT_FOR_CONFIGURATION, GangSpec, SpecProblem
 from extender.core.invariants import violations
 from extender.core.offers import Listed
+from extender.core.parked import WAKE
 from extender.core.policy import Policy
 from extender.core.resources import CPU, MEMORY, PODS
 from extender.core.store import Store

@@ -8,8 +8,8 @@ import socket
 
 import pytest
 
-from extender.core.parked import WAKE
 from extender.core.invariants import snapshot, violations
+from extender.core.parked import WAKE
 from extender.core.reservations import RESERVATION
 from extender.service import Service, ServiceFailed
 from extender.settings import load
