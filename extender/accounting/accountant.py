@@ -35,10 +35,10 @@ from typing import Final
 
 from extender.accounting.amounts import Missing
 from extender.accounting.backlog import Backlog
-from extender.accounting.books import UNASKED, Decision
+from extender.accounting.books import CELL_S, UNASKED, Decision
 from extender.accounting.intensity import Intensity
 from extender.accounting.ledger import Ledger, LedgerError
-from extender.accounting.meter import CELL_S, Meter
+from extender.accounting.meter import Meter
 from extender.accounting.power import PowerModels
 from extender.accounting.readings import NodeReading
 from extender.core.decisions import FilterDecision

@@ -14,6 +14,8 @@ from extender.core.facts import GangKey, Role
 NOBODY: Final = GangKey("", "")
 """Holder of what remains with a node. No namespace has an empty name."""
 
+CELL_S: Final = 300.0
+"""Length of a cell of the ledger's time grid, which begins at the epoch."""
 
 UNASKED: Final = Missing("the intensity was not asked for")
 

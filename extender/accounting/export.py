@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from extender.accounting.ledger import Ledger
-from extender.accounting.schema import STAGE_ENERGY
+from extender.accounting.schema import IN_WINDOW, STAGE_ENERGY
 
 ROWS_A_GROUP: Final = 50_000
 """Rows of a Parquet row group: as many as are in memory at once."""
@@ -51,7 +51,7 @@ TABLES: Final = (
             ("core_s", NUMBER),
         ),
         "SELECT cell_s, start_s, end_s, namespace, app_id, node, zone, kind, source, energy_kwh, "
-        "carbon_g, unknown_reason, core_s FROM bookings WHERE cell_s >= ? AND cell_s < ? ORDER BY cell_s",
+        f"carbon_g, unknown_reason, core_s FROM bookings WHERE {IN_WINDOW} ORDER BY cell_s",
     ),
     Table(
         "stages",

@@ -1,7 +1,8 @@
 """Key figures of a stretch of time: in total, by node, namespace, time, strategy and application.
 
 Figures of applications (waiting, turnaround, saving) count whole applications: those that lived at some
-moment of the stretch, with all their bookings. Figures of energy count the cells of the stretch.
+moment of the stretch, with all their bookings. Figures of energy count the cells of which any part lies in it,
+whole: energy is in the books by cells.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from extender.accounting.amounts import Missing
 from extender.accounting.baseline import Footprint, Saving, split_saving
 from extender.accounting.books import ApplicationRow, IntensityRow, Kind
 from extender.accounting.ledger import Ledger, application_of, step_of
-from extender.accounting.schema import STAGE_ENERGY
+from extender.accounting.schema import IN_WINDOW, STAGE_ENERGY
 from extender.core.facts import GangKey
 
 REMAINDER: Final = "(unused)"
@@ -174,7 +175,7 @@ _SUMS: Final = """
     COUNT(DISTINCT node),
     COUNT(DISTINCT CASE WHEN namespace <> '' THEN node END)
 """
-_WITHIN: Final = "WHERE kind = ? AND cell_s >= ? AND cell_s < ?"
+_WITHIN: Final = f"WHERE kind = ? AND {IN_WINDOW}"
 
 
 def extent(ledger: Ledger) -> tuple[float, float] | None:
@@ -184,7 +185,7 @@ def extent(ledger: Ledger) -> tuple[float, float] | None:
 
 
 def collect(ledger: Ledger, since_s: float, until_s: float, bucket_s: float = 3600.0) -> Report:
-    """Read the key figures of `[since_s, until_s)`. Raises `LedgerError`."""
+    """Read the key figures of `[since_s, until_s)`, cells at its ends whole. Raises `LedgerError`."""
     window = (Kind.ACTUAL.value, since_s, until_s)
     (total,) = ledger.select(f"SELECT {_SUMS} FROM bookings {_WITHIN}", window)  # noqa: S608
     applications = _applications(ledger, since_s, until_s)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from extender.accounting.amounts import Missing
 from extender.accounting.baseline import BaselineClock, progress_rate
 from extender.accounting.books import (
+    CELL_S,
     NOBODY,
     ApplicationRow,
     Batch,
@@ -34,7 +35,6 @@ from extender.accounting.tenancy import Share, Tenancy
 from extender.core.dag.events import StageEvent
 from extender.core.facts import GangKey, NodeFacts, PodFacts, Role
 
-CELL_S = 300.0
 READING_HOLDS_S = 120.0
 """A reading is used this long; then the model answers, and the bookings say so."""
 

@@ -117,7 +117,7 @@ def _window(books: Ledger, since: str, until: str, last: str) -> tuple[float, fl
         since_s = until_s - _length_s(last, "--last")
     else:
         since_s = _moment_s(since, "--since") if since else booked[0]
-    # Energy is in the books by cells: one that began before is shown with its first moment.
+    # Before the first booking there is nothing to head a report with.
     since_s = max(since_s, booked[0]) if last or not since else since_s
     if not since_s < until_s:
         raise ValueError(f"nothing lies between {words.moment(since_s)} and {words.moment(until_s)}")

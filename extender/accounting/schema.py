@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from extender.accounting.books import CELL_S
+
 VERSION: Final = "2"
 
 TABLES: Final = (
@@ -156,11 +158,14 @@ PRUNE: Final = (
     """,
 )
 
-STAGE_ENERGY: Final = """
+IN_WINDOW: Final = f"cell_s > ? - {CELL_S} AND cell_s < ?"
+"""Picks the cells of which any part lies between two moments, the end not included."""
+
+STAGE_ENERGY: Final = f"""
     WITH cells AS (
         SELECT cell_s, namespace, app_id, SUM(energy_kwh) AS energy_kwh, SUM(carbon_g) AS carbon_g,
                SUM(CASE WHEN unknown_reason <> '' THEN energy_kwh ELSE 0 END) AS unknown_kwh
-        FROM bookings WHERE kind = 'actual' AND app_id <> '' AND cell_s >= ? AND cell_s < ?
+        FROM bookings WHERE kind = 'actual' AND app_id <> '' AND {IN_WINDOW}
         GROUP BY cell_s, namespace, app_id
     ), task_times AS (
         SELECT cell_s, namespace, app_id, SUM(task_s) AS task_s FROM stages WHERE task_s > 0

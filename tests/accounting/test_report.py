@@ -23,8 +23,9 @@ from extender.accounting.kpis import Report, collect, spread
 from extender.accounting.ledger import Ledger
 from extender.accounting.page import render
 from extender.accounting.report import report_command
+from extender.core.dag.events import JobStarted, MoreTasksEnded, StageInfo
 from extender.core.decisions import FilterDecision
-from extender.core.events import NodeSeen, PodSeen, Synced
+from extender.core.events import NodeSeen, PodSeen, StagesReported, Synced
 from extender.core.facts import GangKey
 from extender.core.outcomes import Outcome
 from tests.accounting import builders as b
@@ -165,6 +166,59 @@ def test_one_table_of_a_stretch(run: Run) -> None:
     assert "By time" not in result.output
     assert "2026-01-01 02:00 to 2026-01-01 03:00" in result.output
     assert "2026-01-01 03:00 to" in run("--last", "1h").output
+
+
+def part_way(path: Path) -> None:
+    """A node with a driver that runs one stage, booked from 00:02 to 00:14: parts of three cells."""
+    books = b.accountant(Ledger(str(path)))
+    books.intensity("DE", 500.0, DAY_S + 120)
+    books.apply(NodeSeen(b.node()), DAY_S + 120)
+    books.apply(Synced(), DAY_S + 120)
+    books.apply(PodSeen(b.driver("n1", created_s=DAY_S + 120)), DAY_S + 120)
+    job = JobStarted(0, (StageInfo(0, 7, 4, name="count"),))
+    told = StagesReported(b.APP, (job, MoreTasksEnded(0, 0, 4, 60_000)))
+    books.apply(told, DAY_S + 150)
+    books.close(DAY_S + 840)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seconds"),
+    [
+        ([], 720),
+        (["--last", "1h"], 720),
+        (["--since", "2026-01-01T00:00"], 720),
+        (["--since", "2026-01-01T00:04"], 720),
+        (["--since", "2026-01-01T00:05"], 540),
+        (["--since", "2026-01-01T00:07"], 540),
+        (["--last", "5m"], 540),
+        (["--last", "4m"], 240),
+        (["--until", "2026-01-01T00:05"], 180),
+        (["--until", "2026-01-01T00:06"], 480),
+    ],
+)
+def test_a_cell_counts_when_any_part_of_it_lies_in_the_window(
+    run: Run, tmp_path: Path, arguments: list[str], seconds: float
+) -> None:
+    ledger = tmp_path / "part-way"
+    part_way(ledger)
+    kwh = 125 * seconds / 3.6e6  # 100 W idle, and one of four cores requested
+    figures = json.loads(run("--json", *arguments, ledger=ledger).output)
+    assert figures["total"]["energy_kwh"] == pytest.approx(kwh)
+    for table in ("nodes", "namespaces"):
+        assert sum(each["energy_kwh"] for each in figures[table]) == pytest.approx(kwh)
+    assert sum(group["energy_kwh"] for _, group in figures["times"]) == pytest.approx(kwh)
+    assert sum(figures["sources_kwh"].values()) == pytest.approx(kwh)
+    app = next(each for each in figures["namespaces"] if each["name"] == "team")
+    assert sum(each["energy_kwh"] for each in figures["stages"]) == pytest.approx(app["energy_kwh"])
+
+    out = tmp_path / "out"
+    assert run("--csv", str(out), *arguments, ledger=ledger).exit_code == 0
+    with (out / "bookings.csv").open(encoding="utf-8", newline="") as text:
+        actual = [float(row["energy_kwh"]) for row in csv.DictReader(text) if row["kind"] == "actual"]
+    assert sum(actual) == pytest.approx(kwh)
+    with (out / "stages.csv").open(encoding="utf-8", newline="") as text:
+        stages = [float(row["energy_kwh"]) for row in csv.DictReader(text)]
+    assert sum(stages) == pytest.approx(app["energy_kwh"])
 
 
 def test_json_holds_reasons_where_numbers_are_missing(run: Run) -> None:
