@@ -11,7 +11,7 @@ from typing import Final
 
 import aiohttp
 
-from extender.accounting.accountant import Accountant
+from extender.accounting.accountant import DAY_S, Accountant
 from extender.accounting.amounts import Missing
 from extender.accounting.books import UNASKED
 from extender.accounting.exporters import CpuUsage, Dcgm, Kepler, Scaphandre
@@ -49,6 +49,7 @@ LAPSE_FLUSHES: Final = 3
 _OPENING: Final = "the ledger cannot be opened yet"
 _METERS: Final = "power was not read"
 _LEDGER: Final = "the ledger was not written"
+_PRUNING: Final = "old bookings were not deleted"
 _MOST_REPORTED: Final = 100
 _log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class Bookkeeper:
         self._reported: dict[str, None] = {}
         self._troubles: dict[str, str] = {}
         self._stood_s: tuple[float | None, float] = (None, clock())
+        self._pruned_s: float | None = None
         self._arrivals = Arrivals()
         self.accountant: Accountant | None = None
         try:
@@ -185,6 +187,21 @@ class Bookkeeper:
             self._troubles.pop(_LEDGER, None)
         except Exception as problem:
             self._report(_LEDGER, problem)
+        await self._prune(self.accountant)
+
+    async def _prune(self, books: Accountant) -> None:
+        """Delete what is too old, once a day, if it is this replica that writes the ledger."""
+        keep_days, written_s, now = self._settings.ledger_keep_days, books.booked_until_s, self._clock()
+        if keep_days is None or written_s is None or not self.writes or books.last_error:
+            return
+        if self._pruned_s is not None and now - self._pruned_s < DAY_S:
+            return
+        try:
+            await books.prune(written_s - keep_days * DAY_S)
+            self._pruned_s = now
+            self._troubles.pop(_PRUNING, None)
+        except Exception as problem:
+            self._report(_PRUNING, problem)
 
     def leads(self) -> bool:
         """Whether this replica writes the ledger now."""

@@ -182,6 +182,10 @@ class CarbonSettings(BaseModel):
         description="Where energy and carbon are booked: a path (SQLite) or `postgresql://...`.",
     )
     flush_s: _Seconds = Field(60.0, description="Time between two writes to the ledger.")
+    ledger_keep_days: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = Field(
+        None,
+        description="Days that the ledger keeps; what is older is deleted once a day. Unset: it keeps all.",
+    )
     pue: Annotated[float, Field(ge=1, le=10)] = Field(
         1.0,
         description="Power usage effectiveness of the site: what the building draws for one watt of a node.",

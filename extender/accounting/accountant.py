@@ -54,6 +54,8 @@ from extender.core.events import (
 )
 from extender.core.facts import GangKey, NodeFacts, PodFacts
 
+DAY_S: Final = 86_400.0
+
 NODES_A_SLICE: Final = 2
 """Nodes metered before other work of the event loop gets its turn: about a millisecond when they are full."""
 
@@ -198,6 +200,27 @@ class Accountant:
                 self._wrote(await writing)
                 raise
             self._wrote(problem)
+
+    async def prune(self, before_s: float) -> None:
+        """Forget what the ledger has from before this moment, a day at a time: others write in between.
+
+        Raises `LedgerError`; the days until then are forgotten.
+        """
+        done = False
+        while not done:
+            deleting = asyncio.ensure_future(asyncio.to_thread(self._prune_day, before_s))
+            try:
+                done = await asyncio.shield(deleting)
+            except asyncio.CancelledError:
+                await deleting  # a ledger that is closed meanwhile would be opened again
+                raise
+
+    def _prune_day(self, before_s: float) -> bool:
+        """Forget the oldest day; returns whether that was all. Blocks."""
+        oldest_s = self._ledger.oldest_s()
+        until_s = before_s if oldest_s is None else min(before_s, oldest_s + DAY_S)
+        self._ledger.prune(until_s)
+        return until_s == before_s
 
     def close(self, now: float, *, lead: bool = True) -> None:
         """Write at once what was booked until `now`, if this replica leads, and close the ledger."""

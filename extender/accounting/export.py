@@ -50,7 +50,7 @@ TABLES: Final = (
             ("carbon_unknown", TEXT),
             ("core_s", NUMBER),
         ),
-        "SELECT cell_s, start_s, end_s, namespace, app_id, node, zone, kind, source, energy_kwh, "
+        "SELECT cell_s, start_s, end_s, namespace, app_id, node, zone, kind, source, energy_kwh, "  # noqa: S608
         f"carbon_g, unknown_reason, core_s FROM bookings WHERE {IN_WINDOW} ORDER BY cell_s",
     ),
     Table(

@@ -1,8 +1,8 @@
 """Key figures of a stretch of time: in total, by node, namespace, time, strategy and application.
 
 Figures of applications (waiting, turnaround, saving) count whole applications: those that lived at some
-moment of the stretch, with all their bookings. Figures of energy count the cells of which any part lies in it,
-whole: energy is in the books by cells.
+moment of the stretch, with all their bookings. Figures of energy count the cells of which any part lies in
+it, whole: energy is in the books by cells.
 """
 
 from __future__ import annotations

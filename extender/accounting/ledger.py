@@ -110,8 +110,16 @@ class Ledger:
             self._put(connection, schema.PUT_INTENSITY, map(_intensity_row, batch.intensities))
             self._put(connection, schema.PUT_DECISION, map(_decision_row, batch.decisions))
 
+    def oldest_s(self) -> float | None:
+        """Start of the first cell; None of a ledger without bookings. Raises `LedgerError`."""
+        ((oldest_s,),) = self.select("SELECT MIN(cell_s) FROM bookings")
+        return oldest_s
+
     def prune(self, before_s: float) -> None:
-        """Forget bookings, decisions, ended applications and intensities older than this."""
+        """Forget bookings, decisions, ended applications and intensities older than this.
+
+        One transaction. Raises `LedgerError`; nothing is forgotten then.
+        """
         with self._transaction() as connection:
             for statement in schema.PRUNE:
                 self._put(connection, statement, [(before_s,)])

@@ -187,5 +187,5 @@ STAGE_ENERGY: Final = f"""
         FROM parts JOIN cells ON parts.cell_s = cells.cell_s
             AND parts.namespace = cells.namespace AND parts.app_id = cells.app_id
     )
-"""
+"""  # noqa: S608
 """Begins a query on `shares`: the energy of applications by cell and stage, between two moments."""

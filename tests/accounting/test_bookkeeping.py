@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from extender.accounting.accountant import Accountant
+from extender.accounting.accountant import DAY_S, Accountant
+from extender.accounting.books import CELL_S
 from extender.accounting.ledger import Ledger, LedgerError
 from extender.accounting.readings import NodeReading, Readings
 from extender.bookkeeping import LAPSE_FLUSHES, AccountedStore, Bookkeeper
@@ -30,8 +31,9 @@ class Replica:
 
     now = 1_000.0
 
-    def __init__(self, ledger: Path) -> None:
-        settings = load(None, {"ledger": str(ledger), "flush_s": str(FLUSH_S)})
+    def __init__(self, ledger: Path | str, **more: float) -> None:
+        options = {name: str(value) for name, value in more.items()}
+        settings = load(None, {"ledger": str(ledger), "flush_s": str(FLUSH_S)} | options)
         self.store = AccountedStore(settings.to_policy())
         self.books = self.store.books = Bookkeeper(settings, self.store, lambda: Replica.now)
 
@@ -236,6 +238,80 @@ async def test_what_drivers_report_of_their_stages_is_booked(path: Path) -> None
         ("app", "30", "scan", pytest.approx(20))
     ]
     ledger.close()
+
+
+# -- pruning ---------------------------------------------------------------------------------------
+
+
+def cells(ledger: str) -> tuple[float, float]:
+    """First and last cell of a ledger."""
+    books = Ledger(ledger)
+    ((first_s, last_s),) = books.select("SELECT MIN(cell_s), MAX(cell_s) FROM bookings")
+    books.close()
+    return first_s, last_s
+
+
+async def days(replica: Replica, count: int) -> None:
+    """So many days with four writes each."""
+    for _ in range(4 * count):
+        await turn(replica, seconds=DAY_S / 4)
+
+
+async def test_the_ledger_keeps_all_unless_it_is_told_otherwise(ledger_url: str) -> None:
+    replica = Replica(ledger_url)
+    start(replica)
+    await days(replica, 5)
+    assert cells(ledger_url)[0] == 900
+    replica.books.close()
+
+
+async def test_what_is_older_than_the_days_to_keep_is_deleted_at_the_start_and_once_a_day(
+    ledger_url: str,
+) -> None:
+    replica = Replica(ledger_url)
+    start(replica)
+    await days(replica, 5)
+    replica.books.close()
+    replica = Replica(ledger_url, ledger_keep_days=2)
+    start(replica)
+    replica.asked()
+    await turn(replica, seconds=5)
+    first_s, last_s = cells(ledger_url)
+    assert first_s == pytest.approx(Replica.now - 2 * DAY_S, abs=CELL_S)
+    assert last_s == pytest.approx(Replica.now, abs=CELL_S)
+    await turn(replica, seconds=DAY_S / 2)
+    assert cells(ledger_url)[0] == first_s, "not at every write"
+    await turn(replica, seconds=DAY_S / 2)
+    assert cells(ledger_url)[0] == pytest.approx(first_s + DAY_S, abs=CELL_S)
+    assert not replica.books.problem
+    replica.books.close()
+
+
+async def test_only_the_replica_that_writes_deletes(path: Path) -> None:
+    one, two = Replica(path), Replica(path, ledger_keep_days=600 / DAY_S)
+    start(one, two)
+    for _ in range(30):
+        one.asked()
+        await turn(one, two)
+    assert cells(str(path))[0] == 900
+    two.asked()
+    await turn(one, two, seconds=5)
+    assert cells(str(path))[0] == pytest.approx(Replica.now - 600, abs=CELL_S)
+
+
+async def test_a_failed_deletion_is_told_and_tried_at_the_next_write(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = Replica(path, ledger_keep_days=1)
+    start(replica)
+    with monkeypatch.context() as broken:
+        failing(broken, Ledger, "prune", LedgerError("the ledger is in use"))
+        await days(replica, 3)
+        assert replica.books.problem == "old bookings were not deleted: the ledger is in use"
+        assert until_s(path) == Replica.now, "it is written all the same"
+    await turn(replica)
+    assert replica.books.problem == ""
+    assert cells(str(path))[0] == pytest.approx(Replica.now - DAY_S, abs=CELL_S)
 
 
 # -- several replicas ------------------------------------------------------------------------------
