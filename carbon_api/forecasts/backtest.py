@@ -65,7 +65,7 @@ def backtest_command(
     start_s = _moment(test_from)
     trials = [each for one in series for each in _tried(one, methods, hours, start_s, days, console)]
     found = [score for each in trials for score in scores(each)]
-    console.print(report.table(found))
+    console.print(report.table(found, console.width))
     if json_path is not None:
         about = {
             "methods": methods,

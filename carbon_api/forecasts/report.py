@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from carbon_api.forecasts.scoring import CLEANEST_HOURS, Score, Trials, mape_by_hour
 
@@ -19,39 +20,59 @@ _COLOURS: Final = {"ridge": "#1b7837", "blend": "#b35806", "oracle": "#542788"}
 _SHOWN_DAYS: Final = 10
 
 
-def table(scores: Sequence[Score]) -> Table:
-    """Scores as a table: one line for each zone, day ahead and method, best error of a day in bold."""
-    shown = Table(title="Back-test: forecasts against what came", title_justify="left", header_style="dim")
-    shown.add_column("zone", no_wrap=True, min_width=max((len(score.zone) for score in scores), default=0))
-    for title in ("day", "method", "issues", "MAPE %", "MAE g", "in 90 %", "width g"):
-        shown.add_column(title, justify="left" if title == "method" else "right")
+def table(scores: Sequence[Score], width: int) -> Table:
+    """Scores as a table: one line for each zone, day ahead and method, best error of a day in bold.
+
+    `width` is that of the terminal in columns. Eighty hold it: long zones are folded, figures are never cut.
+    """
+    shown = Table(
+        title="Back-test: forecasts against what came",
+        title_justify="left",
+        header_style="dim",
+        box=None,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    headers = ["day", "method", "issues", "MAPE\n%", "MAE\ng", "in\n90 %", "width\ng"]
     for hours in CLEANEST_HOURS:
-        shown.add_column(f"{hours} h %", justify="right")
-        shown.add_column("regret %", justify="right")
+        headers += [f"{hours} h\n%", "regret\n%"]
     order = sorted(scores, key=lambda score: (score.zone, score.day))
-    before: Score | None = None
-    for score in order:
-        rivals = [s.mape_pct for s in order if (s.zone, s.day) == (score.zone, score.day)]
-        best = score.mape_pct == min(rivals) and len(rivals) > 1
-        if before is not None and before.zone != score.zone:
-            shown.add_section()
-        shown.add_row(
-            "" if before is not None and before.zone == score.zone else score.zone,
-            str(score.day),
-            score.method,
-            f"{score.issues}" + (f" (-{score.missing})" if score.missing else ""),
-            _number(score.mape_pct, 2, best),
-            _number(score.mae_g),
-            _number(score.coverage * 100.0),
-            _number(score.width_g, 0),
-            *(
-                _number(value)
-                for found in score.cleanest.values()
-                for value in (found.overlap * 100.0, found.regret_pct)
-            ),
-        )
-        before = score
+    rows = [_row(score, order) for score in order]
+    widest = [
+        max(len(each) for each in (*header.splitlines(), *(Text.from_markup(row[at]).plain for row in rows)))
+        for at, header in enumerate(headers)
+    ]
+    shown.add_column("zone", overflow="fold", max_width=max(4, width - sum(widest) - len(headers)))
+    for header, columns in zip(headers, widest, strict=True):
+        shown.add_column(header, justify="left" if header == "method" else "right", min_width=columns)
+    before = ""
+    for score, row in zip(order, rows, strict=True):
+        shown.add_row("" if before == score.zone else score.zone, *row)
+        before = score.zone
     return shown
+
+
+def _row(score: Score, rivals: Sequence[Score]) -> list[str]:
+    errors = [each.mape_pct for each in rivals if (each.zone, each.day) == (score.zone, score.day)]
+    cleanest = [
+        cell
+        for found in score.cleanest.values()
+        for cell in (_percent(found.overlap), _number(found.regret_pct))
+    ]
+    return [
+        str(score.day),
+        score.method,
+        f"{score.issues}" + (f" (-{score.missing})" if score.missing else ""),
+        _number(score.mape_pct, 2, score.mape_pct == min(errors) and len(errors) > 1),
+        _number(score.mae_g),
+        _percent(score.coverage),
+        _number(score.width_g, 0),
+        *cleanest,
+    ]
+
+
+def _percent(share: float) -> str:
+    return "100" if share == 1.0 else _number(share * 100.0)
 
 
 def _number(value: float, digits: int = 1, bold: bool = False) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from carbon_api.forecasts.backtest import backtest_command, run
+from carbon_api.forecasts.report import table
+from carbon_api.forecasts.scoring import CLEANEST_HOURS, Found, Score
 from carbon_api.times import iso
 from tests.carbon_api.forecasts.support import DAY_S, START_S, grid
 
@@ -82,3 +86,20 @@ def test_run_scores_without_output(capsys: pytest.CaptureFixture[str]) -> None:
     found = run(grid(30), ["blend"], [0], START_S + 20.0 * DAY_S, days=1)
     assert [score.day for score in found] == [1]
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("zone", ["DE", "CAISO", "GB-North-Scotland"])
+def test_eighty_columns_hold_the_table_and_nothing_is_cut(zone: str) -> None:
+    found = {hours: Found(0.853 if hours > 1 else 1.0, 1.0, 12.3) for hours in CLEANEST_HOURS}
+    scores = [
+        Score(zone, method, 1, 1440, 0, 12.34, 45.6, 0.913, 123.0, found) for method in ("ridge", "oracle")
+    ]
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    with console.capture() as printed:
+        console.print(table(scores, 80))
+    text = printed.get()
+    assert "\u2026" not in text
+    words = text.split()
+    for header in ("method", "issues", "MAPE", "MAE", "width", "regret"):
+        assert header in words
+    assert (words.count("100"), words.count("85.3"), words.count("12.3")) == (2, 4, 6)
