@@ -11,7 +11,7 @@ from tests.e2e.harness.controlplane import ControlPlane
 from tests.e2e.harness.extender import Extender
 from tests.e2e.harness.waiting import holds_for, wait_for
 
-FLUSH_S = 0.5
+FLUSH_S = 2.0  # three of them without a write, as on a machine that stalls, make the other take over
 CORES, NODES = 16, 2
 
 

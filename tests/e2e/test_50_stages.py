@@ -123,10 +123,15 @@ def test_a_diamond_and_an_adaptive_query_are_told_alike_by_agent_and_event_log(
     wait_for(result_file.exists, "the results", 150, lambda: kubelet.container_log(driver)[-3000:])
     assert json.loads(result_file.read_text())["version"] == spark.version
 
+    over_s = time.time()
+
     def all_told() -> dict[str, Any] | None:
+        """Nothing is open, and that was reported when the last job had long been over."""
         view = stages.view(application)
         states = {each["state"] for each in view["stages"]}
-        return view if view["stages"] and states <= {"complete", "skipped"} else None
+        if not view["stages"] or time.time() - view["heard_age_s"] < over_s + 2:
+            return None
+        return view if states <= {"complete", "skipped"} else None
 
     view = wait_for(all_told, "all stages told", 20, lambda: kubelet.container_log(driver)[-3000:])
     assert view is not None
