@@ -49,13 +49,14 @@ def create_driver_app(
     )
     async def report(namespace: str, app_id: str, request: Request) -> Response:
         """Take a batch of updates; the answer steers the agent (docs/agent.md)."""
-        key = await door.enter(request, namespace, app_id)
+        key, caller = await door.enter(request, namespace, app_id)
         _require_json(request)
         if key in under_way:
             raise _denied(429, "another report of this application is being read; send one at a time", 1.0)
         under_way.add(key)
         try:
             body = await _read(request, max_body_bytes)
+            door.check(key, caller)  # the pod may have ended while its report came in
             return Response(reports.take(key, body), media_type=_JSON)
         except BadReport as problem:
             raise HTTPException(400, str(problem)) from None
@@ -71,13 +72,13 @@ def create_driver_app(
     )
     async def application(namespace: str, app_id: str, request: Request) -> Any:
         """The driver's own application explained."""
-        key = await door.enter(request, namespace, app_id)
+        key, _ = await door.enter(request, namespace, app_id)
         return explained(store, key, clock())
 
     @app.get("/v1/applications/{namespace}/{app_id}/stages/priority", responses={**_DENIED, 404: _PROBLEM})
     async def priority(namespace: str, app_id: str, request: Request) -> Response:
         """Importance of its stages."""
-        key = await door.enter(request, namespace, app_id)
+        key, _ = await door.enter(request, namespace, app_id)
         return Response(priorities.answer(key), media_type=_JSON)
 
     return app
@@ -90,8 +91,8 @@ class _Door:
         self._store = store
         self._identify = identify
 
-    async def enter(self, request: Request, namespace: str, app_id: str) -> GangKey:
-        """The application's key. Raises `HTTPException`."""
+    async def enter(self, request: Request, namespace: str, app_id: str) -> tuple[GangKey, Caller]:
+        """The application's key, and the pod that leads it. Raises `HTTPException`."""
         if not self._store.state.synced:
             raise _denied(503, "not synced yet", 2.0)
         kind, _, token = request.headers.get("authorization", "").partition(" ")
@@ -101,16 +102,37 @@ class _Door:
         if not isinstance(caller, Caller):
             raise _denied(caller.status, caller.detail, caller.retry_after_s)
         key = GangKey(namespace, app_id)
-        # Found out after the await: the pod may have ended meanwhile.
+        self.check(key, caller)  # after the await: the pod may have ended meanwhile
+        return key, caller
+
+    def check(self, key: GangKey, caller: Caller) -> None:
+        """Let pass who leads the application now.
+
+        Labels are not enough, anybody who may create a pod can copy them: the application belongs to the one
+        pod whose reservation it is. Raises `HTTPException`.
+        """
         pod = self._store.state.pods.get(caller.uid)
-        if caller.namespace != namespace or pod is None or pod.role is not Role.LEADER or pod.gang != key:
+        who = f"pod {caller.namespace}/{caller.pod}"
+        if caller.namespace != key.namespace or pod is None or pod.role is not Role.LEADER or pod.gang != key:
             raise _denied(
                 403,
-                f"pod {caller.namespace}/{caller.pod} does not lead {namespace}/{app_id}, or has ended: a "
-                "driver may see and report its own application only (label spark-app-selector), and only "
-                "if it was submitted to this scheduler",
+                f"{who} does not lead {key}, or has ended: a driver may see and report its own application "
+                "only (label spark-app-selector), and only if it was submitted to this scheduler",
             )
-        return key
+        gang = self._store.state.gangs.get(key)
+        if gang is not None and gang.owner_uid == caller.uid:
+            return
+        if gang is None or not gang.owner_uid:
+            raise _denied(
+                403,
+                f"{who} was not admitted as the driver of {key}, or is being deleted: let this scheduler "
+                "place it, and look for its problem in /v1/applications",
+            )
+        raise _denied(
+            403,
+            f"{who} carries the labels of {key}, but another pod is its driver: give each driver an "
+            "application id of its own (label spark-app-selector), and delete the pod that is too many",
+        )
 
 
 def _denied(status: int, detail: str, retry_after_s: float = 0.0) -> HTTPException:

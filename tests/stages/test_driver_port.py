@@ -11,9 +11,12 @@ import pytest
 from aiohttp import web
 
 from extender.core.facts import GangKey
-from tests.service.cluster import delivered, executor, spark_pod
+from extender.service import Service
+from tests.service.cluster import delivered, driver_config_map, executor, spark_pod
+from tests.service.cluster import driver as pod_of_driver
 from tests.stages.support import (
     DIAMOND,
+    Driver,
     TokenCluster,
     batch,
     job,
@@ -229,6 +232,111 @@ async def test_a_driver_that_ended_is_not_heard(cluster: TokenCluster, names: li
                 seen.clear()
                 await seen.wait()
         assert (await driver.post(batch(2)))[0] == 403
+
+
+async def seen(service: Service, cluster: TokenCluster, pod: Any) -> None:
+    """Put a pod into the cluster and wait until the service has seen it."""
+    there = delivered(service, pod["metadata"]["name"])
+    cluster.put("pods", pod)
+    await asyncio.wait_for(there.wait(), 20)
+
+
+def bound(pod: Any, node: str = "n0") -> Any:
+    return {**pod, "spec": {**pod["spec"], "nodeName": node}, "status": {"phase": "Running"}}
+
+
+async def test_the_labels_of_an_application_do_not_open_it(cluster: TokenCluster, names: list[str]) -> None:
+    """Whoever may create a pod can copy a driver's labels, and be bound to a node by hand."""
+    async with listening(cluster, names, "a") as (service, _, (mine,)):
+        await mine.tell(1, job(0, *DIAMOND))
+        before = service.store.state.stages.stages(KEY)
+        await seen(service, cluster, bound(spark_pod("a", "driver", "copy")))
+        copied = cluster.issue("copy")
+        end = {"type": "JobEnd", "job_id": 0, "time_ms": 1, "succeeded": False}
+        code, reply, _ = await mine.post(batch(1, end, process="p2"), token=copied)
+        assert code == 403
+        assert "another pod is its driver" in reply["detail"]
+        for below in ("", "/stages/priority"):
+            assert (await mine.get(below, token=copied))[0] == 403
+        assert service.store.state.stages.stages(KEY) == before
+        await mine.tell(2, progress(0, 1, 1_000))
+
+
+async def test_a_driver_that_this_scheduler_did_not_admit_is_told_so(
+    cluster: TokenCluster, names: list[str]
+) -> None:
+    """Bound by hand, and nothing says what it asks for: nobody leads the gang."""
+    async with listening(cluster, names) as (service, client, _):
+        await seen(service, cluster, bound(pod_of_driver("a")))
+        assert service.store.state.gangs[KEY].owner_uid == ""
+        async with aiohttp.ClientSession() as session:
+            url = f"http://127.0.0.1:{service.ports[-1]}"
+            by_hand = Driver(session, url, "a", cluster.issue("a-driver"))
+            for code, reply in ((await by_hand.post(batch(1)))[:2], await by_hand.get()):
+                assert code == 403
+                assert "was not admitted" in reply["detail"]
+            cluster.put("configmaps", driver_config_map("a", 1))
+            async with asyncio.timeout(20):
+                while (await by_hand.get())[0] != 200:
+                    await client.get("/livez")
+
+
+async def test_a_new_driver_pod_of_the_same_application_takes_over(
+    cluster: TokenCluster, names: list[str]
+) -> None:
+    async with listening(cluster, names, "a") as (service, client, (first,)):
+        await first.tell(1, job(0, *DIAMOND))
+        cluster.put("pods", executor("a", 1))  # keeps the gang
+        gone = asyncio.Event()
+        forget = service.feeds.pods.gone
+
+        def forgotten(key: str) -> None:
+            forget(key)
+            gone.set()
+
+        service.feeds.pods.gone = forgotten  # type: ignore[method-assign]
+        cluster.delete("pods", "a-driver", "ns")
+        await asyncio.wait_for(gone.wait(), 20)
+        assert (await first.post(batch(2)))[0] == 403  # the token is still remembered, the pod is gone
+        again = pod_of_driver("a")
+        again["metadata"]["uid"] = "uid-again"
+        await seen(service, cluster, again)
+        (node,) = (await client.filter(again, names)).names or [""]
+        assert await client.bind(again, node) == ""
+        for below in ("", "/stages/priority"):
+            assert (await first.get(below))[0] == 403
+        token = cluster.issue("a-again", uid="uid-again")
+        second = Driver(first.session, first.url.partition("/v1/")[0], "a", token)
+        await second.tell(1, job(0, *DIAMOND), process="p2")
+        assert (await first.get())[0] == 403
+
+
+async def test_a_report_of_a_driver_that_ends_meanwhile_is_not_taken(
+    cluster: TokenCluster, names: list[str]
+) -> None:
+    async with listening(cluster, names, "a") as (service, _, (driver,)):
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slowly() -> Any:
+            yield batch(1, job(0, *DIAMOND))[:20]
+            begun.set()
+            await go_on.wait()
+            yield batch(1, job(0, *DIAMOND))[20:]
+
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {driver.token}"}
+        async with aiohttp.ClientSession() as session:
+            slow = asyncio.create_task(session.post(f"{driver.url}/events", data=slowly(), headers=headers))
+            await begun.wait()
+            async with asyncio.timeout(20):
+                while (answered := await driver.post(batch(1, process="p2")))[0] != 429:
+                    assert answered[0] == 200
+            ended = cluster.pod("a-driver")
+            ended["status"]["phase"] = "Succeeded"
+            await seen(service, cluster, ended)
+            go_on.set()
+            async with await slow as answer:
+                assert answer.status == 403
+        assert KEY not in service.store.state.stages
 
 
 async def test_without_the_api_server_drivers_are_asked_to_come_again(
