@@ -26,7 +26,7 @@ def stage_event(update: spark.LogEvent | spark.Update) -> core.StageEvent | None
     """The core's event for one update, or None if it says nothing of stages.
 
     Raises:
-        Nonsense: a number is negative.
+        Nonsense: a number is negative or larger than Spark can count.
     """
     try:
         return _translate(update)
@@ -94,8 +94,8 @@ def _stage(stage: spark.StageInfo, listed: frozenset[int] | None = None) -> core
 def _progress(update: spark.TaskProgress) -> core.MoreTasksEnded | None:
     """Tasks that succeeded. Durations arrive as one sum over failed ones too and are shared out evenly."""
     succeeded, failed = update.succeeded, update.failed
-    if failed < 0:
-        raise Nonsense(f"TaskProgress.failed is {failed}: it cannot be negative; fix the sender")
+    if not 0 <= failed < 2**31:
+        raise Nonsense("TaskProgress.failed must be a whole number from 0 that fits an int; fix the sender")
     if succeeded == 0:
         return None
     task_ms = update.duration_ms

@@ -132,11 +132,27 @@ def test_a_circle_is_refused_and_counted() -> None:
         lambda: stage(-1, 1),
         lambda: TasksEnded(0, 0, -1, 0),
         lambda: JobEnded(-1),
+        lambda: stage(0, 1, tasks=2.5),  # pyright: ignore[reportArgumentType]
+        lambda: stage(0, 1, tasks=10**400),
+        lambda: stage(0, 10**400),
+        lambda: stage(2**31, 1),
+        lambda: MoreTasksEnded(0, 0, 1, 2**53),
+        lambda: StageCompleted(stage(0, 1), 2**53),
+        lambda: JobStarted(2**31, ()),
     ],
 )
 def test_nonsense_says_what_is_wrong(make: Callable[[], object]) -> None:
-    with pytest.raises(ValueError, match="cannot be negative"):
+    with pytest.raises(ValueError, match=r"^\w+\.\w+ (must be a whole|is larger than).*fix the sender$"):
         make()
+
+
+def test_the_largest_numbers_that_make_sense_are_taken() -> None:
+    graph, most, most_ms = StageGraph(), 2**31 - 1, 2**53 - 1
+    info = stage(most, most, tasks=most, attempt=most)
+    graph.apply([JobStarted(most, (info,), most_ms), StageSubmitted(info, most_ms)])
+    graph.apply([MoreTasksEnded(most, most, 1, most_ms)] * 1000)
+    graph.apply([TasksEnded(most, most, most, most_ms), JobEnded(most, time_ms=most_ms)])
+    assert graph.live() == []
 
 
 @st.composite

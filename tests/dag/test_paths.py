@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from extender.core.dag.acyclic import Acyclic
 from extender.core.dag.events import JobEnded, JobStarted, StageInfo, TasksEnded
 from extender.core.dag.graph import StageGraph
 from extender.core.dag.paths import Paths
@@ -35,29 +36,30 @@ class Editing(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.graph: nx.DiGraph[int] = nx.DiGraph()
+        self.dag = Acyclic()
+        self.graph = self.dag.graph
         self.lengths: dict[int, float] = {}
-        self.paths = Paths(self.graph, self.lengths)
+        self.paths = Paths(self.dag, self.lengths)
 
     @rule(node=st.integers(0, 6), length=st.integers(0, 5))
     def measure(self, node: int, length: int) -> None:
-        self.graph.add_node(node)
+        if node not in self.graph:
+            self.dag.add(node)
         self.lengths[node] = float(length)
         self.paths.update([node])
 
     @rule(parent=st.integers(0, 6), child=st.integers(0, 6))
     def link(self, parent: int, child: int) -> None:
-        if parent in self.graph and child in self.graph and parent != child:
-            self.graph.add_edge(parent, child)
-            if not nx.is_directed_acyclic_graph(self.graph):
-                self.graph.remove_edge(parent, child)
+        if parent in self.graph and child in self.graph:
+            self.dag.link(parent, child)
+            self.dag.rest()
             self.paths.update([parent, child])
 
     @rule(node=st.integers(0, 6))
     def remove(self, node: int) -> None:
         if node in self.graph:
             neighbours = [*self.graph.predecessors(node), *self.graph.successors(node)]
-            self.graph.remove_node(node)
+            self.dag.remove(node)
             del self.lengths[node]
             self.paths.forget(node)
             self.paths.update(neighbours)

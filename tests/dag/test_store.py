@@ -66,6 +66,20 @@ def test_applications_do_not_meet() -> None:
     assert key(0) in store
 
 
+def test_a_change_that_fails_costs_its_own_application_only() -> None:
+    store = StageStore()
+    for number in range(2):
+        store.apply(key(number), [job(1)])
+    with pytest.raises(TypeError):
+        store.apply(key(0), [job(1), JobStarted(1, None)])  # pyright: ignore[reportArgumentType]
+    assert key(0) not in store
+    assert store.priority(key(0)) == 1.0
+    store.set_width(key(1), 1, 4)
+    assert len(store.priorities(key(1)).by_stage) == 2
+    store.apply(key(0), [job(1)])
+    assert len(store.priorities(key(0)).by_stage) == 2
+
+
 def test_the_longest_silent_application_goes_first() -> None:
     store = StageStore(applications=2)
     for number in (0, 1, 0, 2):

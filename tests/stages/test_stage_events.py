@@ -98,6 +98,9 @@ def test_nonsense_is_left_out_and_counted() -> None:
         spark.TaskProgress(1, 0, 2, 0, -7),
         spark.StageSubmitted(msgspec.structs.replace(STAGE, tasks=-3)),
         spark.JobStart(1, 5, (msgspec.structs.replace(STAGE, attempt=-1),)),
+        spark.StageSubmitted(msgspec.structs.replace(STAGE, tasks=10**400)),
+        spark.TaskProgress(1, 0, 10**400, 0, 10**400),
+        spark.TaskProgress(1, 0, 1, 10**400, 10**400),
     ]
     right = spark.JobEnd(1, 5, succeeded=True)
     events, nonsense = stage_events([*wrong, right])
@@ -106,7 +109,7 @@ def test_nonsense_is_left_out_and_counted() -> None:
 
 
 def test_nonsense_says_which_number_is_wrong() -> None:
-    with pytest.raises(Nonsense, match=r"JobEnded\.job_id is -1"):
+    with pytest.raises(Nonsense, match=r"JobEnded\.job_id must be"):
         stage_event(spark.JobEnd(-1, 5, succeeded=True))
 
 

@@ -2,21 +2,29 @@
 
 Times are milliseconds since 1970 and durations are milliseconds, whole numbers as Spark writes them:
 sums of them do not depend on the order in which reports arrive. Every event checks itself and raises
-`ValueError` when it makes no sense.
+`ValueError` when it makes no sense: numbers are those of a Java int (times and durations: exact as float64).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+_END: Final = 2**31
+_END_MS: Final = 2**53
 
 
-def _not_negative(owner: object, *names: str) -> None:
+def _check(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
-        if value is not None and value < 0:
-            raise ValueError(
-                f"{type(owner).__name__}.{name} is {value}: it cannot be negative; fix the sender"
-            )
+        if not isinstance(value, int) or value < 0:
+            raise ValueError(f"{_name(owner, name)} must be a whole number from 0; fix the sender")
+        if value >= (_END_MS if name.endswith("_ms") else _END):
+            raise ValueError(f"{_name(owner, name)} is larger than Spark can count; fix the sender")
+
+
+def _name(owner: object, name: str) -> str:
+    return f"{type(owner).__name__}.{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,9 @@ class StageInfo:
     resource_profile: int = 0
 
     def __post_init__(self) -> None:
-        _not_negative(self, "stage_id", "tasks", "attempt")
+        _check(self, "stage_id", "tasks", "attempt", "resource_profile")
+        if not -_END <= self.rdd_id < _END:
+            raise ValueError(f"{_name(self, 'rdd_id')} is larger than Spark can count; fix the sender")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,7 @@ class JobStarted:
     time_ms: int = 0
 
     def __post_init__(self) -> None:
-        _not_negative(self, "job_id", "time_ms")
+        _check(self, "job_id", "time_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,7 @@ class StageSubmitted:
     time_ms: int = 0
 
     def __post_init__(self) -> None:
-        _not_negative(self, "time_ms")
+        _check(self, "time_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,7 @@ class TasksEnded:
     task_ms: int
 
     def __post_init__(self) -> None:
-        _not_negative(self, "stage_id", "attempt", "finished", "task_ms")
+        _check(self, "stage_id", "attempt", "finished", "task_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +102,7 @@ class MoreTasksEnded:
     task_ms: int
 
     def __post_init__(self) -> None:
-        _not_negative(self, "stage_id", "attempt", "finished", "task_ms")
+        _check(self, "stage_id", "attempt", "finished", "task_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +114,7 @@ class StageCompleted:
     failure: str = ""
 
     def __post_init__(self) -> None:
-        _not_negative(self, "time_ms")
+        _check(self, "time_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +126,7 @@ class JobEnded:
     time_ms: int = 0
 
     def __post_init__(self) -> None:
-        _not_negative(self, "job_id", "time_ms")
+        _check(self, "job_id", "time_ms")
 
 
 StageEvent = JobStarted | StageSubmitted | TasksEnded | MoreTasksEnded | StageCompleted | JobEnded

@@ -14,8 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-import networkx as nx
-
+from extender.core.dag.acyclic import Acyclic
 from extender.core.dag.events import (
     JobEnded,
     JobStarted,
@@ -27,7 +26,7 @@ from extender.core.dag.events import (
     TasksEnded,
 )
 from extender.core.dag.paths import Paths
-from extender.core.dag.stages import Copy, Run, RunId, Stage, Standing
+from extender.core.dag.stages import Copy, Run, RunId, Stage, Standing, keep_latest
 
 _SECOND_MS: Final = 1000
 
@@ -52,19 +51,21 @@ class StageGraph:
     """Stages by key (id of the last RDD), with edges from parent to child in `graph`.
 
     `slots` is how many tasks the application runs at once: with one, a stage's length is its work.
-    `refused` counts stages left out because of the limits and edges left out because they close a circle.
+    `refused` counts stages left out because of the limits and edges left out because they close a
+    circle, or because too many of them had to be searched for one.
     """
 
     def __init__(self, limits: Limits | None = None, slots: int = 1) -> None:
         self._limits = limits or Limits()
         self.slots = max(1, slots)
-        self.graph: nx.DiGraph[int] = nx.DiGraph()
+        self.dag = Acyclic()
+        self.graph = self.dag.graph
         self.stages: dict[int, Stage] = {}
         self.standings: dict[int, Standing] = {}
         self.task_s: dict[int, float] = {}
         self.length_s: dict[int, float] = {}
         self.open_parents: dict[int, int] = {}
-        self.paths = Paths(self.graph, self.length_s)
+        self.paths = Paths(self.dag, self.length_s)
         self.typical_task_s = 1.0
         self.refused = 0
         self._key_of: dict[int, int] = {}
@@ -72,7 +73,7 @@ class StageGraph:
         self._ended: dict[int, None] = {}
         self._forgotten_job = -1
         self._jobless: OrderedDict[int, None] = OrderedDict()
-        self._early: OrderedDict[RunId, Run] = OrderedDict()
+        self._early: OrderedDict[int, dict[RunId, Run]] = OrderedDict()
         self._children_of: defaultdict[int, set[int]] = defaultdict(set)
         self._parents_of: dict[int, tuple[int, ...]] = {}
         self._references = self._edges = 0
@@ -87,6 +88,7 @@ class StageGraph:
         """Take events in any order; all derived values are up to date afterwards."""
         for event in events:
             self._take(event)
+        self.dag.rest()
         self._refresh()
 
     def set_slots(self, slots: int) -> None:
@@ -119,7 +121,8 @@ class StageGraph:
             self.refused += len(numbers)
             return
         while (
-            len(self._key_of.keys() | numbers) > self._limits.stages or len(self._jobs) > self._limits.stages
+            len(self._key_of) + sum(number not in self._key_of for number in numbers) > self._limits.stages
+            or len(self._jobs) > self._limits.stages
         ):
             self._forget_job()
         parents = {parent for info in stages for parent in info.parents}
@@ -160,12 +163,15 @@ class StageGraph:
         if key is not None:
             self.stages[key].run(run_id, run)
             self._changed.add(key)
-        elif run_id in self._early:
-            self._early[run_id].merge(run)
+            return
+        early = self._early.setdefault(run_id.stage_id, {})
+        known = early.get(run_id)
+        if known is not None:
+            known.merge(run)
         else:
-            self._early[run_id] = run
-            if len(self._early) > self._limits.early:
-                self._early.popitem(last=False)
+            keep_latest(early, run_id, run)
+        if len(self._early) > self._limits.early:
+            self._early.popitem(last=False)
 
     # -- stages and edges ------------------------------------------------------------------------
 
@@ -183,7 +189,7 @@ class StageGraph:
         key = info.rdd_id
         if key not in self.stages:
             self.stages[key] = Stage(key)
-            self.graph.add_node(key)
+            self.dag.add(key)
         self._key_of[info.stage_id] = key
         copy = self.stages[key].copies[info.stage_id] = Copy(info)
         self._changed.add(key)
@@ -192,8 +198,8 @@ class StageGraph:
             self._link(parent, info.stage_id)
         for child in self._children_of.get(info.stage_id, ()):
             self._link(info.stage_id, child)
-        for run_id in [each for each in self._early if each.stage_id == info.stage_id]:
-            self.stages[key].run(run_id, self._early.pop(run_id))
+        for run_id, run in self._early.pop(info.stage_id, {}).items():
+            self.stages[key].run(run_id, run)
         return copy
 
     def _keep_parents(self, info: StageInfo) -> tuple[int, ...]:
@@ -207,16 +213,10 @@ class StageGraph:
         parent, child = self._key_of.get(parent_id), self._key_of.get(child_id)
         if parent is None or child is None or self.graph.has_edge(parent, child):
             return
-        closes = parent == child or (
-            bool(self.graph.succ[child])
-            and bool(self.graph.pred[parent])
-            and nx.has_path(self.graph, child, parent)
-        )
-        if closes or self._edges >= self._limits.edges:
+        if self._edges >= self._limits.edges or not self.dag.link(parent, child):
             self.refused += 1
             return
         self._edges += 1
-        self.graph.add_edge(parent, child)
         self._relinked.update((parent, child))
 
     def _touch(self, stage_id: int) -> None:
@@ -270,7 +270,7 @@ class StageGraph:
             return
         self._relinked.update(self.graph.pred[key], self.graph.succ[key])
         self._edges -= len(self.graph.pred[key]) + len(self.graph.succ[key])
-        self.graph.remove_node(key)
+        self.dag.remove(key)
         self.paths.forget(key)
         for table in (self.stages, self.standings, self.task_s, self.length_s, self.open_parents):
             table.pop(key, None)

@@ -3,74 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from heapq import heapify, heappop, heappush
 
-import networkx as nx
+from extender.core.dag.acyclic import Acyclic
 
 
 class Paths:
     """`head[v]` is the longest way to the start of v, `tail[v]` the longest way from there to an end.
 
     Lengths (any one unit) are given per node. After a change of v only ancestors of v can have another
-    tail and only its descendants another head; no other node is looked at. `touched` counts the values
-    that were computed anew.
+    tail and only its descendants another head; they are visited in topological order, and no further than
+    values change. `touched` counts the values that were computed anew.
     """
 
-    def __init__(self, graph: nx.DiGraph[int], lengths: Mapping[int, float]) -> None:
-        self._graph = graph
+    def __init__(self, dag: Acyclic, lengths: Mapping[int, float]) -> None:
+        self._dag = dag
         self._lengths = lengths
         self.head: dict[int, float] = {}
         self.tail: dict[int, float] = {}
         self.touched = 0
+        self._total: float | None = None
 
     def update(self, changed: Iterable[int]) -> None:
         """Nodes with another length, or at either end of a new or deleted edge, or new."""
-        present = {node for node in changed if node in self._graph}
-        self._spread(present, upwards=True)
-        self._spread(present, upwards=False)
+        present = {node for node in changed if node in self._dag.rank}
+        if present:
+            self._total = None
+            self._spread(present, upwards=True)
+            self._spread(present, upwards=False)
 
     def forget(self, node: int) -> None:
         """A node that left the graph; its former neighbours count as changed."""
         self.head.pop(node, None)
         self.tail.pop(node, None)
+        self._total = None
 
     @property
     def total(self) -> float:
         """Length of the critical path."""
-        return max(self.tail.values(), default=0.0)
+        if self._total is None:
+            self._total = max(self.tail.values(), default=0.0)
+        return self._total
 
     def _spread(self, changed: set[int], *, upwards: bool) -> None:
-        graph = self._graph
-        dirty = set(changed)
+        graph, rank = self._dag.graph, self._dag.rank
         onwards = graph.pred if upwards else graph.succ
-        affected, frontier = set(changed), list(changed)
-        while frontier:
-            found = [other for other in onwards[frontier.pop()] if other not in affected]
-            affected.update(found)
-            frontier.extend(found)
-        for node in _ordered(graph, affected, upwards=upwards):
-            if node not in dirty:
-                continue
+        values = self.tail if upwards else self.head
+        sign = -1 if upwards else 1  # what a value depends on comes first
+        queue = [(sign * rank[node], node) for node in changed]
+        heapify(queue)
+        queued = set(changed)
+        while queue:
+            _, node = heappop(queue)
             self.touched += 1
-            values, value = (self.tail, self._tail(node)) if upwards else (self.head, self._head(node))
+            value = self._tail(node) if upwards else self._head(node)
             # A changed length of this node moves its descendants' heads even if its own head stays.
             if node in changed or values.get(node) != value:
                 values[node] = value
-                dirty.update(onwards[node])
+                for other in onwards[node]:
+                    if other not in queued:
+                        queued.add(other)
+                        heappush(queue, (sign * rank[other], other))
 
     def _tail(self, node: int) -> float:
-        following = max((self.tail.get(child, 0.0) for child in self._graph.succ[node]), default=0.0)
+        following = max((self.tail.get(child, 0.0) for child in self._dag.graph.succ[node]), default=0.0)
         return self._lengths[node] + following
 
     def _head(self, node: int) -> float:
         return max(
-            (self.head.get(parent, 0.0) + self._lengths[parent] for parent in self._graph.pred[node]),
+            (self.head.get(parent, 0.0) + self._lengths[parent] for parent in self._dag.graph.pred[node]),
             default=0.0,
         )
-
-
-def _ordered(graph: nx.DiGraph[int], nodes: set[int], *, upwards: bool) -> list[int]:
-    """The nodes so that what a value depends on comes first."""
-    if len(nodes) == 1:
-        return list(nodes)
-    order = list(nx.topological_sort(graph.subgraph(nodes)))
-    return order[::-1] if upwards else order

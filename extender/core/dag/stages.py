@@ -70,6 +70,13 @@ class Run:
         self.completed_ms = max(completed, default=None)
 
 
+def keep_latest(runs: dict[RunId, Run], run_id: RunId, run: Run) -> None:
+    """Remember one more attempt; of many only the latest are kept."""
+    runs[run_id] = run
+    if len(runs) > _RUNS_KEPT:
+        del runs[min(runs)]
+
+
 @dataclass(slots=True)
 class Copy:
     """The stage under the number that one or more jobs list it with. `final_in`: jobs that end with it."""
@@ -122,9 +129,7 @@ class Stage:
         if known is not None:
             known.merge(news)
             return
-        self.runs[run_id] = news
-        if len(self.runs) > _RUNS_KEPT:
-            del self.runs[min(self.runs)]
+        keep_latest(self.runs, run_id, news)
 
     def info(self) -> StageInfo:
         """The newest description."""

@@ -184,12 +184,14 @@ class StageStore:
             application = self._applications[key] = Application(StageGraph(self._limits))
         self._heard.pop(key, None)
         self._heard[key] = None
+        while len(self._applications) > self._most:
+            self._drop(next(iter(self._heard)))
         try:
             change(application)
-        finally:
-            while len(self._applications) > self._most:
-                self._drop(next(iter(self._heard)))
-            self._publish((key,) if key in self._applications else ())
+        except BaseException:
+            self._drop(key)  # half a change says nothing: what is unknown is important, and harms nobody
+            raise
+        self._publish((key,))
 
     def _drop(self, key: GangKey) -> None:
         for table in (self._applications, self._heard, self._importances, self._priorities, self._unranked):
