@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from extender.api.drivers import create_driver_app
 from extender.api.ports import BadReport, Caller, Refused
 from extender.cluster.client import ApiClient
+from extender.cluster.sources import TooMany
 from extender.cluster.tokens import PodIdentity, ReviewFailed, TokenReviews, Unproven
 from extender.core.dag.store import spark_priorities
 from extender.core.events import StagesReported
@@ -177,12 +178,14 @@ class Identification:
             "that it has not expired"
         )
 
-    async def __call__(self, token: str) -> Caller | Refused:
+    async def __call__(self, token: str, source: str) -> Caller | Refused:
         """The pod behind a token. Never raises."""
         try:
-            answer = await self._reviews.identify(token)
+            answer = await self._reviews.identify(token, source)
         except ReviewFailed as problem:
             return Refused(503, str(problem), problem.retry_after_s)
+        except TooMany as problem:
+            return Refused(429, str(problem), problem.retry_after_s)
         match answer:
             case PodIdentity():
                 return Caller(answer.namespace, answer.name, answer.uid)

@@ -25,7 +25,7 @@ _JSON: Final = "application/json"
 _BODY_S: Final = 10.0
 _WASTE: Final = 4  # of a body that is too long this many times the limit is read before the line is cut
 _PROBLEM: Final[dict[str, Any]] = {"model": models.Problem}
-_DENIED: Final[dict[int | str, dict[str, Any]]] = dict.fromkeys((401, 403, 503), _PROBLEM)
+_DENIED: Final[dict[int | str, dict[str, Any]]] = dict.fromkeys((401, 403, 429, 503), _PROBLEM)
 
 
 def create_driver_app(
@@ -44,7 +44,7 @@ def create_driver_app(
 
     @app.post(
         "/v1/applications/{namespace}/{app_id}/events",
-        responses={**_DENIED, **dict.fromkeys((400, 408, 413, 415, 429), _PROBLEM)},
+        responses={**_DENIED, **dict.fromkeys((400, 408, 413, 415), _PROBLEM)},
         openapi_extra={"requestBody": {"required": True, "content": {_JSON: {"schema": {"type": "object"}}}}},
     )
     async def report(namespace: str, app_id: str, request: Request) -> Response:
@@ -98,7 +98,8 @@ class _Door:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token.strip():
             raise _denied(401, "send the token of your pod as `Authorization: Bearer ...`")
-        caller = await self._identify(token.strip())
+        source = "" if request.client is None else request.client.host
+        caller = await self._identify(token.strip(), source)
         if not isinstance(caller, Caller):
             raise _denied(caller.status, caller.detail, caller.retry_after_s)
         key = GangKey(namespace, app_id)

@@ -119,9 +119,9 @@ class Refused:
 
 
 class Identify(Protocol):
-    """Finds out who sends a bearer token."""
+    """Finds out who sends a bearer token from an address."""
 
-    async def __call__(self, token: str) -> Caller | Refused:
+    async def __call__(self, token: str, source: str) -> Caller | Refused:
         """The pod behind a token. Never raises."""
         ...
 

@@ -1,5 +1,8 @@
 """Who sends a bearer token: the API server is asked by TokenReview, and its answer remembered for a minute.
 
+Refusals are remembered apart and shorter, so that guesses push no good token out; and an address that keeps
+guessing is not listened to for a while, so that it takes neither our reviews nor the API server's time.
+
 Only tokens that are bound to a pod say who that is (projected `serviceAccountToken` volumes). A token is
 never kept, logged or put into an error: what is remembered goes by its SHA-256.
 """
@@ -11,13 +14,15 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from extender.cluster.client import ApiClient, ApiError
+from extender.cluster.sources import Shares
 from extender.kube.objects import DECODE_ERRORS, Projection
 
 KNOWN_FOR_S: Final = 60.0
@@ -29,7 +34,10 @@ _POD_UID: Final = "authentication.kubernetes.io/pod-uid"
 _ACCOUNT: Final = "system:serviceaccount:"
 _LONGEST_TOKEN: Final = 16 * 1024
 _MOST_KNOWN: Final = 10_000
+_MOST_REFUSED: Final = 2_000
 _MOST_UNDER_WAY: Final = 64
+_MOST_OF_ONE_SOURCE: Final = 16  # of those under way
+_MOST_REFUSED_OF_ONE_SOURCE: Final = 50  # in `REFUSED_FOR_S`
 _PATIENCE_S: Final = 2.5  # the agent waits for three seconds
 _RETRY_S: Final = 2.0
 
@@ -84,6 +92,36 @@ _DECODER: Final = msgspec.json.Decoder(_Review)
 Answer = PodIdentity | Unproven
 
 
+T = TypeVar("T")
+
+
+class _Table(Generic[T]):
+    """Answers by digest, each up to a time; those not asked for the longest time make room."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._answers: OrderedDict[bytes, tuple[float, T]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def get(self, digest: bytes, now: float) -> T | None:
+        until_s, answer = self._answers.get(digest, (0.0, None))
+        if answer is None:
+            return None
+        if now >= until_s:
+            del self._answers[digest]
+            return None
+        self._answers.move_to_end(digest)
+        return answer
+
+    def put(self, digest: bytes, answer: T, until_s: float) -> None:
+        self._answers[digest] = (until_s, answer)
+        self._answers.move_to_end(digest)
+        while len(self._answers) > self._most:
+            self._answers.popitem(last=False)
+
+
 class TokenReviews:
     """Asks once for each token, however many requests carry it at a time.
 
@@ -99,49 +137,62 @@ class TokenReviews:
         observe: Callable[[str], None],
         *,
         most_known: int = _MOST_KNOWN,
+        most_refused: int = _MOST_REFUSED,
         most_under_way: int = _MOST_UNDER_WAY,
+        most_of_one_source: int = _MOST_OF_ONE_SOURCE,
     ) -> None:
         self._client = client
         self._audiences = tuple(audiences)
         self._clock = clock
         self._observe = observe
-        self._most_known = most_known
+        self._known: _Table[PodIdentity] = _Table(most_known)
+        self._refused: _Table[Unproven] = _Table(most_refused)
         self._most_under_way = most_under_way
-        self._known: OrderedDict[bytes, tuple[float, Answer]] = OrderedDict()
         self._under_way: dict[bytes, asyncio.Task[Answer]] = {}
+        self._shares = Shares(
+            clock,
+            at_once=most_of_one_source,
+            most_refused=_MOST_REFUSED_OF_ONE_SOURCE,
+            refused_for_s=REFUSED_FOR_S,
+        )
 
     def __len__(self) -> int:
-        """Tokens remembered."""
-        return len(self._known)
+        """Tokens remembered, good and others."""
+        return len(self._known) + len(self._refused)
 
-    async def identify(self, token: str) -> Answer:
-        """The pod behind a token, or why it names none.
+    async def identify(self, token: str, source: str = "") -> Answer:
+        """The pod behind a token that came from an address, or why it names none.
 
         Raises:
             ReviewFailed: the API server cannot be asked now.
+            TooMany: this address asks too much.
         """
         if not 0 < len(token) <= _LONGEST_TOKEN or not token.isascii():
             return Unproven.INVALID
         digest = hashlib.sha256(token.encode()).digest()
-        until_s, answer = self._known.get(digest, (0.0, Unproven.INVALID))
-        if self._clock() < until_s:
+        now = self._clock()
+        answer = self._known.get(digest, now) or self._refused.get(digest, now)
+        if answer is not None:
             return answer
         review = self._under_way.get(digest)
         if review is None:
             if len(self._under_way) >= self._most_under_way:
                 raise ReviewFailed("too many tokens are being checked; try again")
-            review = asyncio.create_task(self._review(digest, token))
+            share = ExitStack()
+            share.enter_context(self._shares.taken(source))
+            review = asyncio.create_task(self._review(digest, token, source))
             self._under_way[digest] = review
-            review.add_done_callback(lambda done: self._reviewed(digest, done))
+            review.add_done_callback(lambda done: self._reviewed(digest, done, share))
         # One caller that hangs up must not take the answer away from the others.
         return await asyncio.shield(review)
 
-    def _reviewed(self, digest: bytes, review: asyncio.Task[Answer]) -> None:
+    def _reviewed(self, digest: bytes, review: asyncio.Task[Answer], share: ExitStack) -> None:
         self._under_way.pop(digest, None)
+        share.close()
         if not review.cancelled():
             review.exception()  # looked at, also where every caller has gone
 
-    async def _review(self, digest: bytes, token: str) -> Answer:
+    async def _review(self, digest: bytes, token: str, source: str) -> Answer:
         body = msgspec.json.encode(
             {
                 "apiVersion": "authentication.k8s.io/v1",
@@ -163,8 +214,7 @@ class TokenReviews:
         except DECODE_ERRORS:
             self._observe("failed")
             raise ReviewFailed("the token cannot be checked now: the answer is no TokenReview") from None
-        self._observe(str(answer) if isinstance(answer, Unproven) else "accepted")
-        self._remember(digest, answer)
+        self._remember(digest, answer, source)
         return answer
 
     def _read(self, reply: bytes) -> Answer:
@@ -180,12 +230,14 @@ class TokenReviews:
             return Unproven.UNBOUND
         return PodIdentity(namespace, name, uid)
 
-    def _remember(self, digest: bytes, answer: Answer) -> None:
-        known_for_s = KNOWN_FOR_S if isinstance(answer, PodIdentity) else REFUSED_FOR_S
-        self._known[digest] = (self._clock() + known_for_s, answer)
-        self._known.move_to_end(digest)
-        while len(self._known) > self._most_known:
-            self._known.popitem(last=False)
+    def _remember(self, digest: bytes, answer: Answer, source: str) -> None:
+        if isinstance(answer, PodIdentity):
+            self._observe("accepted")
+            self._known.put(digest, answer, self._clock() + KNOWN_FOR_S)
+        else:
+            self._observe(str(answer))
+            self._refused.put(digest, answer, self._clock() + REFUSED_FOR_S)
+            self._shares.refused(source)
 
 
 def _only(values: Sequence[str] | None) -> str:

@@ -176,6 +176,19 @@ async def test_without_a_good_token_nothing_is_said(cluster: TokenCluster, names
             assert (await driver.get(below, token="wrong"))[0] == 401
 
 
+async def test_who_guesses_tokens_is_asked_to_wait(cluster: TokenCluster, names: list[str]) -> None:
+    async with listening(cluster, names, "a") as (_, _, (driver,)):
+        await driver.tell(1)
+        codes = [(await driver.get(token=f"guess-{number}"))[0] for number in range(60)]
+        assert codes[0] == 401
+        code, reply, headers = await driver.post(batch(2), token="guess")
+        assert code == codes[-1] == 429
+        assert "see which pod" in reply["detail"]
+        assert 1 <= int(headers["Retry-After"]) <= 10
+        assert len(cluster.reviewed) <= 52
+        await driver.tell(2)
+
+
 async def test_a_token_for_another_audience_is_not_good(cluster: TokenCluster, names: list[str]) -> None:
     cluster.audiences = ["someone-else"]
     async with listening(cluster, names, "a") as (_, _, (driver,)):

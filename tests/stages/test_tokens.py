@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from extender.cluster.sources import TooMany
 from extender.cluster.tokens import (
     KNOWN_FOR_S,
     REFUSED_FOR_S,
@@ -137,12 +138,74 @@ async def test_many_calls_with_one_token_ask_once(cluster: TokenCluster, reviews
 
 async def test_what_is_remembered_is_bounded(cluster: TokenCluster) -> None:
     async with await cluster.client() as client:
-        reviews = Reviewed(client, most_known=3)
+        reviews = Reviewed(client, most_known=2, most_refused=3)
+        good = [cluster.issue(f"pod-{number}") for number in range(10)]
         for number in range(10):
             await reviews.identify(f"guess-{number}")
-        assert len(reviews) == 3
+            await reviews.identify(good[number])
+        assert len(reviews) == 2 + 3
         await reviews.identify("guess-9")
-        assert len(cluster.reviewed) == 10
+        await reviews.identify(good[9])
+        assert len(cluster.reviewed) == 20
+
+
+async def test_guesses_push_no_good_token_out(cluster: TokenCluster) -> None:
+    async with await cluster.client() as client:
+        reviews = Reviewed(client, most_known=2, most_refused=2)
+        token = cluster.issue("a-driver")
+        await reviews.identify(token)
+        for number in range(20):
+            await reviews.identify(f"guess-{number}")
+        assert await reviews.identify(token) == POD
+        assert len(cluster.reviewed) == 21
+
+
+async def test_a_token_in_use_stays(cluster: TokenCluster) -> None:
+    async with await cluster.client() as client:
+        reviews = Reviewed(client, most_known=2)
+        token = cluster.issue("a-driver")
+        await reviews.identify(token)
+        for number in range(5):
+            await reviews.identify(cluster.issue(f"pod-{number}"))
+            assert await reviews.identify(token) == POD
+        assert len(cluster.reviewed) == 6
+
+
+async def test_one_address_does_not_take_all_reviews(cluster: TokenCluster) -> None:
+    go_on = asyncio.Event()
+    cluster.faults["review"] = type(cluster.faults["get"])([held_back(go_on)] * 3)
+    async with await cluster.client() as client:
+        reviews = Reviewed(client, most_under_way=3, most_of_one_source=2)
+        pending = [asyncio.create_task(reviews.identify(f"t{number}", "10.0.0.1")) for number in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(TooMany, match="being checked"):
+            await reviews.identify("t2", "10.0.0.1")
+        other = asyncio.create_task(reviews.identify(cluster.issue("a-driver"), "10.0.0.2"))
+        go_on.set()
+        assert await other == POD
+        assert await asyncio.gather(*pending) == [Unproven.INVALID] * 2
+        assert await reviews.identify("t2", "10.0.0.1") is Unproven.INVALID
+
+
+async def test_an_address_that_keeps_guessing_is_not_listened_to_for_a_while(
+    cluster: TokenCluster, reviews: Reviewed
+) -> None:
+    known = cluster.issue("a-driver")
+    assert await reviews.identify(known, "10.0.0.1") == POD
+
+    async def guess() -> None:
+        for number in range(1_000):
+            await reviews.identify(f"guess-{number}", "10.0.0.1")
+
+    with pytest.raises(TooMany, match="not good") as refused:
+        await guess()
+    assert 10 <= len(cluster.reviewed) <= 100
+    assert 0 < refused.value.retry_after_s <= REFUSED_FOR_S
+    assert await reviews.identify(known, "10.0.0.1") == POD  # what is known needs no review
+    assert await reviews.identify("guess-0", "10.0.0.1") is Unproven.INVALID
+    assert await reviews.identify("guess-x", "10.0.0.2") is Unproven.INVALID
+    reviews.now += REFUSED_FOR_S
+    assert await reviews.identify("guess-y", "10.0.0.1") is Unproven.INVALID
 
 
 async def test_a_flood_of_tokens_does_not_reach_the_api_server(cluster: TokenCluster) -> None:
