@@ -28,6 +28,7 @@ from extender.core.store import Store
 from extender.spark.driver_rest import DriverPod, DriverRest, driver_pod, session
 from extender.spark.eventlog.follow import LogDirectory, LogsFollower, Round
 from extender.spark.patience import Patience
+from extender.spark.stage_events import slices
 from extender.stage_settings import StageSettings
 from extender.webhooks.ports import Perform
 
@@ -36,7 +37,6 @@ T = TypeVar("T")
 _MOST_APPLICATIONS: Final = 500
 _MOST_LOOKUPS: Final = 50
 _AT_ONCE: Final = 8
-_SLICE: Final = 200  # events handed over between two turns of the event loop
 _SOON_S: Final = 0.2
 _BREATH_S: Final = 0.0005
 _ANSWER_S: Final = 5.0
@@ -257,11 +257,16 @@ class StageSources:
     # -- what comes of it --------------------------------------------------------------------------
 
     async def _hand_over(self, key: GangKey, events: Sequence[StageEvent]) -> None:
-        """Give events to the store. None are a sign of life: what is known of the stages still holds."""
-        for start in range(0, max(1, len(events)), _SLICE):
-            reported = StagesReported(key, tuple(events[start : start + _SLICE]))
-            self._perform(self._store.apply(reported, self._clock()))
-            await asyncio.sleep(0)
+        """Give events to the store. None are a sign of life: what is known of the stages still holds.
+
+        What the store cannot take is a defect of ours, and no reason to stop reading of other applications.
+        """
+        try:
+            for portion in slices(events):
+                self._perform(self._store.apply(StagesReported(key, portion), self._clock()))
+                await asyncio.sleep(0)
+        except Exception:
+            _log.exception("the stages of %s could not be taken; nothing is known of them now", key)
         self._events += len(events)
 
     def _note(self, name: str, problem: str, level: int = logging.WARNING) -> None:

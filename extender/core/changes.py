@@ -336,7 +336,9 @@ class Changes:
             self.state.intensities = values
             carbon.version += 1
         self.extras.budget.refresh(now)
-        self.state.stages.catch_up()
+        if self.state.stages.behind:
+            self.state.offer_room(self.extras.budget.left())
+            self.state.stages.catch_up()
         self.extras.precedence.refresh(now)
 
     def requeue(self, uid: str, now: float) -> None:

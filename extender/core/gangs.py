@@ -18,7 +18,7 @@ class GangSpec:
     The leader's size is not here: it is always the leader pod's own. `packer` is empty for the
     default of the pool. `source` says where the request was read from. `flexibility` is how long the
     gang may wait for clean power. `worker_slots` is how many tasks a worker runs at once; 0 when nobody
-    said, then it is one a core that it requests.
+    said, then it is one a core that it requests. `weight` is its share of the executors next to others.
     """
 
     worker: Resources
@@ -29,6 +29,7 @@ class GangSpec:
     source: str = "annotations"
     flexibility: Flexibility = INFLEXIBLE
     worker_slots: int = 0
+    weight: int = 1
 
     @property
     def tasks_at_once(self) -> int:

@@ -1,24 +1,28 @@
 """PCAPS over the running applications: how many executors each of them is to have at the present intensity.
 
 The executors that an application's ready stages could use compete with those of the other applications
-in the same carbon zone. What is let in is worked out once for all of them, whenever stages or carbon change,
-and looked up afterwards.
+in the same carbon zone: importance is relative to the greatest one there. That scale and the intensity are
+looked at once a second and whenever a signal comes; an application is judged by them when somebody asks, and
+again when its stages have changed.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
+from extender.core.dag.store import Priorities
 from extender.core.facts import GangKey
+from extender.core.gangs import GangSpec
 from extender.core.provisioning.pcaps import Candidate, Carbon, admit
 from extender.core.reservations import Gang
 from extender.core.state import State
 
 TRUSTED_FOR_S: Final = 300.0
 """A graph of which nothing was heard for so long says nothing any more: its sender reports far more often."""
+
+_OTHERS: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,25 @@ class Deferral:
     deferred: tuple[int, ...]
 
 
+@dataclass(slots=True)
+class _Grid:
+    """What the applications of one carbon zone have in common; `carbon` is None where nothing is deferred."""
+
+    carbon: Carbon | None
+    most_important: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """A deferral, and what it was found from."""
+
+    grid: _Grid
+    scale: float
+    priorities: Priorities
+    spec: GangSpec
+    deferral: Deferral | None
+
+
 class Precedence:
     """Judges the applications whose stages are known; of the others nothing is said, so nothing is deferred.
 
@@ -43,8 +66,8 @@ class Precedence:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._deferrals: dict[GangKey, Deferral] = {}
-        self._made: tuple[int, int] | None = None
+        self._grids: dict[str, _Grid] = {}
+        self._verdicts: dict[GangKey, _Verdict] = {}
 
     @property
     def on(self) -> bool:
@@ -52,60 +75,75 @@ class Precedence:
         policy = self._state.policy.carbon.pcaps
         return policy.enabled and policy.gamma > 0 and self._state.switches.pcaps
 
-    def deferral(self, key: GangKey, now: float) -> Deferral | None:
-        """How an application stands; None while nothing is deferred for it."""
-        if not self.on:
-            return None
-        made = (self._state.carbon.version, self._state.stages.version)
-        if made != self._made:
-            self.refresh(now)
-        return self._deferrals.get(key)
-
     def refresh(self, now: float) -> None:
-        """Judge all applications anew; with time even an unchanged signal moves on."""
-        self._deferrals.clear()
+        """Look at all grids and the greatest importance in each: with time even an unchanged signal moves."""
+        self._grids.clear()
         if not self.on:
+            self._verdicts.clear()
             return
         state = self._state
-        self._made = (state.carbon.version, state.stages.version)
-        by_zone: defaultdict[str, list[Gang]] = defaultdict(list)
+        for key in [key for key in self._verdicts if key not in state.stages]:
+            del self._verdicts[key]
         for key in state.stages:
             gang = state.gangs.get(key)
-            if gang is None or gang.owner is None or not gang.owner.node:
-                continue
-            if now - state.stages_heard_s.get(key, -math.inf) < TRUSTED_FOR_S:
-                by_zone[state.nodes.carbon_zone_of(gang.owner.node)].append(gang)
-        for zone, gangs in by_zone.items():
-            carbon = Carbon.of(state.carbon.outlook(zone, now)) if zone else None
-            # At the cleanest moment there is nothing to wait for.
-            if carbon is not None and carbon.dirtiness > 0:
-                self._judge(gangs, carbon)
+            ready = state.stages.priorities(key).ready
+            if gang is not None and ready and self._judgeable(gang, now):
+                grid = self._grid(gang, now)
+                grid.most_important = max(grid.most_important, ready[0].importance)
 
-    def _judge(self, gangs: list[Gang], carbon: Carbon) -> None:
+    def deferral(self, key: GangKey, now: float) -> Deferral | None:
+        """How an application stands; None while nothing is deferred for it."""
         state = self._state
-        candidates: list[Candidate[tuple[GangKey, int]]] = []
-        for gang in gangs:
-            assert gang.spec is not None
-            at_once = gang.spec.tasks_at_once
-            candidates += (
-                Candidate((gang.key, stage.stage_id), stage.importance, -(-stage.open_tasks // at_once))
-                for stage in state.stages.priorities(gang.key).ready
-            )
-        running = sum(state.workers_counted(gang) for gang in gangs)
-        admission = admit(candidates, carbon, state.policy.carbon.pcaps.gamma, running)
-        wanted: defaultdict[GangKey, int] = defaultdict(int)
-        let_in: defaultdict[GangKey, int] = defaultdict(int)
-        deferred: defaultdict[GangKey, list[int]] = defaultdict(list)
-        for each in candidates:
-            wanted[each.key[0]] += each.executors
-            let_in[each.key[0]] += admission.executors.get(each.key, 0)
-        for key, stage_id in admission.deferred:
-            deferred[key].append(stage_id)
-        for gang in gangs:
-            key = gang.key
-            between_jobs = state.stages.priorities(key).idle and admission.least_important > 0
-            if let_in[key] >= wanted[key] and not between_jobs:
-                continue
-            self._deferrals[key] = Deferral(
-                wanted[key], let_in[key], admission.least_important, tuple(deferred[key])
-            )
+        gang = state.gangs.get(key)
+        if not self.on or gang is None or key not in state.stages or not self._judgeable(gang, now):
+            return None
+        spec, priorities, grid = gang.spec, state.stages.priorities(key), self._grid(gang, now)
+        assert spec is not None
+        scale = max([grid.most_important, *(stage.importance for stage in priorities.ready[:1])])
+        known = self._verdicts.get(key)
+        if (
+            known is None
+            or known.grid is not grid
+            or known.scale != scale
+            or known.priorities is not priorities
+            or known.spec is not spec
+        ):
+            deferral = None if grid.carbon is None else self._judge(spec, priorities, grid.carbon, scale)
+            known = self._verdicts[key] = _Verdict(grid, scale, priorities, spec, deferral)
+        return known.deferral
+
+    def _judgeable(self, gang: Gang, now: float) -> bool:
+        """Whether it runs, and was heard of lately."""
+        owner, heard_s = gang.owner, self._state.stages_heard_s.get(gang.key, -math.inf)
+        return owner is not None and bool(owner.node) and now - heard_s < TRUSTED_FOR_S
+
+    def _grid(self, gang: Gang, now: float) -> _Grid:
+        assert gang.owner is not None
+        zone = self._state.nodes.carbon_zone_of(gang.owner.node)
+        grid = self._grids.get(zone)
+        if grid is None:
+            carbon = Carbon.of(self._state.carbon.outlook(zone, now)) if zone else None
+            # At the cleanest moment there is nothing to wait for.
+            if carbon is not None and carbon.dirtiness <= 0:
+                carbon = None
+            grid = self._grids[zone] = _Grid(carbon)
+        return grid
+
+    def _judge(self, spec: GangSpec, priorities: Priorities, carbon: Carbon, scale: float) -> Deferral | None:
+        candidates: list[Candidate[int]] = []
+        limit = priorities.executor_limit
+        wanted = 0
+        for stage in priorities.ready:
+            executors = -(-stage.open_tasks // spec.tasks_at_once)
+            if limit is not None:
+                executors = min(executors, max(0, limit - wanted))
+            wanted += executors
+            candidates.append(Candidate(stage.stage_id, stage.importance, executors))
+        candidates.append(Candidate(_OTHERS, scale, 0))
+        # The most important stage of a zone is always served, so nothing has to be forced for progress.
+        admission = admit(candidates, carbon, self._state.policy.carbon.pcaps.gamma, running=1)
+        let_in = sum(admission.executors.values())
+        between_jobs = priorities.idle and admission.least_important > 0
+        if let_in >= wanted and not between_jobs:
+            return None
+        return Deferral(wanted, let_in, admission.least_important, admission.deferred)

@@ -277,7 +277,15 @@ class State:
         """Tell a gang's stage graph how many tasks run at once, if it has a graph."""
         if gang.key in self.stages and gang.spec is not None:
             workers = sum(1 for pod in gang.workers.values() if self.runs(pod))
-            self.stages.set_width(gang.key, workers, workers * gang.spec.tasks_at_once)
+            self.stages.set_width(gang.key, workers, workers * gang.spec.tasks_at_once, gang.spec.weight)
+
+    def offer_room(self, most: float) -> None:
+        """Tell the stage graphs how many more workers of their gangs fit now, `most` at most."""
+        for key in self.stages:
+            gang = self.gangs.get(key)
+            if gang is not None and gang.spec is not None:
+                _, room = self.nodes.rooms(self.nodes.vector(gang.spec.worker), gang.spec.worker_terms)
+                self.stages.offer(key, int(min(room, most)))
 
     def forget_stages(self, key: GangKey) -> None:
         """A gang is gone."""
@@ -343,4 +351,5 @@ def with_unwritten(spec: GangSpec, known: GangSpec) -> GangSpec:
         worker_terms=known.worker_terms,
         flexibility=known.flexibility,
         worker_slots=known.worker_slots,
+        weight=known.weight,
     )

@@ -25,6 +25,7 @@ from extender.spark.scalars import MOST_EVER, amount, count, go_boolean, quantit
 
 PREFIX: Final = "carbon-scheduler/"
 PACKER_KEY: Final = "carbon-scheduler/packer"
+WEIGHT_KEY: Final = "carbon-scheduler/weight"
 EXECUTOR: Final = "executor"
 WORKER: Final = "worker"
 
@@ -44,12 +45,13 @@ FIELDS: Final = (
 _SIZES: Final = (("cpu", CPU, 1), ("memory", MEMORY, 1 << 20), ("gpu", GPU, 0))
 """Field, resource, and the least amount that can be meant: `executor-memory: "4"` would be four bytes."""
 _UNREADABLE: Final = (*DECODE_ERRORS, UnicodeEncodeError)
+_MOST_WEIGHT: Final = 100
 _OPERATORS: Final = frozenset({"", "Equal", "Exists"})
 _read_quantities = msgspec.json.Decoder(Quantities).decode
 _read_labels = msgspec.json.Decoder(dict[str, str]).decode
 _read_tolerations = msgspec.json.Decoder(list[TolerationObject]).decode
 
-KNOWN_KEYS: Final = frozenset({PACKER_KEY, *FLEXIBILITY_KEYS, RESERVATION, WAKE})
+KNOWN_KEYS: Final = frozenset({PACKER_KEY, WEIGHT_KEY, *FLEXIBILITY_KEYS, RESERVATION, WAKE})
 """Keys under our prefix besides those of `FIELDS`; the last two are written by the extender itself."""
 
 PALANTIR_DYNAMIC: Final = "spark-dynamic-allocation-enabled"
@@ -80,6 +82,7 @@ class OwnStatement:
     least: int | None = None
     most: int | None = None
     packer: str = ""
+    weight: int = 1
     node_selector: Mapping[str, str] | None = None
     tolerations: tuple[Toleration, ...] | None = None
     stated: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
@@ -128,11 +131,13 @@ def read_own(annotations: Mapping[str, str], packers: Collection[str]) -> OwnSta
     packer = annotations.get(PACKER_KEY, "")
     if PACKER_KEY in annotations and packer not in packers:
         raise Refused(PACKER_KEY, packer, f"use one of {', '.join(packers)}")
+    weight = annotations.get(WEIGHT_KEY)
     return OwnStatement(
         amounts=_own_amounts(stated),
         least=least,
         most=most,
         packer=packer,
+        weight=1 if weight is None else count(WEIGHT_KEY, weight, least=1, most=_MOST_WEIGHT, noun="shares"),
         node_selector=_own_selector(stated),
         tolerations=_own_tolerations(stated),
         stated=stated,

@@ -75,6 +75,7 @@ class SpecReader:
                 source=_source(own, palantir, conf),
                 flexibility=flexibility,
                 worker_slots=0 if conf is None else conf.tasks_at_once(),
+                weight=own.weight,
             )
         except Refused as refused:
             return refused.problem

@@ -6,7 +6,7 @@ makes no sense is left out and counted; nothing a driver says can raise here or 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from extender.core.dag import events as core
@@ -16,6 +16,9 @@ MOST_PARENTS: Final = 1_000
 """Parents of one stage that are kept; a union of so many shuffles is not planned any better with more."""
 
 _LONGEST_NAME: Final = 200
+
+
+_SLICE: Final = 500  # events and stages of jobs: some milliseconds of the store's time
 
 
 class Nonsense(ValueError):
@@ -47,6 +50,20 @@ def stage_events(updates: Iterable[spark.LogEvent | spark.Update]) -> tuple[list
         if event is not None:
             told.append(event)
     return told, nonsense
+
+
+def slices(events: Iterable[core.StageEvent]) -> Iterator[tuple[core.StageEvent, ...]]:
+    """Events in portions between which the event loop should have a turn; an empty one if there are none."""
+    portion: list[core.StageEvent] = []
+    weight = 0
+    for event in events:
+        cost = 1 + len(event.stages) if isinstance(event, core.JobStarted) else 1
+        if portion and weight + cost > _SLICE:
+            yield tuple(portion)
+            portion, weight = [], 0
+        portion.append(event)
+        weight += cost
+    yield tuple(portion)
 
 
 def _translate(update: spark.LogEvent | spark.Update) -> core.StageEvent | None:

@@ -271,7 +271,7 @@ DIAMOND = (
 
 
 def test_the_likeliest_stage_of_all_applications_has_importance_one() -> None:
-    store = StageStore(Decima(some_weights(3), executor_limit=20))
+    store = StageStore(Decima(some_weights(3), most_executors=20))
     for number in range(3):
         store.apply(
             app(number), [JobStarted(0, DIAMOND), StageSubmitted(DIAMOND[0]), StageCompleted(DIAMOND[0])]
@@ -287,9 +287,9 @@ def test_the_likeliest_stage_of_all_applications_has_importance_one() -> None:
 
 
 def test_features_are_those_the_policy_was_trained_on() -> None:
-    application = Application(executors=10)
+    application = Application(executors=10, offered=5)
     application.graph.apply([JobStarted(0, DIAMOND), StageSubmitted(DIAMOND[0]), StageCompleted(DIAMOND[0])])
-    names, seen = observe({app(0): application}, offered=5)
+    names, seen = observe({app(0): application})
     assert [stage for _, stage in names] == [10, 20, 30, 40]
     assert seen.jobs.tolist() == [[0.5, -2.0, 0.25]]
     assert seen.stages[1] == pytest.approx(np.array([0.5, -2.0, 0.25, 0.08, 0.04]))
@@ -302,17 +302,24 @@ def test_features_are_those_the_policy_was_trained_on() -> None:
 
 
 def test_limits_are_above_what_an_application_has() -> None:
-    decima = Decima(some_weights(2), executor_limit=20)
+    decima = Decima(some_weights(2), most_executors=20)
     wide, full, idle = Application(executors=7), Application(executors=20), Application()
     for application in (wide, full):
         application.graph.apply([JobStarted(0, DIAMOND)])
-    limits = decima.limits({app(0): wide, app(1): full, app(2): idle})
-    assert 8 <= limits[app(0)] <= 20
+    everyone = {app(0): wide, app(1): full, app(2): idle}
+    limits = {key: each.executor_limit for key, each in decima.rank(everyone, ()).items()}
+    assert 8 <= (limits[app(0)] or 0) <= 20
     assert limits[app(1)] == 20
-    assert app(2) not in limits
-    assert decima.limits({}) == {}
+    assert limits[app(2)] is None, "it has nothing to do"
 
 
-def test_an_executor_limit_of_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="executor_limit"):
-        Decima(some_weights(1), executor_limit=0)
+def test_executors_are_offered_up_to_what_the_policy_has_seen() -> None:
+    application = Application(offered=4000)
+    application.graph.apply([JobStarted(0, DIAMOND)])
+    _, seen = observe({app(0): application}, most_executors=50)
+    assert seen.jobs[0, 2] == 50 / 20
+
+
+def test_no_executors_at_all_are_refused() -> None:
+    with pytest.raises(ValueError, match="most_executors"):
+        Decima(some_weights(1), most_executors=0)

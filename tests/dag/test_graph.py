@@ -74,11 +74,11 @@ def test_copies_of_a_shuffle_are_one_stage_and_the_second_is_skipped() -> None:
     )
     graph.apply([JobStarted(1, again)])
     assert len(graph) == 4
-    assert graph.live() == [40]
+    assert list(graph.live()) == [40]
     assert graph.ready(40)
     assert graph.standings[40].stage_id == 7
     graph.apply([*ran(again[3]), JobEnded(1)])
-    assert graph.live() == []
+    assert list(graph.live()) == []
     assert [graph.skipped_copies(key) for key in (10, 20, 30, 40)] == [1, 1, 1, 0]
 
 
@@ -94,7 +94,7 @@ def test_a_lost_output_is_computed_again_by_the_partitions_that_are_missing() ->
 def test_a_failed_job_leaves_nothing_open() -> None:
     graph = StageGraph()
     graph.apply([JobStarted(0, DIAMOND), StageSubmitted(DIAMOND[0]), JobEnded(0, succeeded=False)])
-    assert graph.live() == []
+    assert list(graph.live()) == []
     assert graph.standings[10].state is StageState.FAILED
     assert graph.standings[40].state is StageState.SKIPPED
 
@@ -152,7 +152,7 @@ def test_the_largest_numbers_that_make_sense_are_taken() -> None:
     graph.apply([JobStarted(most, (info,), most_ms), StageSubmitted(info, most_ms)])
     graph.apply([MoreTasksEnded(most, most, 1, most_ms)] * 1000)
     graph.apply([TasksEnded(most, most, most, most_ms), JobEnded(most, time_ms=most_ms)])
-    assert graph.live() == []
+    assert list(graph.live()) == []
 
 
 @st.composite
@@ -219,15 +219,15 @@ def test_a_thousand_jobs_leave_only_the_latest() -> None:
         last = stage(2 * job + 1, 2 * job + 1, parents=(2 * job,))
         graph.apply([JobStarted(job, (first, last)), *ran(first), *ran(last), JobEnded(job)])
     assert len(graph) == 20
-    assert graph.live() == []
+    assert list(graph.live()) == []
     graph.apply([JobStarted(3, DIAMOND)])
-    assert graph.live() == [], "a job forgotten long ago does not come back by a repetition"
+    assert list(graph.live()) == [], "a job forgotten long ago does not come back by a repetition"
 
 
 def test_jobs_whose_end_is_lost_make_room_for_newer_ones() -> None:
     graph = StageGraph(Limits(stages=4))
     graph.apply([JobStarted(job, (stage(job, job),)) for job in range(9)])
-    assert graph.live() == [5, 6, 7, 8]
+    assert list(graph.live()) == [5, 6, 7, 8]
 
 
 # -- logs of real Spark ------------------------------------------------------------------------
@@ -275,7 +275,7 @@ def test_a_query_of_real_spark(case_path: Callable[[str], Path], adaptive: str) 
         graph.apply([event])
     listed = {i.stage_id for e in events if isinstance(e, JobStarted) for i in e.stages}
     ran_ids = {e.stage.stage_id for e in events if isinstance(e, StageSubmitted)}
-    assert graph.live() == []
+    assert list(graph.live()) == []
     assert all(standing.state is StageState.COMPLETE for standing in graph.standings.values())
     assert sum(graph.skipped_copies(key) for key in graph.stages) == len(listed - ran_ids)
     assert len(graph) < len(listed)

@@ -112,21 +112,47 @@ def test_spark_serves_the_more_important_stage_first(tasks: list[int]) -> None:
             assert importance <= lower or order[one] <= order[other]
 
 
+def fair(store: StageStore) -> list[float]:
+    store.catch_up()
+    return [store.priority(key(number)) for number in range(3)]
+
+
 def test_weighted_fair_follows_executors_and_weights() -> None:
     store = StageStore(WeightedFair())
     for number, executors in enumerate((0, 10, 30)):
         store.apply(key(number), [job(4)])
         store.set_width(key(number), executors, executors)
-    shares = [store.priority(key(number)) for number in range(3)]
+    shares = fair(store)
     assert shares == pytest.approx([1.0, (40 / 3) / (40 / 3 + 10), (40 / 3) / (40 / 3 + 30)])
     store.set_width(key(2), 30, 30, weight=4.0)
-    assert store.priority(key(2)) > shares[2]
+    assert fair(store)[2] > shares[2]
     store.forget(key(0))
-    assert store.priority(key(1)) == pytest.approx(8 / 18)
+    assert fair(store)[1] == pytest.approx(8 / 18)
+
+
+def test_weighted_fair_keeps_tables_that_would_hardly_change() -> None:
+    store = StageStore(WeightedFair())
+    for number in range(3):
+        store.apply(key(number), [job(4)])
+        store.set_width(key(number), 100, 100)
+    before = fair(store)
+    table = store.priorities(key(0))
+    store.set_width(key(2), 101, 101)
+    store.apply(key(1), [TasksEnded(0, 0, 1, 1000)])
+    assert fair(store) == before
+    assert store.priorities(key(0)) is table
+    assert store.priorities(key(1)).ready[0].open_tasks == 3
+    for executors in range(102, 140):
+        store.set_width(key(2), executors, executors)
+        store.catch_up()
+    assert fair(store)[0] == pytest.approx(113 / 213, abs=0.01), "small steps add up"
 
 
 def test_another_provider_makes_every_table_anew() -> None:
     store = StageStore()
     store.apply(key(0), [job(9, 1)])
     store.use(WeightedFair())
+    assert store.behind
+    store.catch_up()
+    assert not store.behind
     assert set(store.priorities(key(0)).by_stage.values()) == {1.0}

@@ -56,6 +56,13 @@ def test_every_packer_can_be_named(packer: str, source: dict[str, str]) -> None:
     assert spec(read_conf({}, {"carbon-scheduler/packer": packer})).packer == packer
 
 
+@pytest.mark.parametrize("source", [OWN, PALANTIR])
+def test_a_weight_can_be_stated_with_every_dialect(source: dict[str, str]) -> None:
+    assert spec(read_annotations(source)).weight == 1
+    assert spec(read_annotations({**source, "carbon-scheduler/weight": "4"})).weight == 4
+    assert spec(read_conf({}, {"carbon-scheduler/weight": "100"})).weight == 100
+
+
 def test_generic_gangs_use_the_word_worker_and_may_leave_sizes_out() -> None:
     gang = spec(
         read_annotations({"carbon-scheduler/worker-cpu": "500m", "carbon-scheduler/worker-count": "4"})

@@ -26,6 +26,7 @@ ANNOTATIONS = [
     ("carbon-scheduler/executor-cout", ["5"]),
     ("carbon-scheduler/worker-", ["5"]),
     ("carbon-scheduler/packer", ["", "tightly_pack", "Tightly-Pack", "best"]),
+    ("carbon-scheduler/weight", ["", "0", "-1", "1.5", "101", "heavy"]),
 ]
 PALANTIR_KEYS = [
     ("spark-driver-cpu", ["x", "-1", ""]),

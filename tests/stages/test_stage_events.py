@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from extender.core.dag import events as core
 from extender.core.dag.graph import StageGraph
 from extender.spark.eventlog import events as spark
-from extender.spark.stage_events import MOST_PARENTS, Nonsense, stage_event, stage_events
+from extender.spark.stage_events import MOST_PARENTS, Nonsense, slices, stage_event, stage_events
 
 STAGE = spark.StageInfo(
     stage_id=3,
@@ -111,6 +111,16 @@ def test_nonsense_is_left_out_and_counted() -> None:
 def test_nonsense_says_which_number_is_wrong() -> None:
     with pytest.raises(Nonsense, match=r"JobEnded\.job_id must be"):
         stage_event(spark.JobEnd(-1, 5, succeeded=True))
+
+
+def test_portions_keep_the_order_and_leave_nothing_out() -> None:
+    stages = tuple(core.StageInfo(n, n, 1) for n in range(1_200))
+    events: list[core.StageEvent] = [core.JobEnded(n) for n in range(1_200)]
+    events[700:700] = [core.JobStarted(0, stages), core.JobStarted(1, stages[:100])]
+    portions = list(slices(events))
+    assert [event for portion in portions for event in portion] == events
+    assert [len(portion) for portion in portions] == [500, 200, 1, 400, 101]
+    assert list(slices([])) == [()], "a sign of life"
 
 
 def test_texts_and_parents_are_cut() -> None:

@@ -14,6 +14,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from extender.core.dag.events import JobStarted
+from extender.core.dag.store import StageStore
 from extender.core.facts import GangKey
 from extender.service import Service
 from extender.settings import load
@@ -334,6 +336,27 @@ async def test_a_defect_is_logged_and_tried_again(
         with pytest.raises(asyncio.CancelledError):
             await running
     assert sum("trying again" in each.message for each in caplog.records) == 3
+
+
+async def test_stages_that_cannot_be_taken_hold_up_no_other_application(
+    cluster: TokenCluster,
+    names: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    async with world(cluster, names, "a", "b", event_log_directory=tmp_path) as (made, _):
+        for app in ("a", "b"):
+            write(tmp_path, app, job_start(0, logged_stage(0, 3), logged_stage(1, 1, 0)), task(0, 0, 50))
+        apply = StageStore.apply
+
+        def fail(store: StageStore, key: GangKey, events: Any) -> None:
+            apply(store, key, [*events, JobStarted(1, None)] if key == KEY else events)  # pyright: ignore
+
+        monkeypatch.setattr(StageStore, "apply", fail)
+        await made.sources.read_logs()
+        assert (made.stages(), made.stages(OTHER)) == ({}, {0: 1, 1: 0})
+        assert "the stages of ns/a could not be taken" in caplog.text
 
 
 async def test_passwords_are_not_told(cluster: TokenCluster, names: list[str]):

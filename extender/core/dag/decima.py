@@ -2,8 +2,9 @@
 
 Features as the policy was trained on: executors of the job / 20, +-2 for whether the offered executors are
 its own, executors offered / 20, work left in ms / 100,000, tasks left / 200. Jobs are our applications.
-We offer from the pool, so no job is the source (-2). Tasks left are those not yet succeeded, where the
-original counts those not yet started: launches are not reported. The importance of a stage is its
+We offer from the pool, so no job is the source (-2); what is offered is what there is room for, at the size
+of the application's own executors, where the original knows one size. Tasks left are those not yet succeeded,
+where the original counts those not yet started: launches are not reported. The importance of a stage is its
 probability over the greatest one, which is what PCAPS compares; there is no sampling. Stages that wait
 for a parent cannot be chosen; they count as the original's hidden ones, importance 0.
 """
@@ -15,10 +16,13 @@ from typing import Final
 
 import numpy as np
 
-from extender.core.dag.decima_network import Inference, Observation, infer
+from extender.core.dag.decima_network import Observation, infer
 from extender.core.dag.decima_weights import DecimaWeights
-from extender.core.dag.importance import Application
+from extender.core.dag.importance import Application, Ranking
 from extender.core.facts import GangKey
+
+MOST_EXECUTORS: Final = 100
+"""As many as the clusters had on which the published policy was trained."""
 
 _EXECUTOR_SCALE: Final = 20.0
 _WORK_SCALE_MS: Final = 100_000.0
@@ -27,56 +31,50 @@ _NOT_SOURCE: Final = -2.0
 
 
 class Decima:
-    """Asks the network about all applications at once.
+    """Asks the network about all applications at once: which stage next, and how many executors for whom.
 
-    `executor_limit` is the most executors of one application (levels of the limit head), `offered` how
-    many are free now; set it before events are applied.
+    `most_executors` is the greatest limit it may choose for one application (levels of the limit head).
     """
 
     costly = True
 
-    def __init__(self, weights: DecimaWeights, executor_limit: int = 100, offered: int = 1) -> None:
-        if executor_limit < 1:
-            raise ValueError(f"executor_limit is {executor_limit}: it must be at least 1")
+    def __init__(self, weights: DecimaWeights, most_executors: int = MOST_EXECUTORS) -> None:
+        if most_executors < 1:
+            raise ValueError(f"most_executors is {most_executors}: it must be at least 1")
         self._weights = weights
-        self._levels = executor_limit
-        self.offered = offered
+        self._levels = most_executors
 
     def rank(
         self, applications: Mapping[GangKey, Application], changed: Collection[GangKey]
-    ) -> Mapping[GangKey, Mapping[int, float]]:
-        """Every application competes with every other: all tables are new."""
+    ) -> Mapping[GangKey, Ranking]:
+        """Every application competes with every other: all rankings are new."""
         tables: dict[GangKey, dict[int, float]] = {
             key: dict.fromkeys(application.graph.live(), 0.0) for key, application in applications.items()
         }
         at_work = {key: applications[key] for key, table in tables.items() if table}
         if not at_work:
-            return tables
-        names, observation = observe(at_work, self.offered)
-        chances = infer(self._weights, observation, levels=0).stages
-        best = float(chances.max())
-        for (key, stage), chance in zip(names, chances.tolist(), strict=True):
+            return {key: Ranking(table) for key, table in tables.items()}
+        names, observation = observe(at_work, self._levels)
+        inference = infer(self._weights, observation, self._levels)
+        best = float(inference.stages.max())
+        for (key, stage), chance in zip(names, inference.stages.tolist(), strict=True):
             if stage in tables[key] and best > 0:
                 tables[key][stage] = chance / best
-        return tables
-
-    def limits(self, applications: Mapping[GangKey, Application]) -> dict[GangKey, int]:
-        """The likeliest executor limit of each application with open stages."""
-        at_work = {key: each for key, each in applications.items() if each.graph.live()}
-        if not at_work:
-            return {}
-        _, observation = observe(at_work, self.offered)
-        inference: Inference = infer(self._weights, observation, self._levels)
-        best = inference.limits.argmax(axis=1).tolist()
-        # A job that is at the limit already has no valid level: it stays as wide as it is.
+        limits = dict(zip(at_work, inference.limits.argmax(axis=1).tolist(), strict=True))
         return {
-            key: level + 1 if at_work[key].executors < self._levels else self._levels
-            for key, level in zip(at_work, best, strict=True)
+            key: Ranking(table, self._limit(applications[key], limits.get(key)))
+            for key, table in tables.items()
         }
+
+    def _limit(self, application: Application, level: int | None) -> int | None:
+        """The likeliest limit; an application that is as wide as the highest one stays as it is."""
+        if level is None:
+            return None
+        return level + 1 if application.executors < self._levels else application.executors
 
 
 def observe(
-    applications: Mapping[GangKey, Application], offered: int
+    applications: Mapping[GangKey, Application], most_executors: int = MOST_EXECUTORS
 ) -> tuple[list[tuple[GangKey, int]], Observation]:
     """Rows of the network's input with their names, applications and stages in order of arrival."""
     names: list[tuple[GangKey, int]] = []
@@ -88,6 +86,7 @@ def observe(
     valid: list[bool] = []
     for number, (key, application) in enumerate(applications.items()):
         graph = application.graph
+        offered = min(application.offered, most_executors)
         job = [application.executors / _EXECUTOR_SCALE, _NOT_SOURCE, offered / _EXECUTOR_SCALE]
         jobs.append(job)
         row_of = {stage: len(names) + index for index, stage in enumerate(graph.stages)}

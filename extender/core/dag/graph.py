@@ -81,6 +81,7 @@ class StageGraph:
         self._sum = (0, 0)
         self._changed: set[int] = set()
         self._relinked: set[int] = set()
+        self._live: tuple[int, ...] | None = None
 
     # -- events ----------------------------------------------------------------------------------
 
@@ -282,6 +283,7 @@ class StageGraph:
     def _refresh(self) -> None:
         changed = {key for key in self._changed if key in self.stages}
         relinked = {key for key in self._relinked if key in self.stages}
+        self._live = None
         self._changed.clear()
         self._relinked.clear()
         for key in changed:
@@ -335,9 +337,11 @@ class StageGraph:
         """Whether something is known, and nothing was reported of stages that are not."""
         return bool(self.stages) and not self._early
 
-    def live(self) -> list[int]:
+    def live(self) -> tuple[int, ...]:
         """Keys of stages with tasks that somebody waits for, in the order they were first heard of."""
-        return [key for key in self.stages if self.standings[key].open_tasks]
+        if self._live is None:
+            self._live = tuple(key for key in self.stages if self.standings[key].open_tasks)
+        return self._live
 
     def ready(self, key: int) -> bool:
         """Whether a stage has open tasks and waits for no parent."""

@@ -8,19 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from extender.core.dag.graph import StageGraph
 from extender.core.facts import GangKey
 
+_NOTICEABLE: Final = 0.01
+
 
 @dataclass(slots=True)
 class Application:
-    """One application among others: its graph, its executors now, and its weight (1 is an ordinary one)."""
+    """One application among others.
+
+    `executors` are those it has, `offered` those there is free room for; `weight` is its share.
+    """
 
     graph: StageGraph = field(default_factory=StageGraph)
     executors: int = 0
     weight: float = 1.0
+    offered: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Importance 0..1 by stage key, and the most executors the application should have, if told."""
+
+    importances: Mapping[int, float]
+    executor_limit: int | None = None
 
 
 class ImportanceProvider(Protocol):
@@ -38,8 +52,8 @@ class ImportanceProvider(Protocol):
 
     def rank(
         self, applications: Mapping[GangKey, Application], changed: Collection[GangKey]
-    ) -> Mapping[GangKey, Mapping[int, float]]:
-        """Importance 0..1 by application and stage key."""
+    ) -> Mapping[GangKey, Ranking]:
+        """The new rankings by application."""
         ...
 
 
@@ -54,9 +68,9 @@ class CriticalPath:
 
     def rank(
         self, applications: Mapping[GangKey, Application], changed: Collection[GangKey]
-    ) -> Mapping[GangKey, Mapping[int, float]]:
+    ) -> Mapping[GangKey, Ranking]:
         """Only changed applications can have changed."""
-        return {key: _critical(applications[key].graph) for key in changed}
+        return {key: Ranking(_critical(applications[key].graph)) for key in changed}
 
 
 def _critical(graph: StageGraph) -> Mapping[int, float]:
@@ -70,22 +84,35 @@ class WeightedFair:
     """More important the further an application is below its fair share of the executors.
 
     importance = share / (share + executors), where share is the weighted part of all executors in use (at
-    least one): 1 for an application with none, 1/2 at its share. Stages of one application are equal.
+    least one): 1 for an application with none, 1/2 at its share. Stages of one application are equal. An
+    application keeps its importance until it has moved by a hundredth: that one grows does not mean new
+    tables for all.
     """
 
-    costly = False
+    costly = True
+
+    def __init__(self) -> None:
+        self._told: dict[GangKey, float] = {}
 
     def rank(
         self, applications: Mapping[GangKey, Application], changed: Collection[GangKey]
-    ) -> Mapping[GangKey, Mapping[int, float]]:
+    ) -> Mapping[GangKey, Ranking]:
         """Every application's share depends on all others with open stages."""
-        live = {key: application.graph.live() for key, application in applications.items()}
-        at_work = [application for key, application in applications.items() if live[key]]
+        at_work = [application for application in applications.values() if application.graph.live()]
         weight = sum(application.weight for application in at_work)
         executors = max(1, sum(application.executors for application in at_work))
-        tables: dict[GangKey, Mapping[int, float]] = {}
+        told, news = self._told, set(changed)
+        self._told = {}
+        rankings: dict[GangKey, Ranking] = {}
         for key, application in applications.items():
             share = executors * application.weight / weight if weight else 1.0
             importance = share / (share + application.executors) if share > 0 else 0.0
-            tables[key] = dict.fromkeys(live[key], importance)
-        return tables
+            before = told.get(key)
+            if before is not None and abs(importance - before) < _NOTICEABLE:
+                importance = before
+                if key not in news:
+                    self._told[key] = before
+                    continue
+            self._told[key] = importance
+            rankings[key] = Ranking(dict.fromkeys(application.graph.live(), importance))
+        return rankings

@@ -12,7 +12,7 @@ from typing import Final
 
 from extender.core.dag.events import StageEvent
 from extender.core.dag.graph import Limits, StageGraph
-from extender.core.dag.importance import Application, CriticalPath, ImportanceProvider
+from extender.core.dag.importance import Application, CriticalPath, ImportanceProvider, Ranking
 from extender.core.dag.stages import StageState
 from extender.core.facts import GangKey
 
@@ -39,7 +39,8 @@ class Priorities:
     that wait for no parent, most important first. `importance` is the application's own: the mean of its
     ready stages weighted by work left (1 without any: unknown is important). `remaining_s` is the work
     left in task-seconds, `critical_path_s` the shortest time to its end. `idle` says that nothing is open, as
-    far as one can know: nothing was reported of stages that are not in the graph.
+    far as one can know: nothing was reported of stages that are not in the graph. `executor_limit` is the
+    most executors it should have, where the provider says so.
     """
 
     by_stage: Mapping[int, float]
@@ -48,6 +49,7 @@ class Priorities:
     remaining_s: float
     critical_path_s: float
     idle: bool = False
+    executor_limit: int | None = None
 
 
 NO_PRIORITIES: Final = Priorities(MappingProxyType({}), (), UNKNOWN_IMPORTANCE, 0.0, 0.0)
@@ -100,6 +102,7 @@ class StageStore:
         self._importances: dict[GangKey, Mapping[int, float]] = {}
         self._priorities: dict[GangKey, Priorities] = {}
         self._unranked: dict[GangKey, None] = {}
+        self._owed = False
         self.version = 0
 
     # -- changes ---------------------------------------------------------------------------------
@@ -135,9 +138,20 @@ class StageStore:
         self._provider = provider
         self._publish(tuple(self._applications))
 
+    def offer(self, key: GangKey, executors: int) -> None:
+        """How many more executors of an application there is free room for, from the next tables on."""
+        application = self._applications.get(key)
+        if application is not None:
+            application.offered = max(0, executors)
+
+    @property
+    def behind(self) -> bool:
+        """Whether a costly provider still owes tables."""
+        return self._owed
+
     def catch_up(self) -> None:
         """Make the tables that a costly provider still owes."""
-        if self._unranked:
+        if self._owed:
             self._rank(tuple(self._unranked))
 
     # -- lookups ---------------------------------------------------------------------------------
@@ -202,13 +216,15 @@ class StageStore:
             self._rank(changed)
             return
         self._unranked.update(dict.fromkeys(changed))
+        self._owed = True
 
     def _rank(self, changed: tuple[GangKey, ...]) -> None:
         self._unranked.clear()
+        self._owed = False
         self.version += 1
-        for key, importances in self._provider.rank(self._applications, changed).items():
-            self._importances[key] = importances
-            self._priorities[key] = _priorities(self._applications[key].graph, importances)
+        for key, ranking in self._provider.rank(self._applications, changed).items():
+            self._importances[key] = ranking.importances
+            self._priorities[key] = _priorities(self._applications[key].graph, ranking)
 
 
 def spark_priorities(priorities: Priorities) -> dict[int, int]:
@@ -219,11 +235,11 @@ def spark_priorities(priorities: Priorities) -> dict[int, int]:
     }
 
 
-def _priorities(graph: StageGraph, importances: Mapping[int, float]) -> Priorities:
+def _priorities(graph: StageGraph, ranking: Ranking) -> Priorities:
     by_stage: dict[int, float] = {}
     ready: list[OpenStage] = []
     weighted_s = ready_s = remaining_s = 0.0
-    for key, importance in importances.items():
+    for key, importance in ranking.importances.items():
         standing = graph.standings[key]
         by_stage[standing.stage_id] = importance
         work_s = graph.remaining_s(key)
@@ -235,7 +251,15 @@ def _priorities(graph: StageGraph, importances: Mapping[int, float]) -> Prioriti
     ready.sort(key=lambda stage: (-stage.importance, stage.stage_id))
     own = weighted_s / ready_s if ready_s > 0 else UNKNOWN_IMPORTANCE
     idle = not by_stage and graph.whole
-    return Priorities(MappingProxyType(by_stage), tuple(ready), own, remaining_s, graph.paths.total, idle)
+    return Priorities(
+        MappingProxyType(by_stage),
+        tuple(ready),
+        own,
+        remaining_s,
+        graph.paths.total,
+        idle,
+        ranking.executor_limit,
+    )
 
 
 def _view(graph: StageGraph, key: int, importances: Mapping[int, float]) -> StageView:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hypothesis.strategies as st
 import networkx as nx
@@ -20,6 +21,7 @@ from extender.core.dag.events import (
     StageSubmitted,
 )
 from extender.core.dag.graph import StageGraph
+from extender.core.dag.importance import Application, CriticalPath, Ranking, WeightedFair
 from extender.core.events import CarbonSeen, StagesReported, SwitchesSeen
 from extender.core.facts import GangKey
 from extender.core.gangs import GangSpec
@@ -27,6 +29,7 @@ from extender.core.outcomes import Outcome
 from extender.core.policy import CapPolicy, CarbonPolicy, PcapsPolicy, Policy, Switches
 from extender.core.precedence import TRUSTED_FOR_S
 from extender.core.provisioning.flexibility import Flexibility, HoldPolicy
+from extender.core.provisioning.pcaps import Candidate, admit
 from tests.gang.world import World, node, size
 
 HOUR = 3600.0
@@ -241,6 +244,93 @@ def test_a_request_touches_no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     assert world.filter("a-exec-4").outcome in (Outcome.EXTRA_ADMITTED, Outcome.DEFERRED_BY_IMPORTANCE)
     pod = world.pods[world.uid("a-exec-4")]
     assert len(world.store.prioritize(pod, ["n1", "n2"], world.now)) == 2
+
+
+def test_a_report_of_one_application_judges_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = pcaps_world(0.5)
+    signal(world, DIRTY, CLEAN)
+    one, other = running(world), running(world, "b")
+    for key in (one, other):
+        report(world, key, JobStarted(0, (replace(LONG, tasks=8),)))
+        assert world.store.target(key, world.now) == 4
+    judged: list[int] = []
+
+    def count(candidates: Sequence[Candidate[int]], *rest: Any, **more: Any) -> Any:
+        judged.append(len(candidates))
+        return admit(candidates, *rest, **more)
+
+    monkeypatch.setattr("extender.core.precedence.admit", count)
+    report(world, one, MoreTasksEnded(1, 0, 4, 4000))
+    assert [world.store.target(key, world.now) for key in (one, other, one, other)] == [2, 4, 2, 4]
+    assert len(judged) == 1
+
+
+def test_the_most_important_stage_of_the_zone_sets_the_scale() -> None:
+    """Under weighted-fair: the one that has more executors than its share is served less."""
+    world = pcaps_world(0.5)
+    world.store.state.stages.use(WeightedFair())
+    signal(world, DIRTY, CLEAN)
+    small, large = running(world), running(world, "b", least=12)
+    for key in (small, large):
+        report(world, key, JobStarted(0, (replace(LONG, tasks=30),)))
+    world.tick(1)
+    assert world.store.target(small, world.now) == 15
+    assert world.store.target(large, world.now) == 12, "its minimum, and no more"
+    world.delete("a-driver")
+    world.tick(1)
+    assert world.store.target(large, world.now) == 15, "nobody is more important now"
+
+
+def test_a_heavier_application_has_a_larger_share() -> None:
+    world = pcaps_world(0.5)
+    world.store.state.stages.use(WeightedFair())
+    light, heavy = running(world), running(world, "b", GangSpec(size(), 2, 30, weight=3))
+    for key in (light, heavy):
+        report(world, key, JobStarted(0, (LONG,)))
+    world.tick(1)
+    stages = world.store.state.stages
+    assert [stages.priority(key) for key in (light, heavy)] == pytest.approx([1 / 3, 3 / 5])
+
+
+def test_a_limit_of_the_policy_is_shared_out_by_importance() -> None:
+    """Decima says how many executors an application should have; PCAPS narrows that."""
+
+    class Narrow(CriticalPath):
+        def rank(
+            self, applications: Mapping[GangKey, Application], changed: Collection[GangKey]
+        ) -> Mapping[GangKey, Ranking]:
+            found = super().rank(applications, changed)
+            return {key: replace(each, executor_limit=12) for key, each in found.items()}
+
+    world = pcaps_world(0.5)
+    world.store.state.stages.use(Narrow())
+    signal(world, DIRTY, CLEAN)
+    key = running(world)
+    report(world, key, JobStarted(0, (replace(LONG, tasks=20), replace(SIDE, tasks=20))))
+    deferral = world.store.changes.extras.precedence.deferral(key, world.now)
+    assert deferral is not None
+    assert (deferral.wanted, deferral.let_in) == (12, 6)
+
+
+def test_policies_are_offered_the_room_there_is_for_an_applications_executors() -> None:
+    offers: list[int] = []
+
+    class Watching(CriticalPath):
+        costly = True
+
+        def rank(
+            self, applications: Mapping[GangKey, Application], changed: Collection[GangKey]
+        ) -> Mapping[GangKey, Ranking]:
+            offers.extend(application.offered for application in applications.values())
+            return super().rank(applications, changed)
+
+    world = World(Policy(carbon=CarbonPolicy(pcaps=PcapsPolicy(True, 0.5))))
+    world.add(node("n1", 8, 64), node("n2", 3, 64))
+    world.store.state.stages.use(Watching())
+    key = running(world, spec=GangSpec(size(), 2, 30))
+    report(world, key, JobStarted(0, (LONG,)))
+    world.tick(1)
+    assert offers == [11 - 3], "three pods of one core run"
 
 
 def test_stages_of_a_gang_that_is_gone_are_forgotten() -> None:
