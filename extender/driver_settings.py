@@ -56,6 +56,15 @@ class DriverSettings(CarbonSettings):
     driver_max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
         8 * 1024 * 1024, description="Longest report of an agent."
     )
+    driver_max_connections: Annotated[int, Field(ge=1)] = Field(
+        256,
+        description="Connections to `driver_port` at a time; fewer where the process may open less than "
+        "four times as many files. Others are closed at once, and agents try again.",
+    )
+    driver_max_connections_per_address: Annotated[int, Field(ge=1)] = Field(
+        32,
+        description="Those of one address. Raise it where drivers are seen behind a common address.",
+    )
     switches: Annotated[str, AfterValidator(_object)] | None = Field(
         None,
         description="`namespace/name` of a ConfigMap that turns things off while everything runs: keys "
