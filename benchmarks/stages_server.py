@@ -68,7 +68,7 @@ async def main(applications: int, stages: int) -> None:
         bench = StageBench(service)
         for number in range(applications):
             key = GangKey(bodies.NAMESPACE, f"reserved-{number}")
-            bench.reports.take(key, report(0, stage_graph(stages)))
+            await bench.reports.take(key, report(0, stage_graph(stages)))
         gc.collect()
         gc.freeze()  # as the service does once its caches are filled
         server = webhook_server(bench, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,12 +22,13 @@ from extender.core.policy import Switches
 from extender.core.store import Store
 from extender.driver_settings import DriverSettings
 from extender.spark.agent.wire import Batch, BatchRefused, Reply, decode_batch, encode_reply
-from extender.spark.stage_events import stage_events
+from extender.spark.stage_events import slices, stage_events
 from extender.webhooks.ports import Perform
 
 _MOST_APPLICATIONS: Final = 5_000
 _MOST_DRIVERS: Final = 4  # contexts of one application, one after the other, that are told apart
 _LONGEST_ID: Final = 128
+_READ_AT_ONCE: Final = 500  # updates: a millisecond
 
 _HOW_TO_BIND: Final = (
     "the token is not bound to a pod: mount a projected volume with a serviceAccountToken in the driver "
@@ -92,8 +94,12 @@ class DriverReports:
         self._told_of = heard
         self._heard: OrderedDict[GangKey, OrderedDict[str, _Process]] = OrderedDict()
 
-    def take(self, key: GangKey, body: bytes) -> bytes:
-        """Take one report of an application; returns the answer's JSON. Raises `BadReport`."""
+    async def take(self, key: GangKey, body: bytes) -> bytes:
+        """Take one report of an application; returns the answer's JSON. Raises `BadReport`.
+
+        A long one is taken in portions, so that filter and bind are answered in between. The caller sees to it
+        that an application has one report under way at a time.
+        """
         if not self._options.listen:
             return encode_reply(Reply(off=True))
         try:
@@ -107,18 +113,29 @@ class DriverReports:
             raise BadReport(str(problem)) from None
         now = self._clock()
         self._told_of(key)
-        if self._is_new(key, batch):
-            events, nonsense = stage_events(batch.events)
-            self._observe.updates_lost("nonsense", nonsense)
-            self._perform(self._store.apply(StagesReported(key, tuple(events)), now))
+        process = self._process(key, batch)
+        if batch.batch > process.batch:
+            process.batch = batch.batch
+            await self._apply(key, batch, now)
             self._observe.batch("taken")
         else:
             self._observe.batch("repeated")
         # An agent begins with batch 1: of one that goes on, an extender before this one heard the beginning.
-        beginning = self._heard[key][batch.driver].first
+        beginning = process.first
         return encode_reply(self._reply(key, now, resend=batch.batch == beginning > 1))
 
-    def _is_new(self, key: GangKey, batch: Batch) -> bool:
+    async def _apply(self, key: GangKey, batch: Batch, now: float) -> None:
+        lost = 0
+        for start in range(0, max(1, len(batch.events)), _READ_AT_ONCE):
+            events, nonsense = stage_events(batch.events[start : start + _READ_AT_ONCE])
+            lost += nonsense
+            for portion in slices(events):
+                self._perform(self._store.apply(StagesReported(key, portion), now))
+                await asyncio.sleep(0)
+        self._observe.updates_lost("nonsense", lost)
+
+    def _process(self, key: GangKey, batch: Batch) -> _Process:
+        """The driver process that sends a batch."""
         processes = self._heard.setdefault(key, OrderedDict())
         self._heard.move_to_end(key)
         if len(self._heard) > _MOST_APPLICATIONS:
@@ -129,10 +146,7 @@ class DriverReports:
             processes.popitem(last=False)
         self._observe.updates_lost("agent", max(0, batch.dropped - process.dropped))
         process.dropped = max(process.dropped, batch.dropped)
-        if batch.batch <= process.batch:
-            return False
-        process.batch = batch.batch
-        return True
+        return process
 
     def _reply(self, key: GangKey, now: float, *, resend: bool) -> Reply:
         allowed, switches = self._options.allowed, self._store.state.switches

@@ -57,7 +57,7 @@ def create_driver_app(
         try:
             body = await _read(request, max_body_bytes)
             door.check(key, caller)  # the pod may have ended while its report came in
-            return Response(reports.take(key, body), media_type=_JSON)
+            return Response(await reports.take(key, body), media_type=_JSON)
         except BadReport as problem:
             raise HTTPException(400, str(problem)) from None
         except ClientDisconnect:

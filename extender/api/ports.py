@@ -133,6 +133,6 @@ class BadReport(ValueError):
 class Reports(Protocol):
     """What is made of the reports of agents."""
 
-    def take(self, key: GangKey, body: bytes) -> bytes:
+    async def take(self, key: GangKey, body: bytes) -> bytes:
         """Take one report of an application; returns the answer's JSON. Raises `BadReport`."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -20,7 +21,7 @@ from extender.core.policy import Switches
 from extender.core.store import Store
 from extender.drivers import DriverReports, Options
 from extender.spark.agent.wire import Reply
-from tests.stages.support import DIAMOND, batch, job, progress
+from tests.stages.support import DIAMOND, batch, job, progress, stage
 
 KEY = GangKey("ns", "a")
 ALL = Switches()
@@ -81,7 +82,7 @@ def running(*apps: str) -> Store:
 
 
 def take(taker: DriverReports, body: bytes, key: GangKey = KEY) -> Reply:
-    return msgspec.json.decode(taker.take(key, body), type=Reply)
+    return msgspec.json.decode(asyncio.run(taker.take(key, body)), type=Reply)
 
 
 @given(st.binary(max_size=200))
@@ -157,6 +158,26 @@ def test_whatever_a_driver_reports_the_answer_is_one_the_agent_takes(told: list[
     for importance in store.state.stages.priorities(KEY).by_stage.values():
         assert 0 <= importance <= 1
     assert violations(store.state) == []
+
+
+def test_a_long_report_gives_way_to_others() -> None:
+    """Portion after portion: between them whoever else waits for the event loop has a turn."""
+    store = running()
+    stages = 400
+    update = [job(number, *(stage(number * stages + n) for n in range(stages))) for number in range(4)]
+
+    async def main() -> list[int]:
+        taking = asyncio.create_task(reports(store).take(KEY, batch(1, *update)))
+        seen = [0]
+        while not taking.done():
+            await asyncio.sleep(0)
+            known = len(store.state.stages.stages(KEY))
+            if known != seen[-1]:
+                seen.append(known)
+        await taking
+        return seen
+
+    assert asyncio.run(main()) == [0, 400, 800, 1200, 1600]
 
 
 def test_processes_of_one_application_are_told_apart_up_to_a_few() -> None:
