@@ -97,8 +97,8 @@ class DriverReports:
     async def take(self, key: GangKey, body: bytes) -> bytes:
         """Take one report of an application; returns the answer's JSON. Raises `BadReport`.
 
-        A long one is taken in portions, so that filter and bind are answered in between. The caller sees to it
-        that an application has one report under way at a time.
+        A long one is taken in portions, so that filter and bind are answered in between. The caller sees to
+        it that an application has one report under way at a time.
         """
         if not self._options.listen:
             return encode_reply(Reply(off=True))

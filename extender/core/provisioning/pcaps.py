@@ -178,8 +178,8 @@ def admit(
 ) -> Admission[K]:
     """How many executors of each candidate are let in; deterministic, and the same when asked again.
 
-    `running` counts executors at work where the candidates compete: when it is 0 the most important candidate is
-    let in whatever the intensity (the first of equals), so work never stops.
+    `running` counts executors at work where the candidates compete: when it is 0 the most important candidate
+    is let in whatever the intensity (the first of equals), so work never stops.
     """
     wanted = [each for each in candidates if each.executors > 0]
     if carbon is None:
