@@ -22,7 +22,7 @@ from benchmarks.figures import Figures, figure
 from benchmarks.processes import ProgramFailed, program
 from tests.e2e.harness.client import MERGE, Client, Object
 from tests.e2e.harness.controlplane import ADMIN_TOKEN, BIN, ControlPlane
-from tests.e2e.harness.extender import CONFIG, Extender, make_pair
+from tests.e2e.harness.extender import CONFIG, Extender, make_pair, shipped_flags
 from tests.e2e.harness.extender import install as install_roles
 from tests.e2e.harness.kwok import node_body
 from tests.e2e.harness.schedulers import ExtenderAddress, Scheduler, load_config, plain_config
@@ -109,7 +109,7 @@ def scheduler(cluster: ControlPlane, name: str, part: int) -> Iterator[None]:
                 for entry in config["extenders"]:
                     del entry["bindVerb"], entry["preemptVerb"]
             config["clientConnection"] = {"qps": 2000, "burst": 4000}
-            running = Scheduler(cluster, label, config, token=ADMIN_TOKEN, verbosity=0)
+            running = Scheduler(cluster, label, config, token=ADMIN_TOKEN, verbosity=0, flags=shipped_flags())
             stack.callback(running.kill)
             running.start()
         yield

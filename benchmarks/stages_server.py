@@ -42,7 +42,7 @@ class StageBench(Bench):
         options = Options(settings.driver_interval_s, settings.driver_agent, settings.allowed())
         self.reports = DriverReports(store, nothing, time.time, service.metrics, options)
 
-        async def leader(token: str) -> Caller:
+        async def leader(token: str, source: str) -> Caller:
             """The token names the driver, and is believed."""
             return Caller(bodies.NAMESPACE, token, f"uid-{token}")
 
