@@ -78,12 +78,10 @@ class Precedence:
     def refresh(self, now: float) -> None:
         """Look at all grids and the greatest importance in each: with time even an unchanged signal moves."""
         self._grids.clear()
+        self._verdicts.clear()
         if not self.on:
-            self._verdicts.clear()
             return
         state = self._state
-        for key in [key for key in self._verdicts if key not in state.stages]:
-            del self._verdicts[key]
         for key in state.stages:
             gang = state.gangs.get(key)
             ready = state.stages.priorities(key).ready

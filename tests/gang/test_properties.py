@@ -264,6 +264,7 @@ class GangMachine(RuleBasedStateMachine):
         """Invariant 5, up to tentative holds."""
         world = self.world
         # Graphs are not written down: drivers tell them again.
+        world.store.changes.extras.precedence.refresh(world.now)
         kept = copy.deepcopy(world, {id(world.store.state.stages): StageStore()})
         kept.store.filter(PROBE, Listed(()), kept.now)  # being asked makes it the replica that writes
         for uid in list(kept.store.state.claims):
