@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 import aiohttp
@@ -28,6 +29,7 @@ from extender.core.store import Store
 from extender.spark.driver_rest import DriverPod, DriverRest, driver_pod, session
 from extender.spark.eventlog.follow import LogDirectory, LogsFollower, Round
 from extender.spark.patience import Patience
+from extender.spark.polls import Polls
 from extender.spark.stage_events import slices
 from extender.stage_settings import StageSettings
 from extender.webhooks.ports import Perform
@@ -91,6 +93,7 @@ class StageSources:
         self._busy = threading.Lock()
         self._closed = False
         self._asked: dict[GangKey, _Asked] = {}
+        self._polls: Polls[GangKey] = Polls()
         self._left_out = 0
         self._events = 0
         self._noted: dict[str, str] = {}
@@ -207,8 +210,9 @@ class StageSources:
         return done.behind
 
     def _close(self) -> None:
-        """Close the logs. A read that is under way closes them when it comes back."""
+        """Give up polls and close the logs. A read that is under way closes them when it comes back."""
         self._closed = True
+        self._polls.close()
         if self._logs is not None and self._busy.acquire(blocking=False):
             with suppress(Exception):  # file systems behind fsspec raise errors of their own kinds
                 self._logs.close()
@@ -217,7 +221,10 @@ class StageSources:
     # -- REST API of drivers -----------------------------------------------------------------------
 
     async def ask_drivers(self, http: aiohttp.ClientSession) -> bool:
-        """One round over the drivers of which no log tells either. Never more at once."""
+        """One round over the drivers of which no log tells either. Never more at once.
+
+        Slow drivers are left behind: what they say comes when it comes.
+        """
         wanted = await self._wanted()
         if self._logs is not None:
             wanted = {
@@ -229,14 +236,14 @@ class StageSources:
             del self._asked[key]
             self._note(f"driver of {key}", "")
         now = self._clock()
-        due: list[Awaitable[None]] = []
+        due: dict[GangKey, Callable[[], Awaitable[None]]] = {}
         for key, (pod, driver) in wanted.items():
             asked = self._asked.get(key)
             if not driver.host:
                 self._pods.pop(pod.uid, None)  # it has no address yet: look again next time
             elif asked is None or asked.patience.due_s <= now:
-                due.append(self._ask(key, pod, driver, http))
-        await _in_turn(due)
+                due[key] = partial(self._ask, key, pod, driver, http)
+        await self._polls.round(due)
         return False
 
     async def _ask(self, key: GangKey, pod: PodFacts, driver: DriverPod, http: aiohttp.ClientSession) -> None:
@@ -245,12 +252,15 @@ class StageSources:
             port = self._settings.driver_rest_port
             rest = DriverRest(http, driver.host, port, driver.app_id)
             asked = self._asked[key] = _Asked(pod.uid, rest, Patience(self._clock()))
+        began_s = self._clock()
         events = await asked.rest.poll()
+        if self._asked.get(key) is not asked:
+            return  # meanwhile it ended, or tells of itself in another way
         self._note(f"driver of {key}", asked.rest.problem, logging.INFO)  # its UI may not be up yet
         if asked.rest.problem:
             asked.patience.failed(self._clock())
         else:
-            asked.patience.worked()
+            asked.patience.worked(self._clock(), self._clock() - began_s)
         if events or not asked.rest.problem:
             await self._hand_over(key, events)
 

@@ -7,6 +7,7 @@ applications that cannot say more.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -22,8 +23,15 @@ from extender.spark.identify import SPARK_APP_SELECTOR_LABEL, SPARK_ROLE_LABEL
 T = TypeVar("T")
 
 MOST_BYTES: Final = 2 << 20
+"""Of all answers in one poll."""
+
+POLL_S: Final = 10.0
+"""For all answers in one poll."""
+
 _MOST_STAGES: Final = 500
 _MOST_ENDED: Final = 20
+_MOST_JOBS: Final = 500
+_MOST_STAGES_OF_A_JOB: Final = 1_000
 _LONGEST_NAME: Final = 200
 _TIME: Final = "%Y-%m-%dT%H:%M:%S.%fGMT"
 
@@ -60,7 +68,7 @@ class _Stage(msgspec.Struct, frozen=True, rename="camel"):
             tasks=self.num_tasks,
             attempt=self.attempt_id,
             name=self.name[:_LONGEST_NAME],
-            resource_profile=self.resource_profile_id,
+            resource_profile=max(0, self.resource_profile_id),
         )
 
     def progress(self) -> core.TasksEnded:
@@ -69,7 +77,7 @@ class _Stage(msgspec.Struct, frozen=True, rename="camel"):
         return core.TasksEnded(*self.run, self.num_complete_tasks, task_ms)
 
     def makes_sense(self) -> bool:
-        """Whether no number is negative that cannot be."""
+        """Whether no number is negative that cannot be, and none beyond what Spark can count."""
         try:
             return bool(self.info() and self.progress())
         except ValueError:
@@ -83,6 +91,17 @@ class _Job(msgspec.Struct, frozen=True, rename="camel"):
     status: str
     stage_ids: tuple[int, ...] = ()
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return self.stage_ids[:_MOST_STAGES_OF_A_JOB]
+
+    def makes_sense(self) -> bool:
+        """Whether it has a number that Spark could give it."""
+        try:
+            return bool(core.JobStarted(self.job_id, ()))
+        except ValueError:
+            return False
+
 
 _STAGES: Final = msgspec.json.Decoder(list[_Stage])
 _STAGE: Final = msgspec.json.Decoder(_Stage)
@@ -92,11 +111,16 @@ _JOBS: Final = msgspec.json.Decoder(list[_Job])
 class DriverRest:
     """One application, asked again and again at the address of its driver (an IP address).
 
-    `problem` says why the last poll did not get all it asked for; empty if it did.
+    `problem` says why the last poll did not get all it asked for; empty if it did. A poll takes at most
+    `poll_s` seconds, whatever the driver does; what it told until then counts.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, host: str, port: int, app_id: str) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, host: str, port: int, app_id: str, *, poll_s: float = POLL_S
+    ) -> None:
         where = f"[{host}]" if ":" in host else host
+        self._poll_s = poll_s
+        self._left_bytes = MOST_BYTES
         self.problem = ""
         self._session = session
         self._base = f"http://{where}:{port}/api/v1/applications/{quote(app_id, safe='')}"
@@ -107,19 +131,24 @@ class DriverRest:
     async def poll(self) -> list[core.StageEvent]:
         """What changed since the last call. Never raises."""
         told: list[core.StageEvent] = []
+        self._left_bytes = MOST_BYTES
         try:
-            stages = await self._get("/stages", _STAGES, status="active")
-            active = [
-                each for each in stages[:_MOST_STAGES] if each.status == "ACTIVE" and each.makes_sense()
-            ]
-            for stage in active:
-                self._see(stage, told)
-            await self._end_others({stage.run for stage in active}, told)
-            await self._close({stage.stage_id for stage in active}, told)
+            async with asyncio.timeout(self._poll_s):
+                await self._ask(told)
             self.problem = ""
         except DriverSilent as problem:
             self.problem = str(problem)
+        except TimeoutError:
+            self.problem = f"did not answer all within {self._poll_s:g} s"
         return told
+
+    async def _ask(self, told: list[core.StageEvent]) -> None:
+        stages = await self._get("/stages", _STAGES, status="active")
+        active = [each for each in stages[:_MOST_STAGES] if each.status == "ACTIVE" and each.makes_sense()]
+        for stage in active:
+            self._see(stage, told)
+        await self._end_others({stage.run for stage in active}, told)
+        await self._close({stage.stage_id for stage in active}, told)
 
     def _see(self, stage: _Stage, told: list[core.StageEvent]) -> None:
         if stage.run not in self._active:
@@ -155,14 +184,17 @@ class DriverRest:
         self._failed = {number: stage for number, stage in self._failed.items() if number not in active}
         if not self._failed:
             return
-        jobs = [job for job in await self._get("/jobs", _JOBS) if job.job_id >= 0]
-        wanted = {number for job in jobs if job.status == "RUNNING" for number in job.stage_ids}
+        jobs = [job for job in (await self._get("/jobs", _JOBS))[:_MOST_JOBS] if job.makes_sense()]
+        wanted = {number for job in jobs if job.status == "RUNNING" for number in job.numbers}
         known = {stage.stage_id: stage for stage in self._active.values()} | self._failed
+        closed = 0
         for job in jobs:
-            lost = [number for number in job.stage_ids if number in self._failed and number not in wanted]
-            if lost:
-                stages = tuple(known[number].info() for number in job.stage_ids if number in known)
-                told += [core.JobStarted(job.job_id, stages), core.JobEnded(job.job_id, succeeded=False)]
+            lost = {number for number in job.numbers if number in self._failed and number not in wanted}
+            if not lost or closed == _MOST_ENDED:
+                continue
+            closed += 1
+            stages = tuple(known[number].info() for number in dict.fromkeys(job.numbers) if number in known)
+            told += [core.JobStarted(job.job_id, stages), core.JobEnded(job.job_id, succeeded=False)]
             for number in lost:
                 del self._failed[number]
 
@@ -180,7 +212,7 @@ class DriverRest:
                     return absent
                 if answer.status != 200:
                     raise DriverSilent(f"{path} was answered {answer.status}")
-                body = await _read(answer)
+                body = await self._read(answer)
             return decoder.decode(body)
         except TimeoutError:
             raise DriverSilent("no answer in time") from None
@@ -189,16 +221,14 @@ class DriverRest:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
             raise DriverSilent(f"{path} is not as Spark writes it: {problem}"[:_LONGEST_NAME]) from None
 
-
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in answer.content.iter_any():
-        size += len(chunk)
-        if size > MOST_BYTES:
-            raise DriverSilent(f"an answer of more than {MOST_BYTES} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
+    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
+        chunks: list[bytes] = []
+        async for chunk in answer.content.iter_any():
+            self._left_bytes -= len(chunk)
+            if self._left_bytes < 0:
+                raise DriverSilent(f"answers of more than {MOST_BYTES} bytes at once")
+            chunks.append(chunk)
+        return b"".join(chunks)
 
 
 def _milliseconds(text: str | None) -> int:

@@ -8,6 +8,8 @@ from typing import Final
 _FIRST_PAUSE_S: Final = 5.0
 _LONGEST_PAUSE_S: Final = 300.0
 _EAGER_S: Final = 120.0
+_SLOW_S: Final = 1.0
+_REST: Final = 9.0
 
 
 @dataclass(slots=True)
@@ -28,6 +30,7 @@ class Patience:
         if now_s >= self.since_s + _EAGER_S:
             self.pause_s = min(2 * self.pause_s, _LONGEST_PAUSE_S)
 
-    def worked(self) -> None:
-        """It was tried and worked."""
-        self.due_s, self.pause_s = 0.0, _FIRST_PAUSE_S
+    def worked(self, now_s: float = 0.0, took_s: float = 0.0) -> None:
+        """It was tried and worked. What takes long is done for a tenth of the time at most."""
+        self.due_s = now_s + _REST * took_s if took_s > _SLOW_S else 0.0
+        self.pause_s = _FIRST_PAUSE_S

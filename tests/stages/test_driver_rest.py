@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
@@ -52,9 +53,11 @@ class Driver:
     reply: web.Response | None = None
     asked: list[str] = field(default_factory=list)
     port: int = 0
+    wait_s: float = 0.0
 
     async def serve(self, request: web.Request) -> web.Response:
         self.asked.append(request.path_qs)
+        await asyncio.sleep(self.wait_s)
         if self.reply is not None:
             return web.Response(
                 status=self.reply.status, body=self.reply.body, headers=self.reply.headers.copy()
@@ -140,7 +143,7 @@ async def test_a_stage_that_failed_is_open_while_its_job_runs_and_closed_afterwa
     driver.jobs = [{"jobId": 0, "status": "FAILED", "stageIds": [0, 1]}]
     graph.apply(await rest.poll())
     assert graph.standings[15].state is StageState.FAILED
-    assert graph.live() == []
+    assert not graph.live()
     asked = len(driver.asked)
     assert await rest.poll() == []
     assert len(driver.asked) == asked + 1  # jobs are asked for only while a failed stage is open
@@ -217,6 +220,95 @@ async def test_thousands_of_stages_are_not_all_followed(driver: Driver, rest: Dr
         assert sum(isinstance(each, core.StageSubmitted) for each in events) == 500
         assert len(driver.asked) <= 21 * 4
     assert len(rest._active) <= 1_000  # pyright: ignore[reportPrivateUsage]
+
+
+BIG = 10**400
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"numTasks": BIG},
+        {"stageId": BIG},
+        {"attemptId": 2**31},
+        {"numCompleteTasks": BIG},
+        {"executorRunTime": BIG},
+        {"rddIds": [BIG]},
+        {"resourceProfileId": BIG},
+    ],
+    ids=lambda more: next(iter(more)),
+)
+async def test_numbers_that_spark_cannot_count_are_left_out(
+    driver: Driver, rest: DriverRest, more: dict[str, Any]
+):
+    driver.stages = [stage(1, **more), stage(3)]
+    assert await rest.poll() == [core.StageSubmitted(info(3), 1795311045411), core.TasksEnded(3, 0, 0, 0)]
+    assert rest.problem == ""
+    driver.stages = [stage(3, "COMPLETE", **{**more, "stageId": 3})]
+    assert isinstance((await rest.poll())[-1], core.StageCompleted)
+    assert rest.problem == ""
+
+
+async def test_jobs_that_cannot_be_are_left_out(driver: Driver, rest: DriverRest):
+    driver.stages = [stage(1)]
+    await rest.poll()
+    driver.stages = [stage(1, "FAILED")]
+    driver.jobs = [
+        {"jobId": number, "status": "FAILED", "stageIds": [1, BIG, *range(5_000)]} for number in (BIG, -1, 7)
+    ]
+    events = await rest.poll()
+    assert rest.problem == ""
+    assert events[-2:] == [core.JobStarted(7, (info(1),)), core.JobEnded(7, succeeded=False)]
+
+
+async def test_a_stage_of_no_known_profile_has_the_default_one(driver: Driver, rest: DriverRest):
+    driver.stages = [stage(1, resourceProfileId=-1)]
+    assert (await rest.poll())[0] == core.StageSubmitted(info(1), 1795311045411)
+
+
+async def test_what_was_told_before_the_time_is_over_counts(driver: Driver, http: aiohttp.ClientSession):
+    """Answers that each come in time, and together would take forever."""
+    rest = DriverRest(http, "127.0.0.1", driver.port, "spark-1", poll_s=0.8)
+    driver.stages = [stage(number) for number in range(20)]
+    await rest.poll()
+    driver.stages, driver.wait_s = [stage(30)], 0.25
+    events = await rest.poll()
+    assert rest.problem == "did not answer all within 0.8 s"
+    assert events[0] == core.StageSubmitted(info(30), 1795311045411)
+    assert sum(isinstance(each, core.StageCompleted) for each in events) < 10
+    driver.wait_s = 0.0
+    events += await rest.poll()
+    assert sum(isinstance(each, core.StageCompleted) for each in events) == 20
+    assert rest.problem == ""
+
+
+async def test_an_answer_that_drips_is_given_up(http: aiohttp.ClientSession):
+    async def drip(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b" ")
+            await asyncio.sleep(0.02)
+
+    application = web.Application()
+    application.router.add_get("/{path:.*}", drip)
+    async with TestServer(application) as server:
+        rest = DriverRest(http, "127.0.0.1", server.port or 0, "spark-1", poll_s=0.2)
+        assert await rest.poll() == []
+        assert "within 0.2 s" in rest.problem
+
+
+async def test_the_answers_of_a_poll_have_a_size_together(driver: Driver, rest: DriverRest):
+    driver.stages = [stage(number) for number in range(20)]
+    await rest.poll()
+    ended = [stage(number, "COMPLETE", pad="x" * (MOST_BYTES // 10)) for number in range(20)]
+    driver.stages = [stage(30), *ended]
+    events = await rest.poll()
+    assert "at once" in rest.problem
+    assert 5 <= sum(isinstance(each, core.StageCompleted) for each in events) <= 10
+    await rest.poll()
+    await rest.poll()
+    assert rest.problem == ""
 
 
 async def test_nobody_there(http: aiohttp.ClientSession):
