@@ -29,6 +29,7 @@ from tests.config.files import (
 BASE = MANIFESTS / "base"
 SEPARATE = MANIFESTS / "separate-extender"
 READS = {"get", "list", "watch"}
+AGENT_PORT = MANIFESTS / "components" / "driver-agent"
 AGENT = Path(extender.spark.agent.__file__).parent
 
 each_kustomization = pytest.mark.parametrize(
@@ -309,18 +310,56 @@ def test_spark_submit_examples_ask_for_our_scheduler_one_way_or_the_other():
         assert by_conf or by_template
 
 
-def test_the_network_policy_selects_the_schedulers_pods():
-    (policy,) = documents(MANIFESTS / "components" / "network-policy" / "network-policy.yaml")
-    labels = policy["spec"]["podSelector"]["matchLabels"]
-    assert labels.items() <= deployments(BASE)[NAME]["spec"]["template"]["metadata"]["labels"].items()
-    open_ports = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+def policies() -> dict[str, Object]:
+    return {
+        each["metadata"]["name"]: each["spec"]
+        for each in documents(MANIFESTS / "components" / "network-policy" / "network-policy.yaml")
+    }
+
+
+def opened(policy: Object, direction: str, peer: str) -> dict[int, list[Object]]:
+    """Peers by port; none listed means that anybody is one."""
+    return {port["port"]: rule.get(peer, []) for rule in policy[direction] for port in rule["ports"]}
+
+
+DRIVERS = [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"spark-role": "driver"}}}]
+
+
+def in_pods(name: str) -> list[Object]:
+    return [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": name}}}]
+
+
+@pytest.mark.parametrize("folder", [BASE, SEPARATE], ids=lambda path: path.name)
+def test_a_network_policy_selects_every_pod_of_ours(folder: Path):
+    for deployment in deployments(folder).values():
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        name = labels["app.kubernetes.io/name"]
+        assert policies()[name]["podSelector"]["matchLabels"].items() <= labels.items()
+        assert policies()[name]["policyTypes"] == ["Ingress", "Egress"]
+
+
+def test_the_network_policies_open_the_ports_that_are_used_and_no_others():
     api_port = yaml.safe_load((BASE / "settings.yaml").read_text(encoding="utf-8"))["api_port"]
-    assert open_ports == {10259, api_port}
+    ((port,),) = [each["ports"] for each in containers(documents(AGENT_PORT / "port.yaml")[0]).values()]
+    driver_port, rest_port = port["containerPort"], load().driver_rest_port
+    webhooks = next(
+        each["containerPort"]
+        for each in containers(deployments(SEPARATE)["carbon-scheduler-extender"])["extender"]["ports"]
+        if each["name"] == "webhooks"
+    )
+    scheduler, extender = policies()[NAME], policies()["carbon-scheduler-extender"]
+    assert opened(scheduler, "ingress", "from") == {10259: [], api_port: [], driver_port: DRIVERS}
+    assert opened(extender, "ingress", "from") == {
+        webhooks: in_pods(NAME),
+        api_port: [],
+        driver_port: DRIVERS,
+    }
+    out = {443: [], 6443: [], 53: [], 8430: [], rest_port: DRIVERS}
+    assert opened(scheduler, "egress", "to") == out | {webhooks: in_pods("carbon-scheduler-extender")}
+    assert opened(extender, "egress", "to") == out
 
 
 # -- the agent in drivers ----------------------------------------------------------------------------
-
-AGENT_PORT = MANIFESTS / "components" / "driver-agent"
 
 
 def test_the_drivers_port_is_the_same_everywhere():
