@@ -159,9 +159,11 @@ def test_a_full_queue_drops_tasks_before_stages() -> None:
     for _ in range(12_000):
         rig.agent.put("TaskEnd", task_event(1))
     rig.agent.put("JobStart", JOB)
-    rig.later(0)
-    tasks, job = rig.network.sent[0]["events"]
-    assert (tasks["succeeded"], job["type"]) == (5000, "JobStart")
+    for _ in range(10):
+        rig.later(5)
+    told = [event for batch in rig.network.sent for event in batch["events"]]
+    assert sum(event["succeeded"] for event in told if event["type"] == "TaskProgress") == 5000
+    assert told[-1]["type"] == "JobStart"
     assert rig.network.sent[0]["dropped"] == 7000
 
 
@@ -310,14 +312,6 @@ def test_executors_are_asked_for_once_and_given_back() -> None:
     for reply in ({}, {"target_executors": 6}, {"target_executors": 6}, {}, {}):
         steering.wish(reply)
     assert jvm.requests == [6, 4]
-
-
-@pytest.mark.parametrize("target", [0, -1, "3", 1 << 40, True])
-def test_absurd_targets_are_refused(target: Any) -> None:
-    jvm = Jvm({})
-    with pytest.raises(ValueError, match="target_executors"):
-        agent.Steering(jvm).wish({"target_executors": target})
-    assert jvm.requests == []
 
 
 def test_dynamic_allocation_keeps_its_own_target() -> None:

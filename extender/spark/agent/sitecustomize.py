@@ -10,31 +10,47 @@ see docs/agent.md; without CARBON_SCHEDULER_URL it does nothing at all.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
 VERSION = 1
 _CONTEXT_MODULES = ("pyspark.core.context", "pyspark.context")  # 4.x, 3.5
 _ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/"
+_MARK = "carbon_scheduler"  # attribute of what there is but once in an interpreter
+_THREADS = "carbon-scheduler"  # how the names of the agent's threads begin
+
 _QUEUE_LIMIT = 10_000  # as many events as Spark itself keeps for a listener
-_PENDING_LIMIT = 5_000  # updates waiting for the extender
-_BATCH_LIMIT = 1_000  # updates in one request
-_TIMEOUT_S = 3.0
-_REPLY_BYTES = 1 << 20
+_STEP_LIMIT = 1_000  # events taken in before the next look at the clock
+_EVENT_CHARS = 8 << 20  # a longer event is dropped: reading it would hold up the job's own Python
+_PENDING_LIMIT = 5_000  # updates waiting for the extender, and stages in them
+_BATCH_LIMIT = 1_000  # of these in one request
+
+_REQUEST_S = 3.0  # for a request as a whole, from connecting to the last byte
+_PATIENCE_S = 4.0  # for the same and the look-up of the name, which knows no limit
+_REPLY_BYTES = 1 << 18  # priorities of 15,000 stages
+_REPLY_DEPTH = 100  # brackets in an answer; two are usual
 _URGENT_S = 0.1  # a new stage is told this soon: its tasks are about to be ordered
-_INTERVAL_S = 5.0
-_LONGEST_WAIT_S = 60.0
+_INTERVAL_S, _SHORTEST_S, _LONGEST_S = 5.0, 0.2, 300.0  # between batches
+_LONGEST_RETRY_S = 60.0
+_RESEND_S = 30.0  # who forgets everything more often is told more slowly
 _STEERING_LEASE_S = 60.0  # without a good answer for so long, steering is taken back
+_MOST_EXECUTORS = 10_000
+_ORDER_S = 0.05  # between two looks for task sets that wait for their priority
 _LAST_WORDS_S = 1.0
 
 
-def _say(text):
-    """A word to the one who looks for it; stderr belongs to the job."""
+def _say(text, problem=None):
+    """A word to the one who looks for it; stderr belongs to the job.
+
+    Past Python's buffer, whose lock no thread may hold while the interpreter ends.
+    """
     if os.environ.get("CARBON_SCHEDULER_AGENT_DEBUG"):
         import contextlib
 
         with contextlib.suppress(Exception):  # a closed stderr is the job's business
-            print("carbon-scheduler agent: " + text, file=sys.stderr, flush=True)
+            words = text if problem is None else f"{text}: {problem!r}"
+            os.write(sys.stderr.fileno(), f"carbon-scheduler agent: {words}\n".encode("utf-8", "replace"))
 
 
 class Settings:
@@ -160,10 +176,25 @@ def _task(event):
     }
 
 
+def _weight(updates):
+    """How much there is to keep and to send: updates, and the stages in them."""
+    return sum(1 + len(update.get("stages", ())) for update in updates)
+
+
+def _fitting(updates, room):
+    """The updates from the first on that fit together."""
+    for count, update in enumerate(updates):
+        room -= _weight((update,))
+        if room < 0:
+            return updates[:count]
+    return updates
+
+
 class Running:
     """What was told of the jobs that still run, to be told again to an extender that has forgotten it."""
 
     _JOBS = 100
+    _JOB_STAGES = 10_000
     _STAGES = 2_000
 
     def __init__(self):
@@ -176,7 +207,7 @@ class Running:
             kind = update["type"]
             if kind == "JobStart":
                 self._jobs[update["job_id"]] = update
-                if len(self._jobs) > self._JOBS:
+                while len(self._jobs) > self._JOBS or _weight(self._jobs.values()) > self._JOB_STAGES:
                     self._end(next(iter(self._jobs)))
             elif kind == "JobEnd":
                 self._end(update["job_id"])
@@ -214,6 +245,7 @@ class Updates:
     def __init__(self, limit=_PENDING_LIMIT):
         self._limit = limit
         self._open = []
+        self._load = 0  # weight of the open ones
         self._progress = {}
         self._batch = []
         self._under_way = False
@@ -252,8 +284,10 @@ class Updates:
 
     def _append(self, update):
         self._open.append(update)
-        if len(self._open) > self._limit:
+        self._load += _weight((update,))
+        while self._load > self._limit and len(self._open) > 1:
             lost = self._open.pop(0)
+            self._load -= _weight((lost,))
             self._progress.pop((lost.get("stage_id"), lost.get("attempt")), None)
             self.dropped += 1
 
@@ -261,7 +295,9 @@ class Updates:
         """(number, updates): the same pair until `done` is called, so that a repetition is known as one."""
         if not self._under_way:
             self._under_way = True
-            self._batch, self._open = self._open[:_BATCH_LIMIT], self._open[_BATCH_LIMIT:]
+            self._batch = _fitting(self._open, _BATCH_LIMIT) or self._open[:1]
+            self._open = self._open[len(self._batch) :]
+            self._load = _weight(self._open)
             self._progress, self._number, self.urgent = {}, self._number + 1, False
         return self._number, self._batch
 
@@ -269,40 +305,197 @@ class Updates:
         """The batch was taken, or will never be. An extender that `forgot` took it without those before."""
         self.dropped += 0 if accepted else len(self._batch)
         if forgot:
-            room = max(0, self._limit - len(self._open))
-            self._open[:0] = self._running.again()[:room]
+            self._open[:0] = _fitting(self._running.again(), self._limit - self._load)
+            self._load = _weight(self._open)
             self._running, self.urgent = Running(), True  # told when it is taken
         if accepted:
             self._running.told(self._batch)
         self._batch, self._under_way = [], False
-        self.urgent = self.urgent or len(self._open) >= _BATCH_LIMIT
+        self.urgent = self.urgent or self._load >= _BATCH_LIMIT
 
 
 # --- HTTP ----------------------------------------------------------------------------------------------
 
 
-def post(settings, path, body, timeout_s=_TIMEOUT_S):
-    """(status, answer bytes) of one POST; no proxies, no redirects, no answer larger than the limit."""
-    import http.client
+class _Incoming(io.RawIOBase):
+    """Bytes of a socket until an end in time and in size: what drips in moves neither."""
+
+    def __init__(self, talk):
+        super().__init__()
+        self._talk = talk
+        self._room = _REPLY_BYTES
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        count = self._talk.ready().recv_into(buffer)
+        self._room -= count
+        if self._room < 0:
+            raise ValueError("answer too long")
+        return count
+
+
+class _Talk:
+    """A socket as http.client knows it, with one end in time for all that is sent and received."""
+
+    def __init__(self, address, limit_s):
+        import socket
+        import time
+
+        self._clock = time.monotonic
+        self._ends_s = self._clock() + limit_s
+        self._socket = socket.create_connection(address, limit_s)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def secure(self, context, name):
+        self._socket = context.wrap_socket(self.ready(), server_hostname=name)
+
+    def ready(self):
+        """The socket, to wait on until the end at most."""
+        left_s = self._ends_s - self._clock()
+        if left_s <= 0:
+            raise TimeoutError("the request takes too long")
+        self._socket.settimeout(left_s)
+        return self._socket
+
+    def sendall(self, data):
+        view = memoryview(data)
+        while len(view):
+            view = view[self.ready().send(view) :]
+
+    def makefile(self, _mode):
+        return io.BufferedReader(_Incoming(self))
+
+    def close(self):
+        """http.client closes before it reads the answer: the one who made this calls `hang_up`."""
+
+    def hang_up(self):
+        self._socket.close()
+
+
+_tls = {}
+
+
+def _tls_context(ca_file):
+    """Made anew when the file changes only: to read a system's authorities takes 20 ms of the job's."""
     import ssl
+
+    key = (ca_file, os.stat(ca_file).st_mtime_ns if ca_file else 0)
+    if key not in _tls:
+        context = ssl.create_default_context(cafile=ca_file or None)
+        _tls.clear()
+        _tls[key] = context
+    return _tls[key]
+
+
+def post(settings, path, body, limit_s=_REQUEST_S):
+    """(status, answer bytes) of one POST; no proxies, no redirects, nothing after `limit_s`.
+
+    Only the look-up of the name may take longer, see `Courier`.
+    """
+    import http.client
     from urllib.parse import urlsplit
 
     target = urlsplit(settings.url)
-    if target.scheme == "https":
-        context = ssl.create_default_context(cafile=settings.ca_file or None)
-        connection = http.client.HTTPSConnection(target.netloc, timeout=timeout_s, context=context)
-    else:
-        connection = http.client.HTTPConnection(target.netloc, timeout=timeout_s)
-    headers = {"Content-Type": "application/json", "Connection": "close"}
+    secure = target.scheme == "https"
+    headers = {"Content-Type": "application/json", "Connection": "close", "Host": target.netloc}
     token = _read(settings.token_file) if settings.token_file else ""  # anew: the kubelet rotates it
     if token:
+        if not (token.isascii() and token.isprintable()):
+            raise ValueError("no token in " + settings.token_file)  # and none in a message of http.client
         headers["Authorization"] = "Bearer " + token
+    talk = _Talk((target.hostname, target.port or (443 if secure else 80)), limit_s)
     try:
+        if secure:
+            talk.secure(_tls_context(settings.ca_file), target.hostname)
+        connection = http.client.HTTPConnection(target.netloc)
+        connection.sock = talk
         connection.request("POST", target.path + path, body, headers)
         answer = connection.getresponse()
-        return answer.status, answer.read(_REPLY_BYTES)
+        return answer.status, answer.read()
     finally:
-        connection.close()
+        talk.hang_up()
+
+
+class Courier:
+    """Does `send` on a thread of its own and waits so long only, whatever hangs there.
+
+    One at a time: while a request hangs, the next fails at once.
+    """
+
+    def __init__(self, send=post, patience_s=_PATIENCE_S):
+        self._send = send
+        self._patience_s = patience_s
+        self._thread = None
+
+    def __call__(self, *request):
+        import threading
+
+        if self._thread is not None and self._thread.is_alive():
+            raise TimeoutError("an earlier request hangs")
+        outcome = []
+
+        def work():
+            try:
+                outcome.append((self._send(*request), None))
+            except Exception as problem:
+                outcome.append((None, problem))
+
+        self._thread = threading.Thread(target=work, name=_THREADS + "-request", daemon=True)
+        self._thread.start()
+        self._thread.join(self._patience_s)
+        if not outcome:
+            raise TimeoutError("the request hangs")
+        answer, problem = outcome[0]
+        if problem is not None:
+            raise problem
+        return answer
+
+
+# --- Answers -------------------------------------------------------------------------------------------
+
+
+def _integer(digits):
+    if len(digits) > 20:  # reading a million of them takes seconds, and the GIL
+        raise ValueError("a number too long")
+    return int(digits)
+
+
+def _refuse(name):
+    raise ValueError(name + " is no number of JSON")
+
+
+def read_reply(answer):
+    """The fields of an answer in bytes, checked. Raises ValueError: no part of a bad answer is obeyed."""
+    import json
+
+    if answer.count(b"[") + answer.count(b"{") > _REPLY_DEPTH:  # deep ones can end the whole process
+        raise ValueError("an answer too deep")
+    reply = json.loads(answer.decode("utf-8"), parse_int=_integer, parse_constant=_refuse)
+    if not isinstance(reply, dict):
+        raise ValueError("an answer is an object")
+    interval_s = reply.get("interval_s", _INTERVAL_S)
+    if type(interval_s) not in (int, float) or not 0 < interval_s < float("inf"):
+        raise ValueError("interval_s is a number of seconds")
+    priorities = reply.get("priorities") or {}
+    if not isinstance(priorities, dict):
+        raise ValueError("priorities are an object")
+    for stage, value in priorities.items():
+        if not (stage.isascii() and stage.isdigit() and len(stage) <= 10):
+            raise ValueError("priorities are by stage id")
+        if type(value) is not int or not -(1 << 31) <= value < 1 << 31:
+            raise ValueError("a priority is a 32-bit number")
+    target = reply.get("target_executors")
+    if target is not None and (type(target) is not int or not 0 < target <= _MOST_EXECUTORS):
+        raise ValueError("target_executors is a number of executors")
+    return {
+        "interval_s": min(max(interval_s, _SHORTEST_S), _LONGEST_S),
+        "priorities": priorities,
+        "target_executors": target,
+        "off": reply.get("off") is True,
+        "resend": reply.get("resend") is True,
+    }
 
 
 # --- Steering ------------------------------------------------------------------------------------------
@@ -337,17 +530,12 @@ class Steering:
             self._original.pop(stage_id, None)
 
     def wish(self, reply):
-        """Take the wishes of an answer; what it does not name goes back to Spark's own."""
-        wanted = {int(stage): int(value) for stage, value in (reply.get("priorities") or {}).items()}
-        if any(abs(value) >= 1 << 31 for value in wanted.values()):
-            raise ValueError("a priority is a 32-bit number")
+        """Take the wishes of a checked answer; what it does not name goes back to Spark's own."""
+        wanted = {int(stage): value for stage, value in reply.get("priorities", {}).items()}
         if wanted != self._wanted:
             self._wanted = wanted
             self._active = dict.fromkeys(self._active, self._TRIES)
-        target = reply.get("target_executors")
-        if target is not None and (type(target) is not int or not 0 < target < 1 << 31):
-            raise ValueError("target_executors is a number of executors")
-        self._request(target)
+        self._request(reply.get("target_executors"))
 
     def _request(self, target):
         if self._dynamic or target == self._target:
@@ -421,14 +609,19 @@ class Listener:
         implements = ["org.apache.spark.scheduler.SparkListenerInterface"]  # noqa: RUF012 - py4j wants a list
 
 
+def _nothing():
+    pass
+
+
 class Agent:
     """Takes events of one SparkContext, tells the extender, applies its answers.
 
-    `decode` makes Spark's JSON text of an event, `send` is `post`, `clock` counts seconds.
+    `decode` makes Spark's JSON text of an event, `send` posts, `clock` counts seconds. `detach` may be set
+    to what leaves Spark's listener bus.
     """
 
     def __init__(
-        self, settings, app_id, decode, steering=None, send=post, clock=None, jitter=None, about=None
+        self, settings, app_id, decode, steering=None, send=None, clock=None, jitter=None, about=None
     ):
         import collections
         import random
@@ -442,20 +635,21 @@ class Agent:
         self.updates = Updates()
         self.ended = False
         self.healthy = False
+        self.detach = _nothing
         self._path = "/v1/applications/{}/{}/events".format(quote(settings.namespace, ""), quote(app_id, ""))
         self._about = dict(about or {}, agent=VERSION, driver=uuid.uuid4().hex)
         self._decode = decode
         self._steering = steering
-        self._send = send
+        self._send = send or Courier()
         self._clock = clock or time.monotonic
         self._jitter = jitter or random.random
         self._queue = collections.deque()
         self._wake = threading.Event()
         self.finished = threading.Event()
-        self._interval_s = _INTERVAL_S
+        self._leaving = False
         self._failures = 0
-        self._due_s = self._clock()
-        self._answered_s = self._due_s
+        self._due_s = self._earliest_s = self._order_s = self._answered_s = self._clock()
+        self._forgotten_s = None  # when the extender last asked for everything again
         self._pid = os.getpid()
 
     def put(self, kind, event):
@@ -471,56 +665,65 @@ class Agent:
             self._wake.set()
 
     def run(self):
-        """Work until the application ends or the agent is switched off."""
+        """Work until the application ends, the agent is switched off or the process exits."""
         try:
-            while self.active and not (self.ended and not len(self.updates)):
+            while self.active and not self._leaving and not (self.ended and not len(self.updates)):
                 self._wake.wait(self.wait_s())
                 self._wake.clear()
-                self.step()
+                if not self._leaving:
+                    self.step()
+            if self._leaving:
+                self._detach()
+                self._take_in()
+                if self.healthy:
+                    self._exchange()
         except Exception as problem:
-            _say(f"stopped: {problem!r}")
+            _say("stopped", problem)
         finally:
             self.active = False
+            if not self.ended:
+                self._take_back()
+                self._detach()
             self._queue.clear()
+            self._steering, self.updates = None, Updates()
             self.finished.set()
 
     def wait_s(self):
-        """Seconds until there is something to do unasked."""
+        """Seconds until there is something to do unasked: enough to sleep, and a second at most."""
+        due_s = self._due_s
         if self._steering is not None and self._steering.pending:
-            return 0.05
-        return min(max(0.0, self._due_s - self._clock()), 1.0)
+            due_s = min(due_s, self._order_s)
+        if self._queue:
+            due_s = self._clock()
+        return min(max(0.01, due_s - self._clock()), 1.0)
 
     def step(self):
-        """Take in what came, send what is due, steer. Raises nothing."""
+        """Take in what came, send what is due, steer. Takes a few seconds at most, and raises nothing."""
         self._take_in()
         now = self._clock()
         if self.updates.urgent and not self._failures:
-            self._due_s = min(self._due_s, now + _URGENT_S)
-        if now >= self._due_s or (self.ended and not self._failures):
+            self._due_s = min(self._due_s, max(now + _URGENT_S, self._earliest_s))
+        last = self.ended and not self._failures and now >= self._earliest_s
+        if now >= self._due_s or last:
             self._exchange()
-        try:
-            if self._steering is not None:
-                if self._clock() - self._answered_s > _STEERING_LEASE_S:
-                    self._steering.wish({})
-                if self._steering.pending:
-                    self._steering.order()
-        except Exception as problem:
-            _say(f"steering given up: {problem!r}")
-            self._steering = None
+        self._steer()
 
     def _take_in(self):
         import json
 
-        for _ in range(len(self._queue)):
+        for _ in range(min(len(self._queue), _STEP_LIMIT)):
             kind, event = self._queue.popleft()
             try:
-                decoded = json.loads(self._decode(event))
+                text = self._decode(event)
+                if len(text) > _EVENT_CHARS:
+                    raise ValueError(f"{len(text)} characters")
+                decoded = json.loads(text)
                 self.updates.add(kind, decoded)
                 if self._steering is not None:
                     self._steering.heard(kind, decoded)
             except Exception as problem:
                 self.updates.dropped += 1
-                _say(f"{kind} not understood: {problem!r}")
+                _say(f"{kind} not understood", problem)
             self.ended = self.ended or kind == "ApplicationEnd"
 
     def _exchange(self):
@@ -530,80 +733,169 @@ class Agent:
         message = dict(self._about, batch=number, dropped=self.updates.dropped, events=events)
         try:
             status, answer = self._send(self.settings, self._path, json.dumps(message).encode())
-            if status == 200:
-                reply = json.loads(answer)
-                self._interval_s = min(max(float(reply.get("interval_s", _INTERVAL_S)), 0.2), 300.0)
-            elif 400 <= status < 500 and status not in (401, 403, 408, 425, 429):
-                self.updates.done(accepted=False)  # it will not be better the next time
+            if status != 200:
+                if 400 <= status < 500 and status not in (401, 403, 408, 425, 429):
+                    self.updates.done(accepted=False)  # it will not be better the next time
                 raise ValueError(f"answer {status}")
-            else:
-                raise ValueError(f"answer {status}")
+            reply = read_reply(answer)
         except Exception as problem:
             self._fail(problem)
             return
-        self.updates.done(accepted=True, forgot=reply.get("resend") is True)
-        self.healthy, self._failures, self._answered_s = True, 0, self._clock()
-        self._due_s = self._answered_s + self._interval_s
-        self._obey(reply)
+        self.updates.done(accepted=True, forgot=reply["resend"])
+        self._answered(reply)
+
+    def _answered(self, reply):
+        """Plan the next batch, and do what the answer says."""
+        now = self._clock()
+        self.healthy, self._failures, self._answered_s = True, 0, now
+        interval_s = reply["interval_s"]
+        if reply["priorities"] or reply["target_executors"]:
+            interval_s = min(interval_s, _STEERING_LEASE_S / 3)  # who steers is asked in time
+        self._due_s = now + interval_s
+        if reply["resend"]:
+            if self._forgotten_s is not None and now - self._forgotten_s < _RESEND_S:
+                self._earliest_s = self._due_s = now + max(interval_s, _INTERVAL_S)
+            self._forgotten_s = now
+        if reply["off"]:
+            self._take_back()
+            self.active = False
+        elif self._steering is not None:
+            try:
+                self._steering.wish(reply)
+            except Exception as problem:
+                self._give_up(problem)
 
     def _fail(self, problem):
         self.healthy = False
         self._failures += 1
-        wait_s = min(_LONGEST_WAIT_S, 2.0 ** min(self._failures, 10))
+        wait_s = min(_LONGEST_RETRY_S, 2.0 ** min(self._failures, 10))
         self._due_s = self._clock() + wait_s * (0.5 + self._jitter() / 2)
         if self.ended:
             self.active = False  # nothing to hold the driver for
-        _say(f"extender not reached: {problem!r}")
+        _say("extender not reached", problem)
 
-    def _obey(self, reply):
-        off = reply.get("off") is True
-        if self._steering is not None:
-            try:
-                self._steering.wish({} if off else reply)
-                if off and self._steering.pending:
+    def _steer(self):
+        """Set what waits to be set, now and then: the walk through the task sets costs the job something."""
+        if self._steering is None:
+            return
+        now = self._clock()
+        try:
+            if now - self._answered_s > _STEERING_LEASE_S:
+                self._steering.wish({})
+            if self._steering.pending and now >= self._order_s:
+                self._steering.order()
+                ended_s = self._clock()
+                self._order_s = ended_s + max(_ORDER_S, 10 * (ended_s - now))
+        except Exception as problem:
+            self._give_up(problem)
+
+    def _give_up(self, problem):
+        _say("steering given up", problem)
+        self._take_back()
+        self._steering = None
+
+    def _take_back(self):
+        """Leave stages and executors to Spark, as far as it lets us."""
+        try:
+            if self._steering is not None:
+                self._steering.wish({})
+                if self._steering.pending:
                     self._steering.order()
-            except Exception as problem:
-                _say(f"answer not understood: {problem!r}")
-        if off:
-            self.active = False
+        except Exception as problem:
+            _say("steering not taken back", problem)
+
+    def _detach(self):
+        """Leave the listener bus: Spark logs an error for every event that a listener does not take."""
+        detach, self.detach = self.detach, _nothing
+        try:
+            detach()
+        except Exception as problem:
+            _say("not detached", problem)
 
     def last_words(self):
-        """At exit: a moment for the last batch, if the extender has been answering."""
-        if self.active and self.healthy and os.getpid() == self._pid:
+        """At exit: a moment to leave Spark, and for the last batch if the extender has been answering."""
+        if self.active and os.getpid() == self._pid:
+            self._leaving = True
             self._wake.set()
             self.finished.wait(_LAST_WORDS_S)
 
 
+class _Quiet:
+    """Keeps py4j's words on the agent's doings out of the job's log: at INFO it has one for each event."""
+
+    def __init__(self):
+        self.endings = ()  # of what it says on calls of our listeners
+
+    def filter(self, record):
+        try:
+            return not (record.threadName.startswith(_THREADS) or str(record.msg).endswith(self.endings))
+        except Exception:
+            return True
+
+    def install(self):
+        import logging
+
+        for name in ("py4j.clientserver", "py4j.java_gateway"):
+            logging.getLogger(name).addFilter(self)  # once, however often
+
+
+_quiet = _Quiet()
 _current = None
 
 
 def attach(context, environ=os.environ):
     """Listen to a SparkContext on a queue of its own. Answers the agent, or None with nothing done."""
     global _current
-    if _current is not None:
+    if _current is None:
+        import atexit
+
+        atexit.register(_at_exit)
+    else:
         _current.active = False
     settings = Settings(environ)
     if settings.problem or context._jsc is None:
         _say(settings.problem or "no JVM behind this context")
         return None
-    import atexit
+    # All imports here: a process forked while a thread of ours imports could never import the same.
+    import http.client
+    import ssl
     import threading
 
+    del http, ssl
+    _quiet.install()
+    agent = _listen(context, settings)
+    threading.Thread(target=agent.run, name=_THREADS + "-agent", daemon=True).start()
+    _current = agent
+    _say("attached to " + context.applicationId)
+    return agent
+
+
+def _listen(context, settings):
+    """The agent on Spark's listener bus."""
     from pyspark.java_gateway import (  # pyright: ignore[reportMissingImports] - the image has it
         ensure_callback_server_started,
     )
 
-    ensure_callback_server_started(context._gateway)
+    gateway, spark = context._gateway, context._jsc.sc()
+    ensure_callback_server_started(gateway)
     steering = Steering(context) if settings.steer else None
     decode = context._jvm.org.apache.spark.util.JsonProtocol.sparkEventToJsonString
     about = {"app_name": context.appName, "spark_version": context.version}
     agent = Agent(settings, context.applicationId, decode, steering, about=about)
-    context._jsc.sc().listenerBus().addToQueue(Listener(agent), "carbonScheduler")
-    threading.Thread(target=agent.run, name="carbon-scheduler-agent", daemon=True).start()
-    atexit.register(agent.last_words)  # and never shutdown_callback_server(), which hangs
-    _current = agent
-    _say("attached to " + context.applicationId)
+    listener = Listener(agent)
+    known = context._jvm.java.util.ArrayList()
+    known.add(listener)
+    proxy = known.get(0)  # the listener as Java knows it: only this one can be removed again
+    pool = gateway.gateway_property.pool.dict
+    _quiet.endings += tuple(" id " + name for name, each in list(pool.items()) if each is listener)
+    spark.listenerBus().addToQueue(proxy, "carbonScheduler")
+    agent.detach = lambda: spark.removeSparkListener(proxy)
     return agent
+
+
+def _at_exit():
+    if _current is not None:
+        _current.last_words()  # and never shutdown_callback_server(), which hangs
 
 
 # --- Injection -----------------------------------------------------------------------------------------
@@ -611,17 +903,31 @@ def attach(context, environ=os.environ):
 
 def patch(module):
     """Make the SparkContext of an imported module attach the agent once it is up."""
-    original = module.SparkContext._do_init
+    import functools
 
+    original = module.SparkContext._do_init
+    if hasattr(original, _MARK):
+        return
+
+    @functools.wraps(original)
     def _do_init(self, *args, **kwargs):
         result = original(self, *args, **kwargs)
         try:
             attach(self)
         except Exception as problem:
-            _say(f"not attached: {problem!r}")
+            _say("not attached", problem)
         return result
 
+    setattr(_do_init, _MARK, True)
     module.SparkContext._do_init = _do_init
+
+
+def _try_patch(module):
+    try:
+        if module.SparkContext.__module__ == module.__name__:  # not the alias that 4.x keeps
+            patch(module)
+    except Exception as problem:
+        _say(f"{module.__name__} not patched", problem)
 
 
 class _Wrapped:
@@ -631,6 +937,8 @@ class _Wrapped:
         self._inner = inner
 
     def __getattr__(self, name):
+        if name == "_inner":  # a copy without it
+            raise AttributeError(name)
         return getattr(self._inner, name)
 
 
@@ -639,6 +947,9 @@ class _Loader(_Wrapped):
         return self._inner.create_module(spec)
 
     def exec_module(self, module):
+        for owner, name in ((module, "__loader__"), (module.__spec__, "loader")):
+            if getattr(owner, name, None) is self:
+                setattr(owner, name, self._inner)  # seen by no one who looks at the module
         self._inner.exec_module(module)
         _try_patch(module)
 
@@ -652,50 +963,92 @@ class _OldLoader(_Wrapped):
         return module
 
 
-def _try_patch(module):
-    try:
-        if module.SparkContext.__module__ == module.__name__:  # not the alias that 4.x keeps
-            patch(module)
-    except Exception as problem:
-        _say(f"{module.__name__} not patched: {problem!r}")
-
-
 class _Finder:
-    """Finds nothing itself; wraps what the others find for two names."""
+    """Finds nothing itself; wraps what the finders after it find for two names.
 
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name not in _CONTEXT_MODULES:
+    One for an interpreter, whatever loads this file again. It may be asked by a finder that it asks.
+    """
+
+    carbon_scheduler = True
+    _asked = set()  # noqa: RUF012 - names that are looked for now
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name not in _CONTEXT_MODULES or name in cls._asked:
             return None
-        for finder in sys.meta_path:
+        cls._asked.add(name)
+        try:
+            return cls._wrap(name, path, target)
+        except Exception as problem:  # the others are asked by Python, and say it again
+            _say(f"{name} not wrapped", problem)
+            return None
+        finally:
+            cls._asked.discard(name)
+
+    @classmethod
+    def _wrap(cls, name, path, target):
+        finders = list(sys.meta_path)
+        if cls in finders:
+            del finders[: finders.index(cls)]
+        for finder in finders:
             find_spec = getattr(finder, "find_spec", None)
-            if finder is _Finder or find_spec is None:
+            if find_spec is None or getattr(finder, _MARK, False):
                 continue
             spec = find_spec(name, path, target)
             if spec is not None:
-                if spec.loader is not None:
+                if spec.loader is not None and not isinstance(spec.loader, _Wrapped):
                     modern = hasattr(spec.loader, "exec_module")
                     spec.loader = (_Loader if modern else _OldLoader)(spec.loader)
                 return spec
         return None
 
 
-def _next_sitecustomize():
-    """Run the sitecustomize that this file hides, if the image has one."""
+def _install():
+    if not any(getattr(finder, _MARK, False) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder)
+
+
+def _hidden_sitecustomize():
+    """The spec of the sitecustomize that this file hides, if the image has one.
+
+    The next on the path that is no copy of this file. Another product's may look for the next in its turn,
+    and find this file again: each runs once in an interpreter.
+    """
     import importlib.machinery
-    import importlib.util
 
     here = os.path.dirname(os.path.abspath(__file__))
-    path = [each for each in sys.path if os.path.abspath(each or ".") != here]
-    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", path)
-    if spec is not None and spec.loader is not None and spec.origin != __file__:
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    places = [place for place in sys.path if isinstance(place, str)]
+    behind = iter(places)
+    if not any(os.path.abspath(place or ".") == here for place in behind):
+        return None  # not found on the path, so nothing is hidden
+    ran = getattr(sys, _MARK, set())
+    setattr(sys, _MARK, ran)
+    for place in behind:
+        spec = importlib.machinery.PathFinder.find_spec("sitecustomize", [place])
+        if spec is None or spec.loader is None or not spec.origin or spec.origin in ran:
+            continue
+        if "Agent of carbon-scheduler inside a Spark driver" not in _read(spec.origin):
+            ran.add(spec.origin)
+            return spec
+    return None
+
+
+def _run(spec):
+    """As Python would have, had it found this one: what it raises is said as ever."""
+    import importlib.util
+
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
 
 
 if __name__ == "sitecustomize":
+    _hidden = None
     try:
         if not Settings(os.environ).problem:
-            sys.meta_path.insert(0, _Finder)
+            _install()
+        _hidden = _hidden_sitecustomize()
     except Exception as problem:
-        _say(f"not installed: {problem!r}")
-    _next_sitecustomize()
+        _say("not installed", problem)
+    if _hidden is not None:
+        _run(_hidden)

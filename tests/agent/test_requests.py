@@ -1,0 +1,212 @@
+"""A request has an end, whatever the other side does with it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from extender.spark.agent import sitecustomize as agent
+from tests.agent.test_agent import ENVIRON, Rig, Wishes
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+LIMIT_S = 0.2
+
+
+@contextmanager
+def server(talk: Callable[[socket.socket, Event], None]) -> Iterator[str]:
+    """The address of one that does `talk(connection, over)` with its first client."""
+    over = Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with suppress(OSError):
+                connection, _ = listening.accept()
+                with connection:
+                    connection.settimeout(20)
+                    talk(connection, over)
+
+        thread = Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            over.set()
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def answering(*pieces: bytes, again: bytes = b"", pause_s: float = 0.0) -> Callable[[Any, Event], None]:
+    """Reads something, answers the pieces, then `again` and again."""
+
+    def talk(connection: socket.socket, over: Event) -> None:
+        connection.recv(1 << 16)
+        for piece in pieces:
+            connection.sendall(piece)
+        while again and not over.wait(pause_s):
+            connection.sendall(again)
+        if not again and pause_s:
+            over.wait(20)
+
+    return talk
+
+
+def settings(url: str) -> Any:
+    return agent.Settings({**ENVIRON, "CARBON_SCHEDULER_URL": url})
+
+
+def request(url: str, limit_s: float = LIMIT_S) -> tuple[int, bytes]:
+    return agent.post(settings(url), "/v1", b'{"events": []}', limit_s)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (HEAD + b"Content-Length: 2\r\n\r\n{}",),
+        (HEAD + b"\r\n", b"{}"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", HEAD + b"Content-Length: 2\r\n\r\n{}"),
+    ],
+)
+def test_answers_in_every_form_of_http_are_read(pieces: tuple[bytes, ...]) -> None:
+    with server(answering(*pieces)) as url:
+        assert request(url, 20) == (200, b"{}")
+
+
+def test_an_answer_that_says_its_length_is_not_waited_for_longer() -> None:
+    with server(answering(HEAD + b"Content-Length: 2\r\n\r\n{}", pause_s=20)) as url:
+        assert request(url, 20) == (200, b"{}")
+
+
+DRIPS = {
+    "nothing": answering(pause_s=20),
+    "status line": answering(b"HTTP/1.1 ", again=b"2", pause_s=0.01),
+    "header": answering(HEAD + b"X: ", again=b"x", pause_s=0.01),
+    "headers": answering(HEAD, again=b"X: x\r\n", pause_s=0.01),
+    "continue": answering(again=b"HTTP/1.1 100 Continue\r\n\r\n", pause_s=0.01),
+    "body": answering(HEAD + b"Content-Length: 1000\r\n\r\n", again=b" ", pause_s=0.01),
+    "body without a length": answering(HEAD + b"\r\n", again=b" ", pause_s=0.01),
+    "chunks": answering(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", again=b"1\r\n \r\n", pause_s=0.01),
+    "chunk size": answering(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", again=b"0", pause_s=0.01),
+    "trailers": answering(HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", again=b"X: x\r\n", pause_s=0.01),
+}
+FLOODS = {
+    "body": answering(HEAD + b"\r\n", again=b" " * 65_536),
+    "longer than allowed": answering(HEAD + b"Content-Length: 1000000\r\n\r\n", again=b" " * 65_536),
+    "chunks": answering(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", again=b"8\r\n        \r\n" * 5_000),
+    "header": answering(HEAD + b"X: ", again=b"x" * 65_536),
+    "headers": answering(HEAD, again=b"X: x\r\n" * 10_000),
+    "continue": answering(again=b"HTTP/1.1 100 Continue\r\n\r\n" * 2_000),
+}
+
+
+@pytest.mark.parametrize("talk", DRIPS.values(), ids=DRIPS)
+def test_what_drips_moves_no_end(talk: Callable[[Any, Event], None]) -> None:
+    with server(talk) as url, pytest.raises(TimeoutError):
+        request(url)
+
+
+@pytest.mark.parametrize("talk", FLOODS.values(), ids=FLOODS)
+def test_an_answer_without_end_has_one(talk: Callable[[Any, Event], None]) -> None:
+    """By its size: the end in time is far away."""
+    with server(talk) as url, pytest.raises(Exception, match=r"too long|more than"):
+        request(url, 1000)
+
+
+def test_a_handshake_that_drips_has_an_end() -> None:
+    talk = answering(b"\x16\x03\x03\x40\x00", again=b"\x02", pause_s=0.01)
+    with server(talk) as url, pytest.raises(OSError, match="timed out"):
+        request(url.replace("http:", "https:"))
+
+
+def test_an_extender_that_does_not_read_has_an_end() -> None:
+
+    def talk(_connection: socket.socket, over: Event) -> None:
+        over.wait(20)
+
+    with server(talk) as url, pytest.raises(TimeoutError):
+        agent.post(settings(url), "/v1", b" " * (64 << 20), LIMIT_S)
+
+
+def test_a_port_that_nobody_answers_at_has_an_end() -> None:
+    """A full queue of connections drops the next handshake."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        address = listening.getsockname()
+        waiting = []
+        for _ in range(4):
+            each = socket.socket()
+            each.setblocking(False)
+            each.connect_ex(address)
+            waiting.append(each)
+        with pytest.raises(TimeoutError):
+            request(f"http://127.0.0.1:{address[1]}")
+        for each in waiting:
+            each.close()
+
+
+def test_a_bad_token_is_named_by_its_file_only(tmp_path: Any) -> None:
+    token = tmp_path / "token"
+    token.write_text("sec\nret")
+    environ = {**ENVIRON, "CARBON_SCHEDULER_TOKEN_FILE": str(token)}
+    with pytest.raises(ValueError, match="no token in") as caught:
+        agent.post(agent.Settings(environ), "/v1", b"{}")
+    assert "ret" not in str(caught.value).replace(str(token), "")
+
+
+class Hanging:
+    """A request that ends when it is let go, as one to a resolver that does not answer."""
+
+    def __init__(self) -> None:
+        self.go = Event()
+        self.count = 0
+
+    def __call__(self, *_request: Any) -> tuple[int, bytes]:
+        self.count += 1
+        assert self.go.wait(20)
+        return 200, b"{}"
+
+
+def test_a_request_that_hangs_holds_nobody_and_is_the_only_one() -> None:
+    hanging = Hanging()
+    courier = agent.Courier(hanging, patience_s=0.01)
+    for words in ("the request hangs", "earlier request hangs"):
+        with pytest.raises(TimeoutError, match=words):
+            courier("request")
+    hanging.go.set()
+    assert courier._thread is not None
+    courier._thread.join()
+    assert agent.Courier(hanging)("request") == (200, b"{}")
+    assert hanging.count == 2
+
+
+def test_what_a_request_raises_comes_back() -> None:
+    def refused(_request: str) -> tuple[int, bytes]:
+        raise ConnectionRefusedError("nobody there")
+
+    with pytest.raises(ConnectionRefusedError, match="nobody there"):
+        agent.Courier(refused)("request")
+
+
+def test_steering_ends_in_time_while_a_request_hangs() -> None:
+    wishes = Wishes()
+    rig = Rig(wishes)
+    rig.network.answer = (200, b'{"target_executors": 4}')
+    rig.later(0)
+    hanging = Hanging()
+    rig.agent._send = agent.Courier(hanging, patience_s=0.01)
+    for _ in range(61):
+        rig.later(1)
+    hanging.go.set()
+    assert wishes.wishes[0]["target_executors"] == 4
+    assert wishes.wishes[-1] == {}
+    assert hanging.count == 1
+
+
+def test_the_bounds_of_a_request_are_well_within_the_lease() -> None:
+    assert agent._REQUEST_S < agent._PATIENCE_S < agent._STEERING_LEASE_S / 10
