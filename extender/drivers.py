@@ -28,6 +28,8 @@ from extender.webhooks.ports import Perform
 _MOST_APPLICATIONS: Final = 5_000
 _MOST_DRIVERS: Final = 4  # contexts of one application, one after the other, that are told apart
 _LONGEST_ID: Final = 128
+_COUNTED_OUT: Final = 2**53
+_MOST_LOST: Final = 1_000_000  # updates between two reports
 _READ_AT_ONCE: Final = 500  # updates: a millisecond
 
 _HOW_TO_BIND: Final = (
@@ -104,9 +106,10 @@ class DriverReports:
             return encode_reply(Reply(off=True))
         try:
             batch = decode_batch(body)
-            if not 0 < len(batch.driver) <= _LONGEST_ID or batch.batch < 0 or batch.dropped < 0:
+            if not 0 < len(batch.driver) <= _LONGEST_ID or not _counts(batch.batch, batch.dropped):
                 raise BatchRefused(
-                    f"driver must have 1 to {_LONGEST_ID} characters; batch and dropped count from 0"
+                    f"driver must have 1 to {_LONGEST_ID} characters; batch and dropped count from 0, and "
+                    f"not to {_COUNTED_OUT}"
                 )
         except BatchRefused as problem:
             self._observe.batch("refused")
@@ -144,7 +147,8 @@ class DriverReports:
         processes.move_to_end(batch.driver)
         if len(processes) > _MOST_DRIVERS:
             processes.popitem(last=False)
-        self._observe.updates_lost("agent", max(0, batch.dropped - process.dropped))
+        lost = max(0, batch.dropped - process.dropped)
+        self._observe.updates_lost("agent", min(lost, _MOST_LOST))  # one liar must not spoil the sum of all
         process.dropped = max(process.dropped, batch.dropped)
         return process
 
@@ -162,6 +166,10 @@ class DriverReports:
             target_executors=None if target is None else max(1, target),  # Spark cannot be asked for none
             resend=resend,
         )
+
+
+def _counts(*numbers: int) -> bool:
+    return all(0 <= number < _COUNTED_OUT for number in numbers)
 
 
 def driver_application(

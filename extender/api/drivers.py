@@ -38,6 +38,7 @@ def create_driver_app(
         summary="What the agent in a Spark driver posts, and what a driver may look up",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would name the host that the client named
     )
     door, priorities = _Door(store, identify), StagePriorities(store)
     under_way: set[GangKey] = set()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from extender.core.facts import GangKey
 from extender.service import Service
@@ -122,12 +124,18 @@ async def test_nonsense_is_left_out_and_counted(cluster: TokenCluster, names: li
         (batch(1, {"type": "Cake"}), 400, "Invalid value 'Cake'"),
         (batch(1, job(0, stage(0, tasks="many"))), 400, "tasks"),  # type: ignore[arg-type]
         (batch(-1), 400, "count from 0"),
+        (batch(10**400), 400, "count from 0"),
+        (batch(1, dropped=10**400), 400, "count from 0"),
+        (b'{"agent": 1, "driver": "p", "batch": NaN, "events": []}', 400, "malformed"),
+        (b'{"agent": 1, "driver": "p", "batch": 1e400, "events": []}', 400, "out of range"),
+        (b'{"agent": 1, "driver": "p", "batch": 1, "events": ' + b"[" * 400_000, 400, "not a batch"),
+        (b'{"x":' * 200_000, 400, "not a batch"),
         (batch(1, process=""), 400, "1 to 128"),
         (batch(1, process="p" * 129), 400, "1 to 128"),
         (b" " * 3_000, 413, "driver_max_body_bytes = 2000"),
         (b" " * 50_000, 413, "driver_max_body_bytes = 2000"),
     ],
-    ids=range(12),
+    ids=range(18),
 )
 async def test_a_report_that_cannot_be_read_is_refused_with_the_reason(
     cluster: TokenCluster, names: list[str], body: bytes, code: int, words: str
@@ -139,6 +147,76 @@ async def test_a_report_that_cannot_be_read_is_refused_with_the_reason(
         assert words in reply["detail"]
         assert KEY not in service.store.state.stages
         await driver.tell(1, job(0, *DIAMOND))
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/v1/applications/ns/a", 200),
+        ("/v1/applications/ns/%61", 200),
+        ("/v1/applications/ns%2Fa", 200),
+        ("/v1/applications/ns/a/", 404),
+        ("/v1/applications/ns/a%2F", 404),
+        ("/v1/applications/ns/..%2Fns%2Fb", 404),
+        ("/v1/applications/ns/b", 403),
+        ("/v1/applications/ns/b%2Fstages%2Fpriority", 403),
+        ("/v1/applications/ns/b%2F..%2Fa/stages/priority", 404),
+        ("/v1/applications/ns/a%00", 403),
+        ("/v1/applications/ns/a%0d%0aX-Evil:%20y", 403),
+        ("/v1/applications/ns/%ff", 403),
+        ("/v1/applications/ns/" + "a" * 5_000, 403),
+        ("/v1/applications/NS/a", 403),
+        ("/v1/applications/%20ns/a", 403),
+        ("//v1/applications/ns/a", 404),
+    ],
+    ids=range(16),
+)
+async def test_however_a_path_is_written_it_opens_the_own_application_only(
+    cluster: TokenCluster, names: list[str], path: str, code: int
+) -> None:
+    async with listening(cluster, names, "a", "b") as (_, _, (driver, _)):
+        url = URL(driver.url.partition("/v1/")[0] + path, encoded=True)
+        headers = {"Authorization": f"Bearer {driver.token}"}
+        async with driver.session.get(url, headers=headers, allow_redirects=False) as answer:
+            assert answer.status == code
+            assert "X-Evil" not in answer.headers
+            if code == 200:
+                assert (await answer.json())["summary"]["app_id"] == "a"
+
+
+async def test_who_lies_about_lost_updates_does_not_spoil_the_sum(
+    cluster: TokenCluster, names: list[str]
+) -> None:
+    async with listening(cluster, names, "a") as (_, client, (driver,)):
+        await driver.tell(1, dropped=10**15)
+        _, metrics = await client.get("/metrics")
+        assert 'carbon_scheduler_agent_updates_lost_total{by="agent"} 1e+06' in metrics
+
+
+async def test_no_token_reaches_the_log(
+    cluster: TokenCluster, names: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    cluster.users["loose-secret"] = {"username": "system:serviceaccount:ns:spark", "extra": {}}
+    async with listening(cluster, names, "a") as (_, _, (driver,)):
+        for token in (driver.token, "secret-guess", "loose-secret", "secret" * 5_000, "two secret words"):
+            for body in (batch(1), b"{"):
+                await driver.post(body, token=token)
+            await driver.get(token=token)
+        cluster.refuse = web.Response(status=500)
+        assert (await driver.get(token="secret-unknown"))[0] == 503
+        host, port = driver.url.removeprefix("http://").partition("/")[0].split(":")
+        for words in (
+            "Authorization: Bearer secret\r\nnonsense\r\n\r\n",
+            "Authorization: Bearer \x00secret\r\n\r\n",
+        ):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"GET / HTTP/1.1\r\n" + words.encode())
+            assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.1 400")
+            writer.close()
+    assert "could not be checked" in caplog.text
+    assert "secret" not in caplog.text
+    assert driver.token not in caplog.text
 
 
 @pytest.mark.parametrize(
