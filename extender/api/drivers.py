@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 import extender
 from extender.api import models
 from extender.api.app import explained
+from extender.api.pace import Pace
 from extender.api.ports import BadReport, Caller, Identify, Reports
 from extender.api.stages import StagePriorities
 from extender.core.facts import GangKey, Role
@@ -23,6 +24,8 @@ from extender.core.store import Store
 
 _JSON: Final = "application/json"
 _BODY_S: Final = 10.0
+_LEAST_BURST_BYTES: Final = 1 << 20
+_REFILL_S: Final = 20.0
 _WASTE: Final = 4  # of a body that is too long this many times the limit is read before the line is cut
 _PROBLEM: Final[dict[str, Any]] = {"model": models.Problem}
 _DENIED: Final[dict[int | str, dict[str, Any]]] = dict.fromkeys((401, 403, 429, 503), _PROBLEM)
@@ -40,7 +43,9 @@ def create_driver_app(
         redoc_url=None,
         redirect_slashes=False,  # a redirect would name the host that the client named
     )
-    door, priorities = _Door(store, identify), StagePriorities(store)
+    burst_bytes = 2 * max(max_body_bytes, _LEAST_BURST_BYTES)
+    pace: Pace[GangKey] = Pace(clock, burst_bytes=burst_bytes, refill_s=_REFILL_S)
+    door, priorities = _Door(store, identify, pace), StagePriorities(store)
     under_way: set[GangKey] = set()
 
     @app.post(
@@ -56,7 +61,12 @@ def create_driver_app(
             raise _denied(429, "another report of this application is being read; send one at a time", 1.0)
         under_way.add(key)
         try:
-            body = await _read(request, max_body_bytes)
+            try:
+                body = await _read(request, max_body_bytes)
+            except HTTPException:
+                pace.said(key, max_body_bytes)
+                raise
+            pace.said(key, len(body))
             door.check(key, caller)  # the pod may have ended while its report came in
             return Response(await reports.take(key, body), media_type=_JSON)
         except BadReport as problem:
@@ -71,16 +81,21 @@ def create_driver_app(
         response_model=models.Application,
         responses={**_DENIED, 404: _PROBLEM},
     )
-    async def application(namespace: str, app_id: str, request: Request) -> Any:
+    async def application(namespace: str, app_id: str, request: Request) -> Response:
         """The driver's own application explained."""
         key, _ = await door.enter(request, namespace, app_id)
-        return explained(store, key, clock())
+        body = explained(store, key, clock()).model_dump_json().encode()
+        pace.said(key, len(body))
+        return Response(body, media_type=_JSON)
 
     @app.get("/v1/applications/{namespace}/{app_id}/stages/priority", responses={**_DENIED, 404: _PROBLEM})
     async def priority(namespace: str, app_id: str, request: Request) -> Response:
         """Importance of its stages."""
         key, _ = await door.enter(request, namespace, app_id)
-        return Response(priorities.answer(key), media_type=_JSON)
+        body = priorities.answer(key)
+        assert body is not None  # `enter` found its gang
+        pace.said(key, len(body))
+        return Response(body, media_type=_JSON)
 
     return app
 
@@ -88,9 +103,10 @@ def create_driver_app(
 class _Door:
     """Lets a driver in to the application that its pod leads."""
 
-    def __init__(self, store: Store, identify: Identify) -> None:
+    def __init__(self, store: Store, identify: Identify, pace: Pace[GangKey]) -> None:
         self._store = store
         self._identify = identify
+        self._pace = pace
 
     async def enter(self, request: Request, namespace: str, app_id: str) -> tuple[GangKey, Caller]:
         """The application's key, and the pod that leads it. Raises `HTTPException`."""
@@ -105,6 +121,8 @@ class _Door:
             raise _denied(caller.status, caller.detail, caller.retry_after_s)
         key = GangKey(namespace, app_id)
         self.check(key, caller)  # after the await: the pod may have ended meanwhile
+        if (wait_s := self._pace.wait_s(key)) > 0:
+            raise _denied(429, f"{key} reports or asks too much; do it less often", wait_s)
         return key, caller
 
     def check(self, key: GangKey, caller: Caller) -> None:
