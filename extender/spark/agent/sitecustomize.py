@@ -684,8 +684,8 @@ class Agent:
             if not self.ended:
                 self._take_back()
                 self._detach()
-            self._queue.clear()
-            self._steering, self.updates = None, Updates()
+            self._queue.clear()  # and nothing of ours keeps the context in the memory of the JVM
+            self._steering, self.detach, self.updates = None, _nothing, Updates()
             self.finished.set()
 
     def wait_s(self):
@@ -824,7 +824,7 @@ class _Quiet:
     """Keeps py4j's words on the agent's doings out of the job's log: at INFO it has one for each event."""
 
     def __init__(self):
-        self.endings = ()  # of what it says on calls of our listeners
+        self.endings: tuple = ()  # of what it says on calls of our listeners
 
     def filter(self, record):
         try:

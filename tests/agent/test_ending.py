@@ -1,0 +1,157 @@
+"""However the agent ends, it leaves Spark's listener bus and takes its steering back, and holds nobody up."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from extender.spark.agent import sitecustomize as agent
+from tests.agent.test_agent import APPLICATION_END, JOB, Rig, Wishes
+
+
+@pytest.fixture
+def rig() -> Rig:
+    """An agent that steers and was answered; `rig.left` counts how often it left the bus."""
+    rig = Rig(Wishes())
+    rig.network.answer = (200, b'{"target_executors": 3}')
+    rig.later(0)
+    return rig
+
+
+@pytest.fixture
+def left(rig: Rig) -> list[str]:
+    calls: list[str] = []
+    rig.agent.detach = lambda: calls.append("left")
+    return calls
+
+
+def wishes(rig: Rig) -> list[dict[str, Any]]:
+    steering = rig.agent._steering
+    assert isinstance(steering, Wishes)
+    return steering.wishes
+
+
+def exit_of(rig: Rig) -> None:
+    """The process exits while the agent works."""
+    worker = Thread(target=rig.agent.run)
+    worker.start()
+    rig.agent.last_words()
+    worker.join()
+
+
+def test_at_exit_it_leaves_spark_and_tells_the_rest(rig: Rig, left: list[str]) -> None:
+    wished = wishes(rig)
+    rig.agent.put("JobStart", JOB)
+    exit_of(rig)
+    assert left == ["left"]
+    assert rig.network.sent[-1]["events"][0]["type"] == "JobStart"
+    assert wished[-1] == {}
+
+
+def test_at_exit_an_extender_that_is_down_is_not_asked_again(rig: Rig, left: list[str]) -> None:
+    rig.network.answer = OSError("down")
+    rig.later(10)
+    asked = len(rig.network.sent)
+    exit_of(rig)
+    assert left == ["left"]
+    assert len(rig.network.sent) == asked
+
+
+def test_an_exit_waits_a_moment_only(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For an agent whose thread stands somewhere: here it was never started."""
+    monkeypatch.setattr(agent, "_LAST_WORDS_S", 0.01)
+    rig.agent.last_words()
+    assert not rig.agent.finished.is_set()
+
+
+def test_a_forked_child_exits_without_the_agent(rig: Rig, left: list[str]) -> None:
+    rig.agent._pid = os.getpid() + 1
+    rig.agent.last_words()
+    assert not rig.agent._leaving
+    assert left == []
+
+
+def test_off_leaves_spark_as_it_was(rig: Rig, left: list[str]) -> None:
+    wished = wishes(rig)
+    rig.network.answer = (200, b'{"off": true, "target_executors": 9}')
+    rig.later(10)
+    rig.agent.run()
+    assert wished[-1] == {}
+    assert left == ["left"]
+
+
+@pytest.mark.parametrize("part", ["_take_in", "_exchange"])
+def test_an_error_of_the_agent_leaves_spark_as_it_was(
+    rig: Rig, left: list[str], part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wished = wishes(rig)
+
+    def broken() -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(rig.agent, part, broken)
+    rig.clock.now_s += 10
+    rig.agent.run()
+    assert wished[-1] == {}
+    assert left == ["left"]
+
+
+def test_an_application_that_ended_is_left_alone(rig: Rig, left: list[str]) -> None:
+    """Its bus stops by itself, and waits for its listeners meanwhile."""
+    wished = wishes(rig)
+    rig.agent.put("ApplicationEnd", APPLICATION_END)
+    rig.agent.run()
+    assert left == []
+    assert wished[-1]["target_executors"] == 3
+
+
+def test_nothing_is_kept_in_memory(rig: Rig, left: list[str]) -> None:
+    rig.network.answer = OSError("down")
+    rig.agent.put("JobStart", JOB)
+    rig.later(10)
+    exit_of(rig)
+    assert left
+    assert len(rig.agent.updates) == 0
+    assert rig.agent._steering is None
+    rig.agent.put("JobStart", JOB)
+    assert len(rig.agent._queue) == 0
+
+
+# --- words of py4j -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    quiet = agent._Quiet()
+    quiet.endings = (" id p7",)
+    for name in ("py4j.clientserver", "py4j.java_gateway"):
+        monkeypatch.setattr(logging.getLogger(name), "filters", [])
+    quiet.install()
+    caplog.set_level(logging.DEBUG)
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_calls_of_our_listener_are_not_in_the_jobs_log(heard: Callable[[], list[str]]) -> None:
+    for name in ("py4j.clientserver", "py4j.java_gateway"):
+        for listener in ("p7", "p17", "p8"):
+            logging.getLogger(name).info("Received command c on object id %s".replace("%s", listener))
+    assert heard() == [f"Received command c on object id {name}" for name in ("p17", "p8")] * 2
+
+
+def test_calls_of_our_threads_are_not_in_the_jobs_log(heard: Callable[[], list[str]]) -> None:
+    said = Event()
+
+    def call() -> None:
+        logging.getLogger("py4j.clientserver").debug("Command to send: m")
+        said.set()
+
+    for name in ("carbon-scheduler-agent", "theirs"):
+        Thread(target=call, name=name).start()
+        assert said.wait(10)
+        said.clear()
+    assert heard() == ["Command to send: m"]
