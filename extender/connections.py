@@ -31,11 +31,13 @@ _log = logging.getLogger(__name__)
 class Limits:
     """What a client may take.
 
-    `connections` in all and `of_one_address`. A header arrives within `head_s` seconds and has at most
-    `head_bytes`; a request and its answer take at most `request_s` and `request_bytes`, with the header and
-    what chunks need. A connection may wait `idle_s` for the next request.
+    `port` is the setting that opens it, for the log. `connections` are all, and `of_one_address`. A header
+    arrives within `head_s` seconds and has at most `head_bytes`; a request and its answer take at most
+    `request_s` and `request_bytes`, with the header and what chunks need. A connection may wait `idle_s` for
+    the next request.
     """
 
+    port: str
     connections: int
     of_one_address: int
     request_bytes: int
@@ -50,7 +52,8 @@ class Limits:
         if self.connections <= share:
             return self
         _log.warning(
-            "%d connections are accepted at a time, not %d: the process may open %d files (ulimit -n)",
+            "%s: %d connections are accepted at a time, not %d: the process may open %d files (ulimit -n)",
+            self.port,
             share,
             self.connections,
             descriptors,
@@ -105,20 +108,17 @@ class Guests:
     def enter(self, address: str) -> bool:
         """Whether one more of this address is let in."""
         if self._number >= self._limits.connections:
-            self._log.warning(
-                "refused a connection from %s: %d are open, see driver_max_connections", address, self._number
-            )
+            self._refused(address, f"{self._number} are open")
             return False
         if self._open[address] >= self._limits.of_one_address:
-            self._log.warning(
-                "refused a connection from %s: it has %d, see driver_max_connections_per_address",
-                address,
-                self._open[address],
-            )
+            self._refused(address, f"it has {self._open[address]} already")
             return False
         self._open[address] += 1
         self._number += 1
         return True
+
+    def _refused(self, address: str, why: str) -> None:
+        self._log.warning("refused a connection from %s to %s: %s", address, self._limits.port, why)
 
     def leave(self, address: str) -> None:
         """One of this address is closed."""
@@ -192,7 +192,8 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def _cut(self, why: str) -> None:
         """Not `close`: that waits until the client has read all that is written."""
-        self.logger.warning("closed a connection from %s: %s", self.client and self.client[0], why)
+        address = self.client and self.client[0]
+        self.logger.warning("closed a connection from %s to %s: %s", address, self._limits.port, why)
         self.transport.abort()
 
     # -- requests ----------------------------------------------------------------------------------

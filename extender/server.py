@@ -25,6 +25,15 @@ _GRACE_S: Final = 10
 _PAUSE_S: Final = 0.1
 _WASTE: Final = 5  # a report that is too long is read on for a while, see api/drivers.py
 
+_API: Final = Limits(
+    "api_port",
+    connections=256,
+    of_one_address=128,
+    request_bytes=1 << 20,
+    request_s=60.0,
+    idle_s=KEEP_ALIVE_S,
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -150,10 +159,14 @@ def webhook_server(application: Any, settings: Settings) -> Server:
     return Server(_config(application, settings.listen_address, settings.listen_port, certificate))
 
 
-def api_server(application: Any, settings: Settings) -> Server:
-    """The server of probes, metrics and API on a port of its own, over plain HTTP."""
+def api_server(application: Any, settings: Settings) -> LimitedServer:
+    """The server of probes, metrics and API on a port of its own, over plain HTTP.
+
+    No login is asked for, so it has a limit of connections; slow readers are given more time than drivers.
+    """
     assert settings.api_port is not None
-    return Server(_config(application, settings.api_address, settings.api_port, {}))
+    config = _config(application, settings.api_address, settings.api_port, {})
+    return LimitedServer(config, _API)
 
 
 def driver_server(application: Any, settings: Settings) -> LimitedServer:
@@ -168,6 +181,7 @@ def driver_server(application: Any, settings: Settings) -> LimitedServer:
             settings.driver_address,
         )
     limits = Limits(
+        "driver_port",
         settings.driver_max_connections,
         settings.driver_max_connections_per_address,
         request_bytes=_WASTE * settings.driver_max_body_bytes + 128 * 1024,

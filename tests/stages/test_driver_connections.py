@@ -18,10 +18,11 @@ import uvicorn
 
 from extender.connections import Guests, Limits, SeldomLogger
 from extender.server import LimitedServer
+from tests.service.cluster import executor
 from tests.stages.support import DIAMOND, TokenCluster, job, listening
 from tests.wire.serving import Authority
 
-LIMITS = Limits(connections=4, of_one_address=4, request_bytes=100_000, head_bytes=4_000)
+LIMITS = Limits("driver_port", connections=4, of_one_address=4, request_bytes=100_000, head_bytes=4_000)
 HURRY = replace(LIMITS, head_s=0.1, request_s=0.2, idle_s=0.1)
 GET = b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n"
 PATIENCE_S = 20.0
@@ -352,18 +353,42 @@ async def test_a_crowd_at_the_drivers_port_takes_nothing_from_the_webhooks(
                 await asyncio.gather(*(loop.sock_recv(each, 1) for each in clients[5:]))
             assert len(server.guests) <= 5
             assert (await client.get("/livez"))[0] == 200
-            assert await client.post("prioritize", b"{}") is not None
+            assert (await client.filter(executor("a", 1), names)).names
         async with asyncio.timeout(PATIENCE_S):
             while len(server.guests) >= 5:
                 await client.get("/livez")
         await driver.tell(2)
 
 
+async def test_a_crowd_at_the_port_of_the_api_takes_nothing_from_the_webhooks(
+    cluster: TokenCluster, names: list[str]
+) -> None:
+    async with listening(cluster, names, api_port="0") as (service, client, _):
+        server = service._servers[1]  # pyright: ignore[reportPrivateUsage]
+        assert isinstance(server, LimitedServer)
+        with crowd(server.port, server.limits.of_one_address + 20) as clients:
+            for each in clients:
+                each.setblocking(False)
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(PATIENCE_S):
+                await asyncio.gather(
+                    *(loop.sock_recv(each, 1) for each in clients[server.limits.of_one_address :])
+                )
+            assert len(server.guests) == server.limits.of_one_address
+            assert (await client.filter(executor("a", 1), names)).error == ""
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", server.port, local_addr=("127.0.0.2", 0)
+            )
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert b"200 OK" in await rest(reader)
+            writer.close()
+
+
 # -- limits ---------------------------------------------------------------------------------------------
 
 
 def test_connections_are_a_share_of_the_files_that_may_be_open(caplog: pytest.LogCaptureFixture):
-    asked = Limits(256, 32, request_bytes=1)
+    asked = Limits("driver_port", 256, 32, request_bytes=1)
     assert asked.within(1024) is asked
     assert caplog.text == ""
     lowered = asked.within(100)
@@ -374,7 +399,7 @@ def test_connections_are_a_share_of_the_files_that_may_be_open(caplog: pytest.Lo
 
 
 def test_guests_are_counted_by_address():
-    guests = Guests(Limits(3, 2, request_bytes=1), SeldomLogger(logging.getLogger("test")))
+    guests = Guests(Limits("driver_port", 3, 2, request_bytes=1), SeldomLogger(logging.getLogger("test")))
     assert [guests.enter(address) for address in "aaabb"] == [True, True, False, True, False]
     guests.leave("a")
     assert len(guests) == 2
