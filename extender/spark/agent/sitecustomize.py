@@ -332,7 +332,7 @@ class _Incoming(io.RawIOBase):
         count = self._talk.ready().recv_into(buffer)
         self._room -= count
         if self._room < 0:
-            raise ValueError("answer too long")
+            raise OSError("answer too long")  # http.client makes something else of a ValueError
         return count
 
 
