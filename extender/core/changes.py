@@ -269,7 +269,7 @@ class Changes:
         known = gang.leaders.get(leader.uid)
         if known is None:
             return []
-        if known.node and self.state.synced:
+        if known.occupies and not known.deleting and self.state.synced:
             if gang.owner_uid != known.uid:
                 self._own(gang, known)
             elif gang.spec is not None and isinstance(event.spec, GangSpec):

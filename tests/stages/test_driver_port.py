@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from extender.core.facts import GangKey
+from extender.core.facts import GangKey, PodFacts
 from extender.service import Service
 from tests.service.cluster import delivered, driver_config_map, executor, spark_pod
 from tests.service.cluster import driver as pod_of_driver
@@ -326,10 +326,31 @@ async def test_a_driver_that_ended_is_not_heard(cluster: TokenCluster, names: li
 
 
 async def seen(service: Service, cluster: TokenCluster, pod: Any) -> None:
-    """Put a pod into the cluster and wait until the service has seen it."""
-    there = delivered(service, pod["metadata"]["name"])
+    """Put a pod into the cluster and wait until the service has seen it so."""
+    there, feed = asyncio.Event(), service.feeds.pods
+    tell = feed.seen
+    so = (pod["metadata"]["uid"], pod["status"]["phase"], "deletionTimestamp" in pod["metadata"])
+
+    def look(item: PodFacts) -> None:
+        tell(item)
+        if (item.uid, item.phase, item.deleting) == so:
+            there.set()
+
+    feed.seen = look  # type: ignore[method-assign]
     cluster.put("pods", pod)
     await asyncio.wait_for(there.wait(), 20)
+
+
+async def test_a_driver_that_is_being_deleted_is_not_heard(cluster: TokenCluster, names: list[str]) -> None:
+    async with listening(cluster, names, "a") as (service, _, (driver,)):
+        await driver.tell(1, job(0, *DIAMOND))
+        ending = cluster.pod("a-driver")
+        ending["metadata"]["deletionTimestamp"] = "2026-03-01T01:00:00Z"
+        await seen(service, cluster, ending)
+        for code, reply in ((await driver.post(batch(2)))[:2], await driver.get()):
+            assert code == 403
+            assert "is being deleted" in reply["detail"]
+        assert service.store.state.gangs[KEY].slots == []  # nothing is held for it any more
 
 
 def bound(pod: Any, node: str = "n0") -> Any:
