@@ -7,6 +7,7 @@ the store. Nothing is read of a body before both are known.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -160,7 +161,7 @@ def _denied(status: int, detail: str, retry_after_s: float = 0.0) -> HTTPExcepti
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if retry_after_s > 0:
-        headers["Retry-After"] = str(max(1, round(retry_after_s)))
+        headers["Retry-After"] = str(math.ceil(retry_after_s))
     return HTTPException(status, detail, headers=headers)
 
 

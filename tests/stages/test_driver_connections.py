@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
+from uvicorn.server import ServerState
 
-from extender.connections import Guests, Limits, SeldomLogger
+from extender.connections import Guests, ImpatientProtocol, Limits, SeldomLogger
 from extender.server import LimitedServer
 from tests.service.cluster import executor
 from tests.stages.support import DIAMOND, TokenCluster, job, listening
@@ -295,6 +298,85 @@ async def test_a_crash_is_told_once_with_its_trace(caplog: pytest.LogCaptureFixt
     (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert record.exc_info is not None
     assert "as the test wants" in caplog.text
+
+
+class Transport(asyncio.Transport):
+    """Keeps what is written, and whether it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__({"sockname": ("127.0.0.1", 1), "peername": ("127.0.0.1", 2)})
+        self.written = b""
+        self.closing = False
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    abort = close
+
+    def pause_reading(self) -> None:
+        pass
+
+    resume_reading = pause_reading
+
+
+PIECES = st.one_of(
+    st.sampled_from(
+        [
+            GET,
+            GET[:-3],
+            b"\r\n",
+            b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+            b"POST /small HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"3\r\nabc\r\n",
+            b"0\r\n",
+            b"Trailer: x\r\n\r\n",
+            b"Expect: 100-continue\r\n",
+            b"Connection: close\r\nUpgrade: h2c\r\n",
+            b"x" * 5_000,
+        ]
+    ),
+    st.binary(max_size=20),
+)
+
+
+@given(st.lists(PIECES, max_size=12), st.integers(1, 5_000))
+async def test_whatever_bytes_come_one_request_is_served_at_a_time(pieces: list[bytes], size: int):
+    busy, most = 0, 0
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        try:
+            await Application()(scope, receive, send)
+        finally:
+            busy -= 1
+
+    log = SeldomLogger(logging.getLogger("test"))
+    config = uvicorn.Config(application, loop="none", lifespan="off", ws="none", log_config=None)
+    state = ServerState()
+    protocol = ImpatientProtocol(LIMITS, log, config=config, server_state=state, app_state={})
+    transport, sent = Transport(), b"".join(pieces)
+    protocol.connection_made(transport)
+    for start in range(0, len(sent), size):
+        protocol.data_received(sent[start : start + size])
+        await asyncio.sleep(0)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    for head in transport.written.split(b"HTTP/1.1 ")[1:]:
+        assert head[:3] in (b"100", b"200", b"400")
+    protocol.connection_lost(None)
+    assert protocol.lost.is_set()
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.gather(*state.tasks)
+    assert (busy, most) in ((0, 0), (0, 1))
+    assert not state.connections
 
 
 # -- TLS ------------------------------------------------------------------------------------------------
