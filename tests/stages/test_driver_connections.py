@@ -387,7 +387,7 @@ async def test_a_tls_handshake_counts_and_has_little_time(tmp_path: Path):
     certificate, key = authority.issue("extender", "subjectAltName=IP:127.0.0.1")
     options = {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
     trust = ssl.create_default_context(cafile=str(authority.ca))
-    async with running(replace(LIMITS, head_s=1.0), **options) as up:
+    async with running(replace(LIMITS, head_s=2.0), **options) as up:
         silent = [await up.connect() for _ in range(3)]
         reader, writer = await up.connect(ssl=trust)
         writer.write(GET)
