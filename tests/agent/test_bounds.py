@@ -72,6 +72,22 @@ def test_an_event_that_is_too_long_is_dropped_unread(monkeypatch: pytest.MonkeyP
     assert len(rig.network.sent[0]["events"]) == 1
 
 
+def test_long_texts_and_lineages_are_cut() -> None:
+    rig = Rig()
+    info = {
+        "Stage ID": 1,
+        "Number of Tasks": 1,
+        "Stage Name": "n" * 50_000,
+        "Failure Reason": "trace " * 50_000,
+        "RDD Info": [{"RDD ID": each} for each in range(3_000)],
+    }
+    rig.agent.put("StageCompleted", json.dumps({"Stage Info": info}))
+    rig.later(0)
+    (stage,) = (event["stage"] for event in rig.network.sent[0]["events"])
+    assert (len(stage["name"]), len(stage["failure"])) == (1_000, 1_000)
+    assert stage["rdd_ids"] == list(range(2_900, 3_000))
+
+
 def test_many_events_are_taken_in_turn_with_the_clock() -> None:
     rig = Rig()
     for _ in range(2_500):

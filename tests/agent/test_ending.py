@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import random
+import sys
 from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from extender.spark.agent import sitecustomize as agent
-from tests.agent.test_agent import APPLICATION_END, JOB, Rig, Wishes
+from tests.agent.test_agent import APPLICATION_END, ENVIRON, JOB, Rig, Wishes
 
 
 @pytest.fixture
@@ -120,6 +124,32 @@ def test_nothing_is_kept_in_memory(rig: Rig, left: list[str]) -> None:
     assert rig.agent._steering is None
     rig.agent.put("JobStart", JOB)
     assert len(rig.agent._queue) == 0
+
+
+def test_a_container_without_room_for_a_thread_is_left_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyspark", MagicMock())
+    monkeypatch.setitem(sys.modules, "pyspark.java_gateway", MagicMock())
+    monkeypatch.setattr(agent, "_current", None)
+    monkeypatch.setattr(atexit, "register", lambda _function: None)
+    monkeypatch.setattr(Thread, "start", MagicMock(side_effect=RuntimeError("can't start new thread")))
+    context = MagicMock(applicationId="spark-1", appName="etl", version="4")
+    context.getConf().get = lambda _key, default: default
+    with pytest.raises(RuntimeError, match="thread"):
+        agent.attach(context, ENVIRON)
+    spark = context._jsc.sc()
+    ((listener, _queue), _) = spark.listenerBus().addToQueue.call_args
+    spark.removeSparkListener.assert_called_once_with(listener)
+
+
+def test_the_jobs_random_numbers_are_the_jobs() -> None:
+    settings = agent.Settings(ENVIRON)
+    network = Rig().network
+    network.answer = OSError("down")
+    ours = agent.Agent(settings, "spark-1", str, None, network)
+    before = random.getstate()
+    ours.step()
+    assert not ours.healthy
+    assert random.getstate() == before
 
 
 # --- words of py4j -------------------------------------------------------------------------------------

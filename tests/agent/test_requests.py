@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from extender.spark.agent import sitecustomize as agent
 from tests.agent.test_agent import ENVIRON, Rig, Wishes
+from tests.wire.serving import Authority
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 LIMIT_S = 0.2
@@ -148,6 +151,19 @@ def test_a_port_that_nobody_answers_at_has_an_end() -> None:
             request(f"http://127.0.0.1:{address[1]}")
         for each in waiting:
             each.close()
+
+
+def test_authorities_are_read_again_when_their_file_changes(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    first, second = Authority(tmp_path), Authority(tmp_path / "new")
+    mounted = tmp_path / "ca.crt"
+    mounted.write_bytes(first.ca.read_bytes())
+    context = agent._tls_context(str(mounted))
+    assert agent._tls_context(str(mounted)) is context
+    mounted.write_bytes(second.ca.read_bytes())
+    os.utime(mounted, ns=(1, 1))
+    renewed = agent._tls_context(str(mounted))
+    assert renewed.get_ca_certs() != context.get_ca_certs()
 
 
 def test_a_bad_token_is_named_by_its_file_only(tmp_path: Any) -> None:

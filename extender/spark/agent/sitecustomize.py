@@ -23,6 +23,8 @@ _THREADS = "carbon-scheduler"  # how the names of the agent's threads begin
 _QUEUE_LIMIT = 10_000  # as many events as Spark itself keeps for a listener
 _STEP_LIMIT = 1_000  # events taken in before the next look at the clock
 _EVENT_CHARS = 8 << 20  # a longer event is dropped: reading it would hold up the job's own Python
+_TEXT_CHARS = 1_000  # of a name or a reason: a failure may carry pages
+_RDDS = 100  # of a stage, the latest: they are what tells it from others
 _PENDING_LIMIT = 5_000  # updates waiting for the extender, and stages in them
 _BATCH_LIMIT = 1_000  # of these in one request
 
@@ -85,18 +87,23 @@ def _read(path):
 # --- Spark's JSON to compact updates -------------------------------------------------------------------
 
 
+def _text(value):
+    return (value or "")[:_TEXT_CHARS]
+
+
 def _stage(info):
+    rdd_ids = [rdd["RDD ID"] for rdd in info.get("RDD Info", [])]
     return {
         "stage_id": info["Stage ID"],
         "attempt": info.get("Stage Attempt ID", 0),
-        "name": info.get("Stage Name", ""),
+        "name": _text(info.get("Stage Name")),
         "tasks": info["Number of Tasks"],
         "parent_ids": info.get("Parent IDs", []),
-        "rdd_ids": [rdd["RDD ID"] for rdd in info.get("RDD Info", [])],
+        "rdd_ids": rdd_ids if len(rdd_ids) <= _RDDS else sorted(rdd_ids)[-_RDDS:],
         "profile_id": info.get("Resource Profile Id", 0),
         "submitted_ms": info.get("Submission Time"),
         "completed_ms": info.get("Completion Time"),
-        "failure": info.get("Failure Reason") or "",
+        "failure": _text(info.get("Failure Reason")),
     }
 
 
@@ -106,8 +113,8 @@ def _job_start(event):
         "job_id": event["Job ID"],
         "time_ms": event["Submission Time"],
         "stages": [_stage(info) for info in event.get("Stage Infos", [])],
-        "pool": properties.get("spark.scheduler.pool") or "",
-        "sql_execution_id": properties.get("spark.sql.execution.id") or "",
+        "pool": _text(properties.get("spark.scheduler.pool")),
+        "sql_execution_id": _text(properties.get("spark.sql.execution.id")),
     }
 
 
@@ -145,7 +152,7 @@ _UPDATES = {
     "ExecutorRemoved": lambda event: {
         "executor_id": event["Executor ID"],
         "time_ms": event["Timestamp"],
-        "reason": event.get("Removed Reason") or "",
+        "reason": _text(event.get("Removed Reason")),
     },
     "ResourceProfileAdded": _profile,
     "ApplicationEnd": lambda event: {"time_ms": event["Timestamp"]},
@@ -392,7 +399,7 @@ def _tls_context(ca_file):
 def post(settings, path, body, limit_s=_REQUEST_S):
     """(status, answer bytes) of one POST; no proxies, no redirects, nothing after `limit_s`.
 
-    Only the look-up of the name may take longer, see `Courier`.
+    Only a name that is looked up or has several addresses may take longer, see `Courier`.
     """
     import http.client
     from urllib.parse import urlsplit
@@ -642,7 +649,7 @@ class Agent:
         self._steering = steering
         self._send = send or Courier()
         self._clock = clock or time.monotonic
-        self._jitter = jitter or random.random
+        self._jitter = jitter or random.SystemRandom().random  # not the sequence of the job's
         self._queue = collections.deque()
         self._wake = threading.Event()
         self.finished = threading.Event()
@@ -863,9 +870,13 @@ def attach(context, environ=os.environ):
 
     del http, ssl
     _quiet.install()
-    agent = _listen(context, settings)
-    threading.Thread(target=agent.run, name=_THREADS + "-agent", daemon=True).start()
-    _current = agent
+    _current = agent = _listen(context, settings)
+    try:
+        threading.Thread(target=agent.run, name=_THREADS + "-agent", daemon=True).start()
+    except RuntimeError:  # the container has all the threads it may have
+        agent.active = False
+        agent._detach()
+        raise
     _say("attached to " + context.applicationId)
     return agent
 
