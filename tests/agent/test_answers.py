@@ -79,7 +79,7 @@ BAD = [
     fields(priorities={"1": 1 << 31}),
     fields(priorities={"1": -(1 << 40)}),
     b'{"priorities": {"1": ' + b"9" * 100_000 + b"}}",
-    *(fields(target_executors=target) for target in (0, -1, "3", 1 << 40, 10_001, True, 2.5, [])),
+    *(fields(target_executors=target) for target in (0, -1, "3", 1 << 40, 100_001, True, 2.5, [])),
 ]
 
 

@@ -37,7 +37,7 @@ _INTERVAL_S, _SHORTEST_S, _LONGEST_S = 5.0, 0.2, 300.0  # between batches
 _LONGEST_RETRY_S = 60.0
 _RESEND_S = 30.0  # who forgets everything more often is told more slowly
 _STEERING_LEASE_S = 60.0  # without a good answer for so long, steering is taken back
-_MOST_EXECUTORS = 10_000
+_MOST_EXECUTORS = 100_000  # within Kubernetes' own limit of pods
 _ORDER_S = 0.05  # between two looks for task sets that wait for their priority
 _LAST_WORDS_S = 1.0
 

@@ -30,10 +30,13 @@ class Batch(msgspec.Struct, frozen=True):
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer to a batch; fields left out mean that Spark decides.
 
+    The agent takes an answer with a field out of its bounds for none at all.
+
     `interval_s`: seconds to the next batch, 0.2 to 300. `priorities`: stage id to priority among the
-    task sets of the application, smaller first. `target_executors`: executors to ask Kubernetes for.
-    `off`: the agent takes its steering back and falls silent until the driver starts anew. `resend`: what
-    came before this batch is not known here; the agent tells again of the jobs that still run.
+    task sets of the application, 32 bits, smaller first. `target_executors`: executors to ask Kubernetes
+    for, 1 to 100,000. `off`: the agent takes its steering back and falls silent until the driver starts
+    anew. `resend`: what came before this batch is not known here; the agent tells again of the jobs that
+    still run.
     """
 
     interval_s: float = 5.0
