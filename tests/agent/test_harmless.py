@@ -168,11 +168,23 @@ except RuntimeError as problem:
     assert start(SOURCE, broken, job=job) == ["broken finder"]
 
 
-def test_an_error_of_the_agents_finder_is_not_the_jobs(start: Callable[..., list[str]]) -> None:
-    sabotaged = SOURCE.replace("        finders = list(sys.meta_path)\n", "        raise MemoryError\n")
-    assert sabotaged != SOURCE
+@pytest.mark.parametrize(
+    "place",
+    [
+        "        finders = list(sys.meta_path)\n",
+        "        for owner, name in ((module,",
+        "    if module.SparkContext.__module__",
+        "    import functools\n",
+        "    if _current is None:\n        import atexit\n",
+        "    if Settings(os.environ).problem or",
+    ],
+)
+def test_an_error_of_the_agent_is_not_the_jobs(start: Callable[..., list[str]], place: str) -> None:
+    assert SOURCE.count(place) == 1
+    indent = place[: len(place) - len(place.lstrip())]
+    sabotaged = SOURCE.replace(place, f"{indent}raise MemoryError\n{place}")
     job = "from pyspark import SparkContext; SparkContext()._do_init()"
-    assert start(sabotaged, job=job) == ["initialised"]
+    assert start(sabotaged, THEIRS, job=job) == ["theirs", "initialised"]
 
 
 def test_an_error_of_the_hidden_file_is_told_as_ever(start: Callable[..., list[str]], tmp_path: Path) -> None:

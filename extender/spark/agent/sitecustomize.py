@@ -923,22 +923,25 @@ def patch(module):
     @functools.wraps(original)
     def _do_init(self, *args, **kwargs):
         result = original(self, *args, **kwargs)
-        try:
-            attach(self)
-        except Exception as problem:
-            _say("not attached", problem)
+        _quietly(attach, self)
         return result
 
     setattr(_do_init, _MARK, True)
     module.SparkContext._do_init = _do_init
 
 
-def _try_patch(module):
+def _quietly(work, *arguments):
+    """For what happens within Python's own start and imports: those go on."""
     try:
-        if module.SparkContext.__module__ == module.__name__:  # not the alias that 4.x keeps
-            patch(module)
+        return work(*arguments)
     except Exception as problem:
-        _say(f"{module.__name__} not patched", problem)
+        _say(f"{work.__name__} failed", problem)
+        return None
+
+
+def _patch_if_real(module):
+    if module.SparkContext.__module__ == module.__name__:  # not the alias that 4.x keeps
+        patch(module)
 
 
 class _Wrapped:
@@ -958,11 +961,15 @@ class _Loader(_Wrapped):
         return self._inner.create_module(spec)
 
     def exec_module(self, module):
+        _quietly(self._step_back, module)
+        self._inner.exec_module(module)
+        _quietly(_patch_if_real, module)
+
+    def _step_back(self, module):
+        """Who looks at the module sees the real loader."""
         for owner, name in ((module, "__loader__"), (module.__spec__, "loader")):
             if getattr(owner, name, None) is self:
-                setattr(owner, name, self._inner)  # seen by no one who looks at the module
-        self._inner.exec_module(module)
-        _try_patch(module)
+                setattr(owner, name, self._inner)
 
 
 class _OldLoader(_Wrapped):
@@ -970,7 +977,7 @@ class _OldLoader(_Wrapped):
 
     def load_module(self, name):
         module = self._inner.load_module(name)
-        _try_patch(module)
+        _quietly(_patch_if_real, module)
         return module
 
 
@@ -989,10 +996,7 @@ class _Finder:
             return None
         cls._asked.add(name)
         try:
-            return cls._wrap(name, path, target)
-        except Exception as problem:  # the others are asked by Python, and say it again
-            _say(f"{name} not wrapped", problem)
-            return None
+            return _quietly(cls._wrap, name, path, target)  # else Python asks the others itself
         finally:
             cls._asked.discard(name)
 
@@ -1015,8 +1019,9 @@ class _Finder:
 
 
 def _install():
-    if not any(getattr(finder, _MARK, False) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder)
+    if Settings(os.environ).problem or any(getattr(finder, _MARK, False) for finder in sys.meta_path):
+        return
+    sys.meta_path.insert(0, _Finder)
 
 
 def _hidden_sitecustomize():
@@ -1054,12 +1059,7 @@ def _run(spec):
 
 
 if __name__ == "sitecustomize":
-    _hidden = None
-    try:
-        if not Settings(os.environ).problem:
-            _install()
-        _hidden = _hidden_sitecustomize()
-    except Exception as problem:
-        _say("not installed", problem)
+    _quietly(_install)
+    _hidden = _quietly(_hidden_sitecustomize)
     if _hidden is not None:
         _run(_hidden)
