@@ -116,10 +116,11 @@ class DriverReports:
             raise BadReport(str(problem)) from None
         now = self._clock()
         self._told_of(key)
+        anew = self._begins_anew(key, batch)
         process = self._process(key, batch)
         if batch.batch > process.batch:
             process.batch = batch.batch
-            await self._apply(key, batch, now)
+            await self._apply(key, batch, now, anew=anew)
             self._observe.batch("taken")
         else:
             self._observe.batch("repeated")
@@ -127,13 +128,19 @@ class DriverReports:
         beginning = process.first
         return encode_reply(self._reply(key, now, resend=batch.batch == beginning > 1))
 
-    async def _apply(self, key: GangKey, batch: Batch, now: float) -> None:
+    def _begins_anew(self, key: GangKey, batch: Batch) -> bool:
+        """Whether a batch is the first of another SparkContext than the one heard before."""
+        processes = self._heard.get(key)
+        return bool(processes) and batch.driver not in processes
+
+    async def _apply(self, key: GangKey, batch: Batch, now: float, *, anew: bool) -> None:
         lost = 0
         for start in range(0, max(1, len(batch.events)), _READ_AT_ONCE):
             events, nonsense = stage_events(batch.events[start : start + _READ_AT_ONCE])
             lost += nonsense
             for portion in slices(events):
-                self._perform(self._store.apply(StagesReported(key, portion), now))
+                self._perform(self._store.apply(StagesReported(key, portion, anew), now))
+                anew = False
                 await asyncio.sleep(0)
         self._observe.updates_lost("nonsense", lost)
 

@@ -281,14 +281,12 @@ class Changes:
         return []
 
     def _hear(self, event: StagesReported, now: float) -> None:
-        """Stages of a gang that nobody knows are nobody's; a report without events is a sign of life."""
+        """Stages of a gang that nobody leads are nobody's."""
         gang = self.state.gangs.get(event.key)
-        if gang is None:
-            return
-        self.state.stages_heard_s[event.key] = now
-        if event.events:
-            self.state.stages.apply(event.key, event.events)
-            self.state.widen_stages(gang)
+        if gang is not None and gang.owner_uid:
+            if event.anew:
+                self.state.forget_stages(event.key)
+            self.state.hear_stages(gang, event.events, now)
 
     def _sync(self, now: float) -> None:
         self.state.synced = True

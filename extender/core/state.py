@@ -6,10 +6,12 @@ Nothing here decides: `store` turns events into moves, `members` and `queue` cho
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from extender.core.carbon import CarbonBook
+from extender.core.dag.events import StageEvent
 from extender.core.dag.store import StageStore
 from extender.core.events import AnnotatePod
 from extender.core.facts import GangKey, PodFacts
@@ -60,6 +62,7 @@ class State:
         self.intensities: dict[str, float | None] = {}
         self.stages = StageStore()
         self.stages_heard_s: dict[GangKey, float] = {}
+        self._stages_of: dict[GangKey, str] = {}
         self.switches = Switches()
         self.synced = False
 
@@ -214,6 +217,8 @@ class State:
         self.dirty[gang.key] = None
 
     def _open_slots(self, gang: Gang, leader: PodFacts, spec: GangSpec, rows: list[int]) -> None:
+        if self._stages_of.get(gang.key, leader.uid) != leader.uid:
+            self.forget_stages(gang.key)  # another run under the same name
         worker = self.nodes.vector(spec.worker)
         for row, number in Counter(rows).items():
             if row != NOWHERE:
@@ -273,6 +278,14 @@ class State:
 
     # -- stages ----------------------------------------------------------------------------------
 
+    def hear_stages(self, gang: Gang, events: Sequence[StageEvent], now: float) -> None:
+        """The leader, or who watches it, told of its stages; without events that is a sign of life."""
+        self.stages_heard_s[gang.key] = now
+        self._stages_of[gang.key] = gang.owner_uid
+        if events:
+            self.stages.apply(gang.key, events)
+            self.widen_stages(gang)
+
     def widen_stages(self, gang: Gang) -> None:
         """Tell a gang's stage graph how many tasks run at once, if it has a graph."""
         if gang.key in self.stages and gang.spec is not None:
@@ -291,6 +304,7 @@ class State:
         """A gang is gone."""
         self.stages.forget(key)
         self.stages_heard_s.pop(key, None)
+        self._stages_of.pop(key, None)
 
     # -- what is written down --------------------------------------------------------------------
 

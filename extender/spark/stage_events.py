@@ -94,9 +94,8 @@ def _translate(update: spark.LogEvent | spark.Update) -> core.StageEvent | None:
 
 
 def _stage(stage: spark.StageInfo, listed: frozenset[int] | None = None) -> core.StageInfo:
-    parents = tuple(
-        parent for parent in dict.fromkeys(stage.parent_ids) if listed is None or parent in listed
-    )
+    named = dict.fromkeys(stage.parent_ids[: 10 * MOST_PARENTS])
+    parents = tuple(parent for parent in named if listed is None or parent in listed)
     return core.StageInfo(
         stage_id=stage.stage_id,
         rdd_id=stage.key,

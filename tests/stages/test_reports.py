@@ -189,6 +189,17 @@ def test_processes_of_one_application_are_told_apart_up_to_a_few() -> None:
     assert seen.batches == ["taken"] * 100 + ["repeated"]
 
 
+def test_a_second_context_of_a_driver_is_another_graph() -> None:
+    """Spark numbers its jobs, stages and RDDs from 0 again."""
+    store = running()
+    taker = reports(store)
+    take(taker, batch(1, job(0, stage(0, tasks=4)), progress(0, 4, 400), process="first"))
+    take(taker, batch(1, job(0, stage(0, tasks=40)), process="second"))
+    take(taker, batch(2, progress(0, 1, 900), process="second"))
+    (known,) = store.state.stages.stages(KEY)
+    assert (known.tasks, known.finished) == (40, 1)
+
+
 def test_a_lower_number_than_the_last_is_a_repetition() -> None:
     store, seen = running(), Counted()
     taker = reports(store, observe=seen)

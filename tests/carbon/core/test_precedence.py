@@ -346,6 +346,29 @@ def test_stages_of_a_gang_that_is_gone_are_forgotten() -> None:
     assert key not in world.store.state.stages, "nobody knows that gang"
 
 
+def test_another_run_under_the_same_name_knows_nothing_of_the_first_ones_stages() -> None:
+    world = pcaps_world()
+    key = running(world)
+    report(world, key, JobStarted(0, (LONG,)))
+    leader = world.pods[world.uid("a-driver")]
+    world.configure(leader, GangSpec(size(), 2, 30))
+    assert key in world.store.state.stages, "read anew, the same run"
+    world.delete("a-driver")
+    world.leader("a", GangSpec(size(), 2, 30), uid="uid-of-the-second")
+    assert world.schedule("a-driver").outcome is Outcome.ADMITTED
+    assert key not in world.store.state.stages
+
+
+def test_another_context_of_a_driver_counts_from_nothing() -> None:
+    world = pcaps_world()
+    key = running(world)
+    report(world, key, JobStarted(0, (LONG,)), *DONE_WITH_LONG, JobEnded(0))
+    again = StagesReported(key, (JobStarted(0, (replace(LONG, tasks=9),)),), anew=True)
+    world.tell(again)
+    (stage,) = world.store.state.stages.priorities(key).ready
+    assert (stage.stage_id, stage.open_tasks) == (1, 9)
+
+
 @given(
     gamma=st.floats(0, 1),
     values=st.lists(st.one_of(st.floats(0, 3000), st.just(float("nan"))), min_size=1, max_size=6),
