@@ -86,13 +86,16 @@ class Extras:
         self._woken_s.pop(uid, None)
 
     def target(self, gang: Gang, now: float) -> int | None:
-        """Workers a running gang is to have now, its minimum at least; None while nothing limits it."""
+        """Workers a running gang is to have now, its minimum and one at least; None while nothing limits it.
+
+        One, because a gang may have a minimum of 0, and what it tells of its stages may be late.
+        """
         if gang.owner is None or gang.spec is None or self.exempt(gang, now):
             return None
         deferral = self.precedence.deferral(gang.key, now)
         if deferral is None:
             return None
-        return min(gang.spec.max_workers, max(gang.spec.min_workers, deferral.let_in))
+        return min(gang.spec.max_workers, max(gang.spec.min_workers, 1, deferral.let_in))
 
     def _left_out(self, gang: Gang, now: float) -> Outcome | None:
         """A suspend-resume gang does not grow in the steps that it can do without."""

@@ -27,10 +27,10 @@ _OTHERS: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class Deferral:
-    """An application judged: executors wanted for its ready stages, and how many of them are let in now.
+    """An application judged: executors its ready stages could use, and how many of them are let in now.
 
     `least_important` is the relative importance (0..1) from which on a stage is served at this intensity.
-    `deferred` are numbers of the stages that are not.
+    `deferred` are numbers of the stages that are not. Both numbers are 0 between two jobs.
     """
 
     wanted: int
@@ -90,7 +90,7 @@ class Precedence:
                 grid.most_important = max(grid.most_important, ready[0].importance)
 
     def deferral(self, key: GangKey, now: float) -> Deferral | None:
-        """How an application stands; None while nothing is deferred for it."""
+        """How an application stands; None where nothing limits it, whatever its stages are."""
         state = self._state
         gang = state.gangs.get(key)
         if not self.on or gang is None or key not in state.stages or not self._judgeable(gang, now):
@@ -138,10 +138,10 @@ class Precedence:
             wanted += executors
             candidates.append(Candidate(stage.stage_id, stage.importance, executors))
         candidates.append(Candidate(_OTHERS, scale, 0))
-        # The most important stage of a zone is always served, so nothing has to be forced for progress.
+        # The progress guarantee is given to each application: whatever is let in, it may have one executor.
         admission = admit(candidates, carbon, self._state.policy.carbon.pcaps.gamma, running=1)
-        let_in = sum(admission.executors.values())
         between_jobs = priorities.idle and admission.least_important > 0
-        if let_in >= wanted and not between_jobs:
+        if not priorities.ready and not between_jobs:
             return None
+        let_in = sum(admission.executors.values())
         return Deferral(wanted, let_in, admission.least_important, admission.deferred)

@@ -94,7 +94,8 @@ async def test_a_batch_sent_again_is_answered_and_changes_nothing(
         await driver.tell(1, progress(0, 1, 1_000))
         (first, *_) = service.store.state.stages.stages(KEY)
         assert first.finished == 1
-        await driver.tell(2, progress(0, 1, 1_000), process="p2", dropped=1)  # another context of the driver
+        again = (job(0, *DIAMOND), progress(0, 2, 1_000))
+        await driver.tell(1, *again, process="p2", dropped=1)  # another context of the driver
         (first, *_) = service.store.state.stages.stages(KEY)
         assert first.finished == 2
         _, metrics = await client.get("/metrics")

@@ -124,6 +124,41 @@ def test_as_many_are_woken_as_there_is_need_for() -> None:
     assert world.store.target(key, world.now) is None, "the cleanest moment limits nothing"
 
 
+@pytest.mark.parametrize("gamma", [0.5, 0.9])
+@pytest.mark.parametrize("intensity", [DIRTY, 300.0, 150.0])
+def test_what_waits_is_not_let_in_because_little_is_left(gamma: float, intensity: float) -> None:
+    """Until the cleanest moment an application has no more executors than its open tasks can use."""
+    world = pcaps_world(gamma)
+    signal(world, intensity, CLEAN, DIRTY)
+    key = running(world)
+    tasks = 12
+    report(world, key, JobStarted(0, (replace(LONG, tasks=tasks),)))
+    for number in range(3, 20):
+        more(world, number)
+    joined = world.store.state.workers_counted(world.store.state.gangs[key])
+    for left in range(tasks, 0, -1):
+        target = world.store.target(key, world.now)
+        assert target is not None
+        assert 2 <= target <= max(2, left)
+        world.tick(20)
+        assert not world.woken
+        report(world, key, MoreTasksEnded(1, 0, 1, 1000))
+    assert world.store.state.workers_counted(world.store.state.gangs[key]) == joined
+
+
+def test_an_application_may_always_have_one_executor() -> None:
+    """With dynamic allocation the minimum is often 0, and a graph may lag behind."""
+    world = pcaps_world(1.0)
+    signal(world, DIRTY, CLEAN)
+    key = running(world, spec=GangSpec(size(), 0, 30), least=0)
+    report(world, key, JobStarted(0, (LONG,)), *DONE_WITH_LONG, JobEnded(0))
+    assert world.store.target(key, world.now) == 1
+    assert [more(world, number) for number in (1, 2)] == [
+        Outcome.EXTRA_ADMITTED,
+        Outcome.DEFERRED_BY_IMPORTANCE,
+    ]
+
+
 def test_between_jobs_the_minimum_is_enough_while_it_is_dirty() -> None:
     world = pcaps_world(0.5)
     signal(world, DIRTY, CLEAN)
@@ -279,6 +314,42 @@ def test_the_most_important_stage_of_the_zone_sets_the_scale() -> None:
     world.delete("a-driver")
     world.tick(1)
     assert world.store.target(large, world.now) == 15, "nobody is more important now"
+
+
+def test_another_scale_is_another_verdict() -> None:
+    """The same stages of the same grid, but now something more important is there."""
+    world = pcaps_world(0.5)
+    ranks = {"a": 0.2, "b": 0.8}
+
+    class Told(CriticalPath):
+        def rank(
+            self, applications: Mapping[GangKey, Application], changed: Collection[GangKey]
+        ) -> Mapping[GangKey, Ranking]:
+            return {
+                key: Ranking(dict.fromkeys(applications[key].graph.live(), ranks[key.app_id]))
+                for key in changed
+            }
+
+    world.store.state.stages.use(Told())
+    signal(world, DIRTY, CLEAN)
+    first, second = running(world), running(world, "b")
+    report(world, first, JobStarted(0, (replace(LONG, tasks=20),)))
+    assert world.store.target(first, world.now) == 10, "alone it is the most important one"
+    report(world, second, JobStarted(0, (replace(LONG, tasks=20),)))
+    world.tick(1)
+    assert world.store.target(first, world.now) == 2
+    assert world.store.target(second, world.now) == 10
+
+
+def test_what_a_driver_says_of_its_executors_later_counts() -> None:
+    world = pcaps_world(0.5)
+    signal(world, DIRTY, CLEAN)
+    spec = GangSpec(size(), 2, 30)
+    key = running(world, spec=spec)
+    report(world, key, JobStarted(0, (replace(LONG, tasks=40),)))
+    assert world.store.target(key, world.now) == 20
+    world.configure(world.pods[world.uid("a-driver")], replace(spec, worker_slots=4))
+    assert world.store.target(key, world.now) == 5
 
 
 def test_a_heavier_application_has_a_larger_share() -> None:
