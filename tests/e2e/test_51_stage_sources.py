@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,16 @@ import pytest
 from tests.e2e.harness.controlplane import ControlPlane
 from tests.e2e.harness.extender import Extender
 from tests.e2e.harness.observer import Observer
-from tests.e2e.harness.spark import Submission, submit
+from tests.e2e.harness.processes import Process, free_port
+from tests.e2e.harness.spark import APPS, Submission, submit
 from tests.e2e.harness.sparks import SPARK_3, SPARK_4
 from tests.e2e.harness.waiting import wait_for
 
 TASKS = 14
+QUERY = f"""
+    select id % 3, count(*) from range(0, {TASKS}, 1, {TASKS})
+    where reflect('java.lang.Thread', 'sleep', 1000L + id) is not null group by 1
+"""
 
 
 def stages(extender: Extender, application: Submission) -> list[dict[str, Any]]:
@@ -31,6 +37,22 @@ def slow_stage(extender: Extender, application: Submission) -> list[dict[str, An
     known = stages(extender, application)
     first = [each for each in known if each["tasks"] == TASKS and not each["parents"]]
     return [each for each in first if each["state"] in ("waiting", "running")]
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def connect_client(port: int, log: Path) -> Process:
+    """A Spark Connect client that sends `QUERY`. Arrow wants to see the JVM's own buffers."""
+    jars = SPARK_4.home / "jars"
+    opened = "--add-opens=java.base/java.nio=ALL-UNNAMED"
+    classes = f"{jars / 'connect-repl'}/*:{jars}/*"
+    remote = f"sc://127.0.0.1:{port}"
+    command = ["java", opened, "--class-path", classes, APPS / "ConnectClient.java", remote, QUERY]
+    return Process("connect client", command, log)
 
 
 def test_a_log_is_followed_and_read_again_after_a_crash(
@@ -105,4 +127,61 @@ def test_a_driver_is_asked_for_its_backlog(
     assert slow["remaining_s"] >= 1.5 * (TASKS - slow["finished"])
     assert extender.get("/healthz")["stage_sources"]["answering"] == 1
     assert application.wait(180) == 0
+    watching.assert_kept()
+
+
+@pytest.mark.full
+def test_queries_of_a_connect_client_are_stages_of_the_server(
+    installed: ControlPlane,
+    namespace: str,
+    real_nodes,
+    start_pair,
+    observer: Callable[[], Observer],
+    tmp_path: Path,
+) -> None:
+    """Spark 4: the driver in the cluster is a Connect server (Spark starts it as a plugin there)."""
+    real_nodes(3, cpu="2", memory="4Gi")
+    watching = observer()
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    extender = start_pair(
+        event_log_directory=str(logs),
+        event_log_interval_s="1",
+        driver_rest="true",
+        driver_rest_interval_s="1",
+    ).extender
+    port = free_port()
+    server = submit(
+        installed,
+        SPARK_4,
+        "connect",
+        namespace=namespace,
+        app=APPS / "until.py",
+        args=[tmp_path / "end"],
+        scheduler="carbon-scheduler",
+        conf={
+            "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
+            "spark.connect.grpc.binding.address": "127.0.0.1",
+            "spark.connect.grpc.binding.port": str(port),
+            "spark.eventLog.enabled": "true",
+            "spark.eventLog.dir": logs.as_uri(),
+            "spark.ui.enabled": "true",
+        },
+    )
+    wait_for(lambda: listens(port), "the server listens", 120, server.log)
+    client = connect_client(port, tmp_path / "client.log")
+    (slow,) = wait_for(lambda: slow_stage(extender, server), "the query is known", 120, client.log_tail)
+    assert client.wait(120) == 0, client.log_tail()
+    assert sorted(line for line in client.log.read_text().splitlines() if line.startswith("row ")) == [
+        "row 0 5",
+        "row 1 5",
+        "row 2 4",
+    ]
+
+    def children() -> list[dict[str, Any]]:
+        return [each for each in stages(extender, server) if slow["key"] in each["parents"]]
+
+    wait_for(children, "adaptive execution has told the rest of the query", 30)
+    (tmp_path / "end").touch()
+    assert server.wait(60) == 0
     watching.assert_kept()
