@@ -78,8 +78,9 @@ def test_a_report_full_of_cycles_is_searched_no_longer_than_its_steps_last() -> 
     length, copies = 1000, 2000
     graph = StageGraph()
     stages = [StageInfo(n, n, 1, 0, (n - 1,) if n else ()) for n in range(length)]
-    again = [StageInfo(length + n, 1, 1, 0, tuple(range(length - 9, length - 1))) for n in range(copies)]
-    graph.apply([JobStarted(0, (*stages, *again))])
+    late = tuple(range(length - 9, length - 1))
+    again = [JobStarted(1 + n, (StageInfo(length + n, 1, 1, 0, late),)) for n in range(copies)]
+    graph.apply([JobStarted(0, tuple(stages)), *again])
     assert graph.refused == 8 * copies
     assert graph.graph.number_of_edges() == length - 1
     assert 0 < graph.dag.searched <= SEARCH_STEPS

@@ -121,8 +121,67 @@ def test_a_circle_is_refused_and_counted() -> None:
     )
     assert graph.refused == 1
     assert nx.is_directed_acyclic_graph(graph.graph)
-    graph.apply([JobStarted(1, (stage(3, 5, parents=(4,)), stage(4, 5)))])
+    graph.apply([JobStarted(1, (stage(3, 1, parents=(4,)), stage(4, 3)))])
     assert graph.refused == 2
+    assert nx.is_directed_acyclic_graph(graph.graph)
+
+
+def test_two_shuffles_of_one_rdd_are_two_stages() -> None:
+    """Scala: p.groupByKey(2).join(p.groupByKey(3))."""
+    one, other = stage(0, 7, 100), stage(1, 7, 4)
+    graph = StageGraph()
+    graph.apply([StageSubmitted(other, 1)])
+    graph.apply([JobStarted(0, (one, other, stage(2, 20, 50, parents=(0, 1)))), StageSubmitted(one, 1)])
+    assert sorted(graph.standings[key].stage_id for key in graph.live()) == [0, 1, 2]
+    graph.apply([TasksEnded(0, 0, 10, 10_000), TasksEnded(1, 0, 4, 4_000), StageCompleted(other, 9)])
+    assert [(graph.standings[key].stage_id, graph.ready(key)) for key in graph.live()] == [
+        (0, True),
+        (2, False),
+    ]
+    assert graph.standings[7].open_tasks == 90
+
+
+@pytest.mark.parametrize("grandparents", [0, 1, 3])
+def test_what_a_running_stage_needed_exists_even_if_nobody_told_of_it(grandparents: int) -> None:
+    """An extender that began later, or forgot: Spark skips what an earlier job made, and never says so."""
+    graph = StageGraph()
+    chain = [stage(n, n, 200, parents=(n - 1,) if n else ()) for n in range(grandparents + 1)]
+    last = stage(9, 100, 4, parents=(grandparents,))
+    graph.apply([JobStarted(5, (*chain, last))])
+    assert graph.ready(0)
+    graph.apply([StageSubmitted(last, 1)])
+    assert list(graph.live()) == [100]
+    assert graph.ready(100)
+    assert {graph.standings[each.rdd_id].state for each in chain} == {StageState.SKIPPED}
+    graph.apply([StageCompleted(last, 2, "FetchFailed"), StageSubmitted(stage(0, 0, 3, attempt=1))])
+    assert graph.standings[0].open_tasks == 3, "its output was lost"
+    assert not graph.ready(100) or grandparents
+
+
+def test_what_one_child_has_and_another_waits_for_is_needed() -> None:
+    graph = StageGraph()
+    graph.apply([JobStarted(0, DIAMOND), StageSubmitted(DIAMOND[1], 1)])
+    assert graph.standings[10].state is StageState.WAITING, "stage 2 waits for it"
+    graph.apply([StageSubmitted(DIAMOND[2], 1)])
+    assert graph.standings[10].state is StageState.SKIPPED
+
+
+def test_between_two_accounts_of_an_attempt_the_order_does_not_decide() -> None:
+    accounts = [StageSubmitted(StageInfo(0, 1, tasks, 0, (), name)) for tasks, name in ((3, "b"), (4, "a"))]
+    graphs = StageGraph(), StageGraph()
+    graphs[0].apply(accounts)
+    graphs[1].apply(accounts[::-1])
+    assert graphs[0].stages[1].info() == graphs[1].stages[1].info()
+
+
+def test_a_job_that_is_too_large_to_watch_is_no_pause() -> None:
+    graph = StageGraph(Limits(stages=4))
+    graph.apply([JobStarted(0, (stage(0, 0),)), *ran(stage(0, 0)), JobEnded(0)])
+    assert graph.whole
+    graph.apply([JobStarted(1, tuple(stage(n, n) for n in range(1, 9)))])
+    assert not graph.whole, "something is under way, whatever it is"
+    graph.apply([JobEnded(1)])
+    assert graph.whole
 
 
 @pytest.mark.parametrize(

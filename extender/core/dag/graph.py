@@ -8,13 +8,13 @@ latest are remembered.
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from heapq import heapify, heappop, heappush
 
 from extender.core.dag.acyclic import Acyclic
+from extender.core.dag.durations import Durations
 from extender.core.dag.events import (
     JobEnded,
     JobStarted,
@@ -26,9 +26,7 @@ from extender.core.dag.events import (
     TasksEnded,
 )
 from extender.core.dag.paths import Paths
-from extender.core.dag.stages import Copy, Run, RunId, Stage, Standing, keep_latest
-
-_SECOND_MS: Final = 1000
+from extender.core.dag.stages import Copy, Run, RunId, Stage, StageState, Standing, keep_latest, keyed
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,6 @@ class StageGraph:
         self.length_s: dict[int, float] = {}
         self.open_parents: dict[int, int] = {}
         self.paths = Paths(self.dag, self.length_s)
-        self.typical_task_s = 1.0
         self.refused = 0
         self._key_of: dict[int, int] = {}
         self._jobs: dict[int, tuple[int, ...]] = {}
@@ -77,8 +74,8 @@ class StageGraph:
         self._children_of: defaultdict[int, set[int]] = defaultdict(set)
         self._parents_of: dict[int, tuple[int, ...]] = {}
         self._references = self._edges = 0
-        self._samples: dict[int, tuple[int, int]] = {}
-        self._sum = (0, 0)
+        self._durations = Durations()
+        self._too_large: OrderedDict[int, None] = OrderedDict()
         self._changed: set[int] = set()
         self._relinked: set[int] = set()
         self._live: tuple[int, ...] | None = None
@@ -120,6 +117,9 @@ class StageGraph:
         numbers = {info.stage_id for info in stages}
         if len(numbers) > self._limits.stages:
             self.refused += len(numbers)
+            self._too_large[job_id] = None
+            if len(self._too_large) > self._limits.ended_jobs:
+                self._too_large.popitem(last=False)
             return
         while (
             len(self._key_of) + sum(number not in self._key_of for number in numbers) > self._limits.stages
@@ -128,8 +128,9 @@ class StageGraph:
             self._forget_job()
         parents = {parent for info in stages for parent in info.parents}
         self._jobs[job_id] = tuple(info.stage_id for info in stages)
-        for info in stages:
-            copy = self._copy(info)
+        for info, key in keyed(stages):
+            self._move(info.stage_id, key)
+            copy = self._copy(info, key)
             if copy is None:
                 continue
             copy.jobs.add(job_id)
@@ -142,6 +143,7 @@ class StageGraph:
         if job_id in self._ended or (job_id <= self._forgotten_job and job_id not in self._jobs):
             return
         self._ended[job_id] = None
+        self._too_large.pop(job_id, None)
         for stage_id in self._jobs.get(job_id, ()):
             self._touch(stage_id)
         self._bound_ended()
@@ -176,18 +178,18 @@ class StageGraph:
 
     # -- stages and edges ------------------------------------------------------------------------
 
-    def _copy(self, info: StageInfo) -> Copy | None:
-        """The copy an info describes; a new one, and a new stage, where there is none yet."""
-        key = self._key_of.get(info.stage_id)
-        if key is not None:
-            copy = self.stages[key].copies[info.stage_id]
+    def _copy(self, info: StageInfo, key: int | None = None) -> Copy | None:
+        """The copy an info describes; where there is none yet a new one, of a new stage if need be."""
+        known = self._key_of.get(info.stage_id)
+        if known is not None:
+            copy = self.stages[known].copies[info.stage_id]
             copy.see(info)
-            self._changed.add(key)
+            self._changed.add(known)
             return copy
         if len(self._key_of) >= self._limits.stages:
             self.refused += 1
             return None
-        key = info.rdd_id
+        key = info.rdd_id if key is None else key
         if key not in self.stages:
             self.stages[key] = Stage(key)
             self.dag.add(key)
@@ -202,6 +204,17 @@ class StageGraph:
         for run_id, run in self._early.pop(info.stage_id, {}).items():
             self.stages[key].run(run_id, run)
         return copy
+
+    def _move(self, stage_id: int, key: int) -> None:
+        """A job says which of an RDD's shuffles a stage is that was heard of before the job."""
+        known = self._key_of.get(stage_id)
+        if known is None or known == key or self.stages[known].copies[stage_id].jobs:
+            return
+        runs = self.stages[known].runs
+        self._early[stage_id] = {
+            run_id: runs.pop(run_id) for run_id in [*runs] if run_id.stage_id == stage_id
+        }
+        self._drop_copy(stage_id)
 
     def _keep_parents(self, info: StageInfo) -> tuple[int, ...]:
         kept = info.parents[: max(0, self._limits.edges - self._references)]
@@ -275,8 +288,7 @@ class StageGraph:
         self.paths.forget(key)
         for table in (self.stages, self.standings, self.task_s, self.length_s, self.open_parents):
             table.pop(key, None)
-        self._sample(key, (0, 0))
-        self._samples.pop(key, None)
+        self._durations.forget(key)
 
     # -- derived values --------------------------------------------------------------------------
 
@@ -287,45 +299,52 @@ class StageGraph:
         self._changed.clear()
         self._relinked.clear()
         for key in changed:
-            self._sample(key, self.stages[key].task_times())
-        if self._learn_typical_task():
+            self._durations.sample(key, *self.stages[key].task_times())
+        if self._durations.learn():
             changed = set(self.stages)
-        settled = relinked.union(*(self.graph.succ[key] for key in changed if self._settle(key)))
-        lengthened = {key for key in changed if self._measure(key)}
+        settled, turned = self._settle(changed | relinked)
+        lengthened = {key for key in settled if self._measure(key)}
         self.paths.update(lengthened | relinked)
-        for key in changed | settled:
+        for key in settled.union(*(self.graph.succ[key] for key in turned)):
             self.open_parents[key] = sum(
                 1 for parent in self.graph.pred[key] if self.standings[parent].open_tasks
             )
 
-    def _settle(self, key: int) -> bool:
-        before = self.standings.get(key)
-        self.standings[key] = self.stages[key].standing(self._ended)
-        return before is None or bool(before.open_tasks) != bool(self.standings[key].open_tasks)
+    def _settle(self, start: set[int]) -> tuple[set[int], set[int]]:
+        """See where stages stand, children first: whether a parent has to run depends on them.
+
+        Answers the stages looked at, and those of them that have open tasks now and had none, or the reverse.
+        """
+        rank = self.dag.rank
+        queue = [(-rank[key], key) for key in start]
+        heapify(queue)
+        queued, turned = set(start), set[int]()
+        while queue:
+            _, key = heappop(queue)
+            before = self.standings.get(key)
+            now = self.standings[key] = self.stages[key].standing(self._ended, awaited=self._awaited(key))
+            if before is None or bool(before.open_tasks) != bool(now.open_tasks):
+                turned.add(key)
+            if before is None or (before.state is StageState.WAITING) != (now.state is StageState.WAITING):
+                for parent in self.graph.pred[key]:
+                    if parent not in queued:
+                        queued.add(parent)
+                        heappush(queue, (-rank[parent], parent))
+        return queued, turned
+
+    def _awaited(self, key: int) -> bool:
+        """Whether a child waits for the stage; where no child is known, somebody else may."""
+        children = self.graph.succ[key]
+        return not children or any(self.standings[child].state is StageState.WAITING for child in children)
 
     def _measure(self, key: int) -> bool:
-        finished, task_ms = self._samples[key]
-        self.task_s[key] = task_ms / finished / _SECOND_MS if finished else self.typical_task_s
+        self.task_s[key] = self._durations.task_s(key)
         open_tasks = self.standings[key].open_tasks
         length_s = self.task_s[key] * max(1.0, open_tasks / self.slots) if open_tasks else 0.0
         if self.length_s.get(key) == length_s:
             return False
         self.length_s[key] = length_s
         return True
-
-    def _sample(self, key: int, times: tuple[int, int]) -> None:
-        before = self._samples.get(key, (0, 0))
-        self._samples[key] = times
-        self._sum = (self._sum[0] + times[0] - before[0], self._sum[1] + times[1] - before[1])
-
-    def _learn_typical_task(self) -> bool:
-        """The application's mean task, in powers of two: it seldom moves, so other stages seldom change."""
-        finished, task_ms = self._sum
-        mean_s = task_ms / finished / _SECOND_MS if finished else 1.0
-        typical_s = 2.0 ** round(math.log2(max(mean_s, 1e-3)))
-        moved = typical_s != self.typical_task_s
-        self.typical_task_s = typical_s
-        return moved
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -335,7 +354,7 @@ class StageGraph:
     @property
     def whole(self) -> bool:
         """Whether something is known, and nothing was reported of stages that are not."""
-        return bool(self.stages) and not self._early
+        return bool(self.stages) and not self._early and not self._too_large
 
     def live(self) -> tuple[int, ...]:
         """Keys of stages with tasks that somebody waits for, in the order they were first heard of."""

@@ -6,13 +6,15 @@ twice, lead to the same stage.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections import Counter
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 from extender.core.dag.events import StageInfo
 
+_NEXT_SHUFFLE: Final = 2**32  # larger than any id of an RDD
 _RUNS_KEPT: Final = 2  # the present one, and one that tells durations while the present one has none
 
 
@@ -22,7 +24,7 @@ class StageState(StrEnum):
     waiting   has not begun (or failed and will be tried again)
     running   has tasks
     complete  its output exists
-    skipped   never ran, and no job wants it any more
+    skipped   never ran, and nobody waits for it: its output exists, or no job wants it any more
     failed    did not finish, and no job wants it any more
     """
 
@@ -86,8 +88,8 @@ class Copy:
     final_in: set[int] = field(default_factory=set[int])
 
     def see(self, info: StageInfo) -> None:
-        """A later attempt knows better."""
-        if info.attempt > self.info.attempt:
+        """A later attempt knows better; of two accounts of one, which is heard first must not matter."""
+        if (info.attempt, info.tasks, info.name) > (self.info.attempt, self.info.tasks, self.info.name):
             self.info = info
 
     def wanted(self, ended: Container[int]) -> bool:
@@ -143,15 +145,19 @@ class Stage:
                 return progress
         return 0, 0
 
-    def standing(self, ended: Container[int]) -> Standing:
-        """Where the stage stands, given the jobs that ended."""
+    def standing(self, ended: Container[int], *, awaited: bool = True) -> Standing:
+        """Where the stage stands, given the jobs that ended and whether a later stage waits for it.
+
+        Spark begins a stage when the output of all its parents exists, and then no parent has to run that has
+        not: its output was made by an earlier job, even one that nobody told us of.
+        """
         latest = max(self.runs, default=None)
         run = self.runs[latest] if latest is not None else None
         wanted = [stage_id for stage_id, copy in self.copies.items() if copy.wanted(ended)]
         newest = self.copies[max(wanted) if wanted else max(self.copies)]
+        waiting = bool(wanted) and (awaited or newest.closes(ended))
         if run is None or latest is None:
-            state = StageState.WAITING if wanted else StageState.SKIPPED
-            return _unbegun(newest.info, state)
+            return _unbegun(newest.info, StageState.WAITING if waiting else StageState.SKIPPED)
         complete = run.ended and not run.failure
         if not wanted:
             return self._begun(latest, run, StageState.COMPLETE if complete else StageState.FAILED)
@@ -161,7 +167,7 @@ class Stage:
             return self._begun(latest, run, StageState.COMPLETE if complete else state)
         if complete and not newest.closes(ended):
             return self._begun(latest, run, StageState.COMPLETE)
-        return _unbegun(newest.info, StageState.WAITING)
+        return _unbegun(newest.info, StageState.WAITING if waiting else StageState.SKIPPED)
 
     def _begun(self, run_id: RunId, run: Run, state: StageState) -> Standing:
         copy = self.copies.get(run_id.stage_id)
@@ -174,3 +180,16 @@ class Stage:
 def _unbegun(info: StageInfo, state: StageState) -> Standing:
     open_tasks = info.tasks if state is StageState.WAITING else 0
     return Standing(state, info.stage_id, info.attempt, info.tasks, 0, open_tasks)
+
+
+def keyed(stages: Iterable[StageInfo]) -> list[tuple[StageInfo, int]]:
+    """A job's stages with their stable keys: the last RDD.
+
+    Where several of them have the same one (it is shuffled in two ways), they are told apart by their order.
+    """
+    earlier: Counter[int] = Counter()
+    keys: dict[int, int] = {}
+    for info in sorted(stages, key=lambda info: info.stage_id):
+        keys.setdefault(info.stage_id, info.rdd_id + _NEXT_SHUFFLE * earlier[info.rdd_id])
+        earlier[info.rdd_id] += 1
+    return [(info, keys[info.stage_id]) for info in stages]
