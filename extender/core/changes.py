@@ -334,6 +334,7 @@ class Changes:
             self.state.intensities = values
             carbon.version += 1
         self.extras.budget.refresh(now)
+        self.state.stages.widen()
         if self.state.stages.behind:
             self.state.offer_room(self.extras.budget.left())
             self.state.stages.catch_up()

@@ -285,6 +285,7 @@ class State:
         if events:
             self.stages.apply(gang.key, events)
             self.widen_stages(gang)
+            self.stages.widen()
 
     def widen_stages(self, gang: Gang) -> None:
         """Tell a gang's stage graph how many tasks run at once, if it has a graph."""

@@ -277,6 +277,7 @@ def test_the_likeliest_stage_of_all_applications_has_importance_one() -> None:
             app(number), [JobStarted(0, DIAMOND), StageSubmitted(DIAMOND[0]), StageCompleted(DIAMOND[0])]
         )
         store.set_width(app(number), number, number)
+    store.widen()
     assert not store.priorities(app(0)).ready, "one look serves many batches"
     store.catch_up()
     ready = [stage.importance for number in range(3) for stage in store.priorities(app(number)).ready]

@@ -75,9 +75,27 @@ def test_a_change_that_fails_costs_its_own_application_only() -> None:
     assert key(0) not in store
     assert store.priority(key(0)) == 1.0
     store.set_width(key(1), 1, 4)
+    store.widen()
     assert len(store.priorities(key(1)).by_stage) == 2
     store.apply(key(0), [job(1)])
     assert len(store.priorities(key(0)).by_stage) == 2
+
+
+def test_stages_are_measured_by_their_executors_when_there_is_time() -> None:
+    store = StageStore()
+    store.apply(key(0), [job(8)])
+    store.set_width(key(0), 2, 4)
+    assert store.priorities(key(0)).critical_path_s == 9.0
+    store.widen()
+    assert store.priorities(key(0)).critical_path_s == 3.0
+    store.set_width(key(0), 4, 8)
+    store.set_width(key(0), 2, 4)
+    table = store.priorities(key(0))
+    store.widen()
+    assert store.priorities(key(0)) is table, "it has what it had"
+    store.set_width(key(1), 2, 4)
+    store.widen()
+    assert key(1) not in store
 
 
 def test_the_longest_silent_application_goes_first() -> None:
@@ -113,6 +131,7 @@ def test_spark_serves_the_more_important_stage_first(tasks: list[int]) -> None:
 
 
 def fair(store: StageStore) -> list[float]:
+    store.widen()
     store.catch_up()
     return [store.priority(key(number)) for number in range(3)]
 
@@ -144,7 +163,7 @@ def test_weighted_fair_keeps_tables_that_would_hardly_change() -> None:
     assert store.priorities(key(1)).ready[0].open_tasks == 3
     for executors in range(102, 140):
         store.set_width(key(2), executors, executors)
-        store.catch_up()
+        fair(store)
     assert fair(store)[0] == pytest.approx(113 / 213, abs=0.01), "small steps add up"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from extender.core.dag.events import StageEvent
 from extender.core.dag.graph import Limits, StageGraph
@@ -80,12 +80,19 @@ class StageView:
     importance: float
 
 
+class _Width(NamedTuple):
+    """Executors of an application, tasks they run at once, and the application's weight."""
+
+    executors: int
+    slots: int
+    weight: float
+
+
 class StageStore:
     """Graphs and tables by application.
 
-    At most `applications` are kept; beyond that the one that was silent longest goes. `version` changes with
-    the tables. The tables of a provider that looks at everything at once are made by `catch_up`, so that one
-    look serves many batches.
+    At most `applications` are kept; beyond that the one that was silent longest goes. Tables of a provider
+    that looks at everything at once are made by `catch_up`, so that one look serves many batches.
     """
 
     def __init__(
@@ -103,7 +110,7 @@ class StageStore:
         self._priorities: dict[GangKey, Priorities] = {}
         self._unranked: dict[GangKey, None] = {}
         self._owed = False
-        self.version = 0
+        self._widths: dict[GangKey, _Width] = {}
 
     # -- changes ---------------------------------------------------------------------------------
 
@@ -112,20 +119,29 @@ class StageStore:
         self._change(key, lambda application: application.graph.apply(events))
 
     def set_width(self, key: GangKey, executors: int, slots: int, weight: float = 1.0) -> None:
-        """How many executors the application has, and how many tasks they run at once."""
+        """How many executors the application has, and how many tasks they run at once.
+
+        Executors come and go within bindings, and stages are measured by them: `widen` does that afterwards.
+        """
         present = self._applications.get(key)
-        if (
-            present is not None
-            and (present.executors, present.weight) == (executors, weight)
-            and present.graph.slots == max(1, slots)
-        ):
+        if present is None:
             return
+        width = _Width(max(0, executors), max(1, slots), max(0.0, weight))
+        if width == _Width(present.executors, present.graph.slots, present.weight):
+            self._widths.pop(key, None)
+        else:
+            self._widths[key] = width
 
-        def widen(application: Application) -> None:
-            application.executors, application.weight = max(0, executors), max(0.0, weight)
-            application.graph.set_slots(slots)
+    def widen(self) -> None:
+        """Measure stages by the executors there are now."""
+        while self._widths:
+            key, width = self._widths.popitem()
 
-        self._change(key, widen)
+            def change(application: Application, width: _Width = width) -> None:
+                application.executors, application.weight = width.executors, width.weight
+                application.graph.set_slots(width.slots)
+
+            self._change(key, change)
 
     def forget(self, key: GangKey) -> None:
         """The application ended."""
@@ -208,7 +224,14 @@ class StageStore:
         self._publish((key,))
 
     def _drop(self, key: GangKey) -> None:
-        for table in (self._applications, self._heard, self._importances, self._priorities, self._unranked):
+        for table in (
+            self._applications,
+            self._heard,
+            self._importances,
+            self._priorities,
+            self._unranked,
+            self._widths,
+        ):
             table.pop(key, None)
 
     def _publish(self, changed: tuple[GangKey, ...]) -> None:
@@ -221,7 +244,6 @@ class StageStore:
     def _rank(self, changed: tuple[GangKey, ...]) -> None:
         self._unranked.clear()
         self._owed = False
-        self.version += 1
         for key, ranking in self._provider.rank(self._applications, changed).items():
             self._importances[key] = ranking.importances
             self._priorities[key] = _priorities(self._applications[key].graph, ranking)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 import hypothesis.strategies as st
-import networkx as nx
 import pytest
 from hypothesis import given
 
@@ -263,22 +262,24 @@ def test_a_request_touches_no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     world = pcaps_world(0.5)
     signal(world, DIRTY, CLEAN)
     key = running(world)
-    report(world, key, JobStarted(0, (replace(LONG, tasks=4), SIDE, JOIN)))
-    world.worker("a", 3)
+    report(world, key, JobStarted(0, (replace(LONG, tasks=6), SIDE, JOIN)))
 
     def refuse(*_: object, **__: object) -> NoReturn:
         raise AssertionError("a graph was looked at")
 
-    for name in ("ancestors", "descendants", "topological_sort"):
-        monkeypatch.setattr(nx, name, refuse)
-    for name in ("apply", "ready", "live", "remaining_s", "slack_s"):
-        monkeypatch.setattr(StageGraph, name, refuse)
-    assert world.filter("a-exec-3").node
+    def asked(number: int) -> Outcome:
+        with monkeypatch.context() as patched:
+            for name in ("apply", "set_slots", "ready", "live", "remaining_s", "slack_s"):
+                patched.setattr(StageGraph, name, refuse)
+            outcome = more(world, number)  # filter, bind, and what follows from the binding
+            pod = world.pods[world.uid(f"a-exec-{number}")]
+            assert len(world.store.prioritize(pod, ["n1", "n2"], world.now)) == 2
+        return outcome
+
+    assert asked(3) is Outcome.EXTRA_ADMITTED
     signal(world, 450.0, CLEAN, DIRTY)
-    world.worker("a", 4)
-    assert world.filter("a-exec-4").outcome in (Outcome.EXTRA_ADMITTED, Outcome.DEFERRED_BY_IMPORTANCE)
-    pod = world.pods[world.uid("a-exec-4")]
-    assert len(world.store.prioritize(pod, ["n1", "n2"], world.now)) == 2
+    world.tick(1)
+    assert asked(40) in (Outcome.EXTRA_ADMITTED, Outcome.DEFERRED_BY_IMPORTANCE)
 
 
 def test_a_report_of_one_application_judges_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
