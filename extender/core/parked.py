@@ -6,6 +6,8 @@ annotation on the pod, and what was created with our scheduling gate has it take
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from extender.core.events import AnnotatePod, Instruction, RemoveGate
@@ -14,11 +16,12 @@ from extender.core.facts import PodFacts, Role
 from extender.core.gangs import WAIT_FOR_CONFIGURATION
 from extender.core.outcomes import Outcome
 from extender.core.state import State
-from extender.core.waiting import WaitingGangs
+from extender.core.waiting import WAKE_AGAIN_S, WaitingGangs
 
 WAKE: Final = "carbon-scheduler/wake"
 """Annotation whose change makes kube-scheduler try a refused pod again."""
 
+_FORGOTTEN_AT_ONCE: Final = 20
 _GATE_AGAIN_S: Final = 15.0
 """A gate that is still there this long after it was to be taken off is taken off again."""
 
@@ -31,24 +34,32 @@ class Parked:
         self._waiting = waiting
         self._extras = extras
         self._gates_asked: dict[str, float] = {}
+        self._reminded: set[str] = set()
+        self._since_s = math.inf
         self.refused: dict[str, Outcome] = {}
 
     def forget(self, uid: str) -> None:
         """A pod is gone."""
         self.answered(uid, None)
         self._gates_asked.pop(uid, None)
+        self._reminded.discard(uid)
 
     def released(self, now: float) -> list[Instruction]:
         """Wake what was held for carbon and may go now; take our gate off what was created gated."""
         waiting = [pod for pod in self._state.pods.values() if pod.waiting]
-        for pod in waiting:
-            # Refused by who was here before us: kube-scheduler does not ask again by itself.
-            if not pod.gated and pod.uid not in self.refused and pod.uid not in self._state.claims:
-                self._restrain_unasked(pod, now)
+        unasked = [
+            pod
+            for pod in waiting
+            if not pod.gated and pod.uid not in self.refused and pod.uid not in self._state.claims
+        ]
+        # Refused by who was here before us: kube-scheduler does not ask again by itself.
+        for pod in unasked:
+            self._restrain_unasked(pod, now)
         held = [uid for uid, outcome in self.refused.items() if outcome is Outcome.HELD_FOR_CARBON]
         out: list[Instruction] = [wake(leader, now) for leader in self._waiting.released(held, now)]
         slowed = [uid for uid, outcome in self.refused.items() if outcome in FOR_CARBON]
         out += [wake(pod, now) for pod in self._extras.released(slowed, now)]
+        out += [wake(pod, now) for pod in self._forgotten(unasked, now)]
         for pod in [pod for pod in waiting if pod.hold_gate]:
             if now >= self._gates_asked.get(pod.uid, now) and self._gate_opens(pod, now):
                 self._gates_asked[pod.uid] = now + _GATE_AGAIN_S
@@ -66,6 +77,31 @@ class Parked:
             outcome = self._extras.refuses(gang, now)
             if outcome is not None:
                 self.refused[pod.uid] = outcome
+
+    def _forgotten(self, unasked: Iterable[PodFacts], now: float) -> Iterator[PodFacts]:
+        """Workers that nothing keeps back and nobody asks for: each is woken once.
+
+        Who was here before us may have refused them for a reason that has gone. A pod that is new, or that we
+        have only just begun to watch, is left to kube-scheduler.
+        """
+        self._since_s = min(self._since_s, now)
+        left = _FORGOTTEN_AT_ONCE
+        for pod in unasked:
+            if left == 0:
+                return
+            gang = self._state.gang_of(pod)
+            leads = gang is not None and gang.owner is not None and bool(gang.owner.node)
+            if (
+                pod.role is not Role.WORKER
+                or not leads
+                or pod.uid in self.refused
+                or pod.uid in self._reminded
+            ):
+                continue
+            if now - max(self._since_s, pod.created_s) >= WAKE_AGAIN_S:
+                left -= 1
+                self._reminded.add(pod.uid)
+                yield pod
 
     def answered(self, uid: str, outcome: Outcome | None) -> None:
         """kube-scheduler asked for a pod and was answered a node (None), or why there is none."""

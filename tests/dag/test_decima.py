@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from extender.cli import app as cli
-from extender.core.dag.decima import Decima, observe
+from extender.core.dag.decima import Decima, Observer
 from extender.core.dag.decima_network import Observation, infer, schedule
 from extender.core.dag.decima_weights import CHECKPOINT_BYTES, DecimaWeights, Layers, WeightsUnusable
 from extender.core.dag.events import JobStarted, StageCompleted, StageInfo, StageSubmitted
@@ -290,16 +291,58 @@ def test_the_likeliest_stage_of_all_applications_has_importance_one() -> None:
 def test_features_are_those_the_policy_was_trained_on() -> None:
     application = Application(executors=10, offered=5)
     application.graph.apply([JobStarted(0, DIAMOND), StageSubmitted(DIAMOND[0]), StageCompleted(DIAMOND[0])])
-    names, seen = observe({app(0): application})
-    assert [stage for _, stage in names] == [10, 20, 30, 40]
+    names, seen = Observer()({app(0): application})
+    assert [stage for _, stage in names] == [20, 30, 40], "a finished stage changes nothing"
     assert seen.jobs.tolist() == [[0.5, -2.0, 0.25]]
-    assert seen.stages[1] == pytest.approx(np.array([0.5, -2.0, 0.25, 0.08, 0.04]))
-    assert (seen.finished.tolist(), seen.valid.tolist()) == (
-        [True, False, False, False],
-        [False, True, True, False],
-    )
-    assert sorted(seen.edges) == [(0, 1), (0, 2), (1, 3), (2, 3)]
+    assert seen.stages[0] == pytest.approx(np.array([0.5, -2.0, 0.25, 0.08, 0.04]))
+    assert (seen.finished.tolist(), seen.valid.tolist()) == ([False] * 3, [True, True, False])
+    assert sorted(seen.edges) == [(0, 2), (1, 2)]
     assert seen.limit_from.tolist() == [11]
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> tuple[StageInfo, ...]:
+    """Stages of a job; those of lower number come first."""
+    return tuple(
+        StageInfo(
+            n, n, draw(st.integers(1, 9)), 0, tuple(sorted(draw(st.sets(st.integers(0, n - 1))))) if n else ()
+        )
+        for n in range(draw(st.integers(1, 7)))
+    )
+
+
+def given_jobs(jobs: Sequence[Sequence[StageInfo]]) -> dict[GangKey, Application]:
+    applications = {app(number): Application(executors=number) for number in range(len(jobs))}
+    for job, application in zip(jobs, applications.values(), strict=True):
+        application.graph.apply([JobStarted(0, tuple(job))])
+    return applications
+
+
+def without(job: Sequence[StageInfo], done: int) -> list[StageInfo]:
+    """The job as if its first stages had never been."""
+    return [
+        replace(stage, parents=tuple(parent for parent in stage.parents if parent >= done))
+        for stage in job[done:]
+    ]
+
+
+@settings(max_examples=50)
+@given(st.lists(graphs(), min_size=1, max_size=3), st.data())
+def test_the_order_of_messages_is_kept_and_finished_stages_change_nothing(
+    jobs: list[tuple[StageInfo, ...]], data: st.DataObject
+) -> None:
+    weights, observer, applications = some_weights(4), Observer(), given_jobs(jobs)
+    ended = [data.draw(st.integers(0, len(job) - 1)) for job in jobs]
+    observer(applications)
+    for job, done, application in zip(jobs, ended, applications.values(), strict=True):
+        for stage in job[:done]:
+            application.graph.apply([StageSubmitted(stage), StageCompleted(stage)])
+    observer(applications)
+    _, seen = observer(applications)
+    chances = infer(weights, seen, 0).stages
+    assert chances == pytest.approx(infer(weights, replace(seen, steps=None), 0).stages)
+    rest = given_jobs([without(job, done) for job, done in zip(jobs, ended, strict=True)])
+    assert chances == pytest.approx(infer(weights, Observer()(rest)[1], 0).stages)
 
 
 def test_limits_are_above_what_an_application_has() -> None:
@@ -317,7 +360,7 @@ def test_limits_are_above_what_an_application_has() -> None:
 def test_executors_are_offered_up_to_what_the_policy_has_seen() -> None:
     application = Application(offered=4000)
     application.graph.apply([JobStarted(0, DIAMOND)])
-    _, seen = observe({app(0): application}, most_executors=50)
+    _, seen = Observer(50)({app(0): application})
     assert seen.jobs[0, 2] == 50 / 20
 
 

@@ -16,8 +16,9 @@ from typing import Final
 
 import numpy as np
 
-from extender.core.dag.decima_network import Observation, infer
+from extender.core.dag.decima_network import Observation, infer, schedule
 from extender.core.dag.decima_weights import DecimaWeights
+from extender.core.dag.graph import StageGraph
 from extender.core.dag.importance import Application, Ranking
 from extender.core.facts import GangKey
 
@@ -43,6 +44,7 @@ class Decima:
             raise ValueError(f"most_executors is {most_executors}: it must be at least 1")
         self._weights = weights
         self._levels = most_executors
+        self._observe = Observer(most_executors)
 
     def rank(
         self, applications: Mapping[GangKey, Application], changed: Collection[GangKey]
@@ -54,7 +56,7 @@ class Decima:
         at_work = {key: applications[key] for key, table in tables.items() if table}
         if not at_work:
             return {key: Ranking(table) for key, table in tables.items()}
-        names, observation = observe(at_work, self._levels)
+        names, observation = self._observe(at_work)
         inference = infer(self._weights, observation, self._levels)
         best = float(inference.stages.max())
         for (key, stage), chance in zip(names, inference.stages.tolist(), strict=True):
@@ -73,38 +75,74 @@ class Decima:
         return level + 1 if application.executors < self._levels else application.executors
 
 
-def observe(
-    applications: Mapping[GangKey, Application], most_executors: int = MOST_EXECUTORS
-) -> tuple[list[tuple[GangKey, int]], Observation]:
-    """Rows of the network's input with their names, applications and stages in order of arrival."""
-    names: list[tuple[GangKey, int]] = []
-    rows: list[list[float]] = []
-    jobs: list[list[float]] = []
-    job_of: list[int] = []
-    edges: list[tuple[int, int]] = []
-    finished: list[bool] = []
-    valid: list[bool] = []
-    for number, (key, application) in enumerate(applications.items()):
-        graph = application.graph
-        offered = min(application.offered, most_executors)
-        job = [application.executors / _EXECUTOR_SCALE, _NOT_SOURCE, offered / _EXECUTOR_SCALE]
-        jobs.append(job)
-        row_of = {stage: len(names) + index for index, stage in enumerate(graph.stages)}
-        edges.extend((row_of[parent], row_of[child]) for parent, child in graph.graph.edges)
-        for stage in graph.stages:
-            left = graph.standings[stage].open_tasks
-            names.append((key, stage))
-            rows.append([*job, left * graph.task_s[stage] * 1000 / _WORK_SCALE_MS, left / _TASK_SCALE])
-            job_of.append(number)
-            finished.append(not left)
-            valid.append(graph.ready(stage))
-    held = np.array([application.executors for application in applications.values()], np.int64)
-    return names, Observation(
-        np.array(rows, np.float32),
-        np.array(jobs, np.float32),
-        np.array(job_of, np.int64),
-        edges,
-        np.array(finished, bool),
-        np.array(valid, bool),
-        held + 1,
-    )
+class Observer:
+    """What the network sees of applications, in order of arrival.
+
+    Only stages with open tasks are looked at, and what follows on them: messages go from the last stages to
+    the first, and job summaries leave finished stages out, so what is finished changes nothing. The order of
+    messages depends on an application's edges alone, and is kept while these stay as they are.
+    """
+
+    def __init__(self, most_executors: int = MOST_EXECUTORS) -> None:
+        self._most = most_executors
+        self._schedules: dict[GangKey, tuple[int, list[tuple[int, int]], list[list[int]]]] = {}
+
+    def __call__(
+        self, applications: Mapping[GangKey, Application]
+    ) -> tuple[list[tuple[GangKey, int]], Observation]:
+        """Names (application, stage) of the rows, and the rows."""
+        names: list[tuple[GangKey, int]] = []
+        rows: list[list[float]] = []
+        jobs: list[list[float]] = []
+        job_of: list[int] = []
+        edges: list[tuple[int, int]] = []
+        steps: list[list[int]] = []
+        finished: list[bool] = []
+        valid: list[bool] = []
+        kept, self._schedules = self._schedules, {}
+        for number, (key, application) in enumerate(applications.items()):
+            graph, first = application.graph, len(names)
+            offered = min(application.offered, self._most)
+            job = [application.executors / _EXECUTOR_SCALE, _NOT_SOURCE, offered / _EXECUTOR_SCALE]
+            jobs.append(job)
+            stages = _open_and_after(graph)
+            for stage in stages:
+                left = graph.standings[stage].open_tasks
+                names.append((key, stage))
+                rows.append([*job, left * graph.task_s[stage] * 1000 / _WORK_SCALE_MS, left / _TASK_SCALE])
+                finished.append(not left)
+                valid.append(graph.ready(stage))
+            job_of += [number] * len(stages)
+            row_of = {stage: row for row, stage in enumerate(stages)}
+            own = [(row_of[stage], row_of[child]) for stage in stages for child in graph.graph.succ[stage]]
+            known = kept.get(key)
+            if known is None or known[:2] != (len(stages), own):
+                known = (len(stages), own, schedule(len(stages), own))
+            self._schedules[key] = known
+            edges += [(first + parent, first + child) for parent, child in own]
+            for step, updated in enumerate(known[2]):
+                if step == len(steps):
+                    steps.append([])
+                steps[step] += [first + row for row in updated]
+        held = np.array([application.executors for application in applications.values()], np.int64)
+        return names, Observation(
+            np.array(rows, np.float32),
+            np.array(jobs, np.float32),
+            np.array(job_of, np.int64),
+            edges,
+            np.array(finished, bool),
+            np.array(valid, bool),
+            held + 1,
+            steps,
+        )
+
+
+def _open_and_after(graph: StageGraph) -> list[int]:
+    """Stages with open tasks and all that follow on them, in the order they were first heard of."""
+    reached = set(graph.live())
+    frontier = list(reached)
+    while frontier:
+        found = [child for child in graph.graph.succ[frontier.pop()] if child not in reached]
+        reached.update(found)
+        frontier += found
+    return [stage for stage in graph.stages if stage in reached]

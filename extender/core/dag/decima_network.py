@@ -27,7 +27,8 @@ class Observation:
 
     `stages` float32[n, 5] and `jobs` float32[m, 3] are features; `job_of` int[n] is each stage's job;
     `edges` are (parent, child) stage rows; `finished` bool[n] marks completed stages; `valid` bool[n]
-    those that may be chosen; `limit_from` int[m] is the smallest valid executor limit of each job.
+    those that may be chosen; `limit_from` int[m] is the smallest valid executor limit of each job. `steps` is
+    what `schedule` says of the edges, if it is known already.
     """
 
     stages: Floats
@@ -37,6 +38,7 @@ class Observation:
     finished: NDArray[np.bool_]
     valid: NDArray[np.bool_]
     limit_from: NDArray[np.int64]
+    steps: Sequence[Sequence[int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ def schedule(count: int, edges: Sequence[tuple[int, int]]) -> list[list[int]]:
     """Stages that hear their children in each step; trailing steps without any are left out.
 
     A stage is updated when all its children have just been heard, and again when a longer way to an end is
-    found; then both messages add up. That is how the network was trained.
+    found; then both messages add up. That is how the network was trained. Parts of the graph that are not
+    connected have nothing to do with each other.
     """
     children: list[list[int]] = [[] for _ in range(count)]
     parents: list[list[int]] = [[] for _ in range(count)]
@@ -112,7 +115,8 @@ def schedule(count: int, edges: Sequence[tuple[int, int]]) -> list[list[int]]:
 def _pass_messages(prepare: Layers, process: Layers, aggregate: Layers, observation: Observation) -> Floats:
     values = _layers(prepare, observation.stages)
     edges = np.array(observation.edges, np.int64).reshape(-1, 2)
-    for updated in schedule(len(values), observation.edges):
+    steps = observation.steps
+    for updated in schedule(len(values), observation.edges) if steps is None else steps:
         rows = np.zeros(len(values), bool)
         rows[updated] = True
         heard = edges[rows[edges[:, 0]]]

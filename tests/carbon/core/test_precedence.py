@@ -237,6 +237,26 @@ def test_a_restart_keeps_what_the_application_allows() -> None:
     assert more(world, 3) is Outcome.EXTRA_ADMITTED, "past its latest start"
 
 
+def test_what_was_refused_before_a_restart_is_woken_when_nothing_refuses_it_any_more() -> None:
+    """kube-scheduler asks for it only once in five minutes by itself."""
+    world = pcaps_world(0.5)
+    signal(world, *[DIRTY] * 9, CLEAN)
+    key = running(world)
+    report(world, key, JobStarted(0, (replace(LONG, tasks=2),)))
+    assert {more(world, number) for number in (3, 4)} == {Outcome.DEFERRED_BY_IMPORTANCE}
+    world.restart()
+    world.tick(1)
+    world.worker("a", 5)
+    signal(world, CLEAN, DIRTY)
+    for _ in range(12):
+        world.tick(1)
+    assert not world.woken
+    for _ in range(30):
+        world.tick(1)
+    assert world.woken == ["a-exec-3", "a-exec-4", "a-exec-5"], "each once"
+    assert more(world, 6) is Outcome.EXTRA_ADMITTED
+
+
 def test_one_that_says_none_is_never_slowed_down() -> None:
     world = pcaps_world(1.0, cap=CapPolicy(enabled=True, min_executors=2, max_executors=10, hysteresis=0))
     signal(world, DIRTY, CLEAN)
