@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +26,7 @@ from extender.cluster.client import ApiClient, ApiError
 from extender.core.dag.events import StageEvent
 from extender.core.events import StagesReported
 from extender.core.facts import GangKey, PodFacts
+from extender.core.precedence import TRUSTED_FOR_S
 from extender.core.store import Store
 from extender.spark.driver_rest import DriverPod, DriverRest, driver_pod, session
 from extender.spark.eventlog.follow import LogDirectory, LogsFollower, Round
@@ -89,6 +91,7 @@ class StageSources:
         self._looking = asyncio.Lock()
         self._round: Round[GangKey] = Round()
         self._looked: frozenset[GangKey] = frozenset()
+        self._log_spoke_s: dict[GangKey, float] = {}
         self._reading_since_s: float | None = None
         self._busy = threading.Lock()
         self._closed = False
@@ -203,11 +206,23 @@ class StageSources:
         self._note("event_log_directory", done.directory_problem)
         for key in {*before.problems, *done.problems}:
             self._note(f"event log of {key}", done.problems.get(key, ""))
-        for key, events in done.events:
-            await self._hand_over(key, events)
-        for key in done.followed.difference(key for key, _ in done.events):
+        now = self._clock()
+        spoke = {portion.key for portion in done.portions} | done.calm
+        self._log_spoke_s = {
+            key: now if key in spoke else self._log_spoke_s.get(key, now) for key in done.followed
+        }
+        for portion in done.portions:
+            await self._hand_over(portion.key, portion.events, anew=portion.anew)
+        for key in done.calm:
             await self._hand_over(key, ())
         return done.behind
+
+    def _told_by_log(self, key: GangKey) -> bool:
+        """Whether an application's log can be read, and does not come so late that it is of no use."""
+        followed = self._round
+        if key not in followed.followed or key in followed.ended:
+            return key in followed.ended
+        return self._clock() - self._log_spoke_s.get(key, -math.inf) <= TRUSTED_FOR_S
 
     def _close(self) -> None:
         """Give up polls and close the logs. A read that is under way closes them when it comes back."""
@@ -230,7 +245,7 @@ class StageSources:
             wanted = {
                 key: each
                 for key, each in wanted.items()
-                if key in self._looked and key not in self._round.followed
+                if key in self._looked and not self._told_by_log(key)
             }
         for key in [key for key in self._asked if key not in wanted]:
             del self._asked[key]
@@ -266,14 +281,16 @@ class StageSources:
 
     # -- what comes of it --------------------------------------------------------------------------
 
-    async def _hand_over(self, key: GangKey, events: Sequence[StageEvent]) -> None:
+    async def _hand_over(self, key: GangKey, events: Sequence[StageEvent], *, anew: bool = False) -> None:
         """Give events to the store. None are a sign of life: what is known of the stages still holds.
 
-        What the store cannot take is a defect of ours, and no reason to stop reading of other applications.
+        `anew`: what was known of the stages before is void. What the store cannot take is a defect of ours,
+        and no reason to stop reading of other applications.
         """
         try:
             for portion in slices(events):
-                self._perform(self._store.apply(StagesReported(key, portion), self._clock()))
+                self._perform(self._store.apply(StagesReported(key, portion, anew), self._clock()))
+                anew = False
                 await asyncio.sleep(0)
         except Exception:
             _log.exception("the stages of %s could not be taken; nothing is known of them now", key)

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 from extender.core.dag import events as core
 from extender.core.dag.graph import StageGraph
+from extender.spark.eventlog import follow as follow_module
 from extender.spark.eventlog.events import LogEvent
 from extender.spark.eventlog.files import LogUnreadable
-from extender.spark.eventlog.follow import LogDirectory, LogFollower, LogsFollower
-from extender.spark.eventlog.reader import EventLog
+from extender.spark.eventlog.follow import LogDirectory, LogFollower, LogsFollower, Round
+from extender.spark.eventlog.reader import EventLog, LineLimits
 
 MEMORY = fsspec.filesystem("memory")
 
@@ -202,8 +203,10 @@ def test_a_damaged_log_is_left(tmp_path: Path):
     assert isinstance(follower.step()[0], core.JobStarted)
     assert follower.left
     assert "damaged" in follower.problem
-    path.write_bytes(frame(b"".join(job(0, [10]))))
+    with path.open("ab") as file:
+        file.write(frame(b"".join(job(0, [10]))))
     assert follower.step() == []
+    assert "damaged" in follower.problem
 
 
 def test_a_log_of_garbage_is_left(tmp_path: Path):
@@ -212,6 +215,44 @@ def test_a_log_of_garbage_is_left(tmp_path: Path):
     follower = LogFollower(str(path))
     assert follower.step() == []
     assert "200 lines that are no events" in follower.problem
+
+
+def real_stage(stage_id: int, rdds: int) -> dict[str, Any]:
+    """As large as Spark writes one, with a stack trace and all that it says of an RDD."""
+    scope = json.dumps({"id": "24", "name": "WholeStageCodegen (1)"})
+    level = {"Use Disk": False, "Use Memory": False, "Use Off Heap": False, "Replication": 1}
+    rdd = {"Name": "MapPartitionsRDD", "Scope": scope, "Parent IDs": [16], "Storage Level": level}
+    return {
+        **stage(stage_id, 200),
+        "RDD Info": [{"RDD ID": stage_id * rdds + number, **rdd} for number in range(rdds)],
+        "Details": "org.apache.spark.sql.Dataset.collect(Dataset.scala:3631)\n" * 25,
+        "Accumulables": [],
+    }
+
+
+def test_a_job_of_a_thousand_stages_is_read(tmp_path: Path):
+    path = tmp_path / "app-1"
+    path.write_bytes(job_start(0, *(real_stage(number, 20) for number in range(1_000))))
+    assert path.stat().st_size > 4 << 20
+    (started,) = LogFollower(str(path)).step()
+    assert isinstance(started, core.JobStarted)
+    assert len(started.stages) == 1_000
+
+
+def test_a_job_of_more_stages_than_are_kept_is_passed_over(tmp_path: Path):
+    path = tmp_path / "app-1"
+    path.write_bytes(job_start(0, *({"Stage ID": n, "Number of Tasks": 1} for n in range(5_001))))
+    assert stepped(LogFollower(str(path))) == []
+
+
+def test_long_plans_are_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "app-1.inprogress"
+    plan = line("SQLAdaptiveExecutionUpdate", Plan="x" * 2_000)
+    monkeypatch.setattr(follow_module, "_LINE", LineLimits(bytes=1_000))
+    path.write_bytes(frame(plan * 101 + b"".join(job(0, [10]))))
+    follower = LogFollower(str(path))
+    assert isinstance(stepped(follower)[0], core.JobStarted)
+    assert not follower.left
 
 
 def test_windows_that_take_much_memory_are_damage(tmp_path: Path):
@@ -289,6 +330,10 @@ def follow(tmp_path: Path, hand: Hand) -> Callable[..., LogsFollower[str]]:
     return lambda **options: LogsFollower(LogDirectory(str(tmp_path)), hand, **options)
 
 
+def told_of(done: Round[str]) -> list[str]:
+    return [portion.key for portion in done.portions]
+
+
 def test_logs_are_found_when_they_appear_and_dropped_when_unwanted(
     tmp_path: Path, hand: Hand, follow: Callable[..., LogsFollower[str]]
 ):
@@ -296,14 +341,14 @@ def test_logs_are_found_when_they_appear_and_dropped_when_unwanted(
     wanted = {"one": "spark-1", "two": "spark-2"}
     (tmp_path / "spark-1.inprogress").write_bytes(b"".join(job(0, [10])))
     first = logs.round(wanted)
-    assert [key for key, _ in first.events] == ["one"]
+    assert told_of(first) == ["one"]
     assert first.followed == {"one"}
     (tmp_path / "spark-2.inprogress").write_bytes(b"".join(job(0, [10])))
-    assert logs.round(wanted).events == []  # looked for a moment ago
+    assert logs.round(wanted).portions == []  # looked for a moment ago
     hand.now_s += 6.0
-    assert [key for key, _ in logs.round(wanted).events] == ["two"]
+    assert told_of(logs.round(wanted)) == ["two"]
     assert logs.round({"two": "spark-2"}).followed == {"two"}
-    assert [key for key, _ in logs.round(wanted).events] == ["one"]  # from its beginning once more
+    assert told_of(logs.round(wanted)) == ["one"]  # from its beginning once more
     logs.close()
 
 
@@ -315,9 +360,10 @@ def test_an_application_of_another_id_has_another_log(
         (tmp_path / f"{app_id}.inprogress").write_bytes(b"".join(lines))
     logs = follow()
     for number, app_id in enumerate(write):
-        ((_, events),) = logs.round({"one": app_id}).events
-        assert isinstance(events[0], core.JobStarted)
-        assert events[0].job_id == number
+        (portion,) = logs.round({"one": app_id}).portions
+        first = portion.events[0]
+        assert isinstance(first, core.JobStarted)
+        assert first.job_id == number
 
 
 def test_absent_logs_are_looked_for_less_and_less_often(
@@ -361,7 +407,7 @@ def test_a_log_that_cannot_be_read_is_tried_again_and_loses_nothing(
     path.write_bytes(job_start(0, stage(0, 2)) + task(0, 0, 5))
     logs = follow()
     wanted = {"one": "spark-1"}
-    events = list(logs.round(wanted).events[0][1])
+    events = list(logs.round(wanted).portions[0].events)
     hidden = path.rename(tmp_path / "elsewhere")
     done = logs.round(wanted)
     assert "no such event log" in done.problems["one"]
@@ -369,11 +415,46 @@ def test_a_log_that_cannot_be_read_is_tried_again_and_loses_nothing(
     hidden.rename(path)
     with path.open("ab") as file:
         file.write(task(0, 1, 5))
-    assert logs.round(wanted).events == []  # not so soon
+    assert logs.round(wanted).portions == []  # not so soon
     hand.now_s += 6.0
     done = logs.round(wanted)
     assert done.problems == {}
-    assert standings([*events, *done.events[0][1]]) == standings(LogFollower(str(path)).step())
+    assert standings([*events, *done.portions[0].events]) == standings(LogFollower(str(path)).step())
+
+
+def test_nothing_new_is_calm_only_where_what_is_flushed_is_seen(
+    tmp_path: Path, hand: Hand, follow: Callable[..., LogsFollower[str]]
+):
+    wanted = {"one": "spark-1"}
+    content = b"".join(job(0, [10]))
+    (tmp_path / "spark-1.inprogress").write_bytes(content)
+    logs = follow()
+    assert (logs.round(wanted).calm, logs.round(wanted).calm) == (set(), {"one"})
+    (tmp_path / "spark-1.inprogress").unlink()
+    assert logs.round(wanted).calm == set()
+    root = f"memory://{uuid4()}"
+    MEMORY.pipe(f"{root}/spark-1.inprogress", content)
+    late = LogsFollower[str](LogDirectory(root), hand)
+    assert [late.round(wanted).calm for _ in range(3)] == [set()] * 3
+    assert late.round(wanted).followed == {"one"}
+    MEMORY.rm(root, recursive=True)
+
+
+def test_a_log_that_was_not_looked_at_in_a_round_is_not_calm(
+    tmp_path: Path, hand: Hand, follow: Callable[..., LogsFollower[str]]
+):
+    wanted = {str(number): f"spark-{number}" for number in range(4)}
+    for app_id in wanted.values():
+        (tmp_path / f"{app_id}.inprogress").write_bytes(b"".join(job(0, [10])))
+
+    def step(self: LogFollower) -> list[core.StageEvent]:
+        hand.now_s += 1.0
+        return []
+
+    logs = follow(round_s=2.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LogFollower, "step", step)
+        assert [logs.round(wanted).calm for _ in range(2)] == [{"0", "1"}, {"2", "3"}]
 
 
 def test_a_round_ends_in_time_and_the_next_begins_where_it_ended(
@@ -388,6 +469,6 @@ def test_a_round_ends_in_time_and_the_next_begins_where_it_ended(
 
     logs = follow(breathe=breathe, round_s=2.0)
     rounds = [logs.round(wanted) for _ in range(3)]
-    assert [[key for key, _ in each.events] for each in rounds] == [["0", "1"], ["2", "3"], ["4", "5"]]
+    assert [told_of(each) for each in rounds] == [["0", "1"], ["2", "3"], ["4", "5"]]
     assert rounds[0].behind
     logs.close()

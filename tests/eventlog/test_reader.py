@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extender.spark.eventlog.events import ApplicationEnd, JobEnd, LogEvent
-from extender.spark.eventlog.files import LogUnreadable, find_logs
-from extender.spark.eventlog.reader import EventLog
+from extender.spark.eventlog.files import LogFiles, LogUnreadable, find_logs
+from extender.spark.eventlog.reader import EventLog, LineLimits
 from tests.cases import case_path
 
 CAPTURE = "spark-captures/eventlog-trimmed-3.5.9-sql-aqe-true.jsonl"
@@ -157,15 +157,37 @@ def test_a_compacted_file_stands_for_those_before(tmp_path: Path) -> None:
 def test_a_line_beyond_the_limit_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "app-1"
     path.write_bytes(job_end(0) + b"x" * 5000 + b"\n" + job_end(1))
-    log = EventLog(str(path), line_limit_bytes=1000)
+    log = EventLog(str(path), limits=LineLimits(bytes=1000))
     assert jobs(log.read()) == [0, 1]
     assert log.counts.too_long == 1
+
+
+def test_a_long_line_that_nobody_uses_is_no_loss(tmp_path: Path) -> None:
+    path = tmp_path / "app-1"
+    plan = json.dumps({"Event": "org.apache.spark.sql.SparkListenerSQLExecutionStart", "p": "x" * 5000})
+    path.write_bytes(plan.encode() + b"\n" + job_end(1))
+    log = EventLog(str(path), limits=LineLimits(bytes=1000))
+    assert jobs(log.read()) == [1]
+    assert (log.counts.too_long, log.counts.ignored, log.counts.lines) == (0, 1, 2)
+
+
+@pytest.mark.parametrize("field", ['"RDD Info":[%s]', '"Parent IDs":[%s]'])
+def test_a_dense_line_is_passed_over_whatever_it_is_full_of(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "app-1"
+    item = '{"RDD ID":1}' if "RDD" in field else "1"
+    stage = '{"Stage ID":1,"Number of Tasks":1,' + field % ",".join([item] * 60_000) + "}"
+    start = '{"Event":"SparkListenerJobStart","Job ID":1,"Submission Time":1,"Stage Infos":[' + stage + "]}\n"
+    path.write_bytes(start.encode() + job_end(1))
+    tight = EventLog(str(path), limits=LineLimits(objects=50_000, values=50_000))
+    assert len(list(tight.read())) == tight.counts.too_long == 1
+    wide = EventLog(str(path), limits=LineLimits(objects=70_000, values=70_000))
+    assert len(list(wide.read())) == 2
 
 
 def test_a_small_file_of_endless_zeros_is_not_held_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "app-1.zstd"
     path.write_bytes(frames(b"\0" * (1 << 24), b"\n" + job_end(1)))
-    log = EventLog(str(path), line_limit_bytes=1 << 20)
+    log = EventLog(str(path), limits=LineLimits(bytes=1 << 20))
     assert jobs(log.read()) == [1]
     assert log.counts.too_long == 1
 
@@ -211,6 +233,35 @@ def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(log / "events_1_spark-1")
     (log / "events_2_spark-1").write_bytes(job_end(2))
     assert jobs(EventLog(str(log)).read()) == [2]
+
+
+@pytest.mark.parametrize(
+    ("mounts", "prompt"),
+    [
+        ("/dev/sda1 / ext4 rw 0 0", True),
+        ("nas:/logs {} nfs4 rw 0 0", True),
+        ("bucket {} fuse.gcsfuse rw 0 0\n/dev/sda1 / ext4 rw 0 0", False),
+        ("bucket / fuse rw 0 0\n/dev/sda1 {} ext4 rw 0 0", True),
+        ("bucket {}-other fuse.gcsfuse rw 0 0\n/dev/sda1 / ext4 rw 0 0", True),
+        ("", True),
+    ],
+)
+def test_only_local_file_systems_show_what_is_flushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounts: str, prompt: bool
+) -> None:
+    volume = tmp_path / "the logs"
+    volume.mkdir()
+    (tmp_path / "mounts").write_text(mounts.format(str(volume).replace(" ", "\\040")))
+    monkeypatch.setattr("extender.spark.eventlog.files._MOUNTS", tmp_path / "mounts")
+    assert LogFiles(str(volume / "spark-1")).prompt is prompt
+    assert not LogFiles("memory://logs").prompt
+
+
+def test_where_mounts_are_not_told_local_files_are_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extender.spark.eventlog.files._MOUNTS", tmp_path / "absent")
+    assert LogFiles(str(tmp_path)).prompt
 
 
 def test_an_unknown_protocol_is_said() -> None:

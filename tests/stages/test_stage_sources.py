@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
+import fsspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -167,6 +169,72 @@ async def test_what_is_known_holds_as_long_as_its_source_can_be_read(
         await made.sources.read_logs()
         await made.sources.ask_drivers(http)
         assert heard_s[KEY] == heard_s[OTHER] == made.hand.now_s - 10.0
+
+
+async def test_the_next_context_of_a_driver_begins_with_nothing(
+    cluster: TokenCluster, names: list[str], tmp_path: Path
+):
+    async with world(cluster, names, "a", event_log_directory=tmp_path) as (made, _):
+        write(tmp_path, "a", *logged_job(0, [10]), *logged_job(1, [10]))
+        await made.sources.read_logs()
+        assert made.stages() == {0: 1, 1: 1, 2: 1, 3: 1}
+        (tmp_path / "a.inprogress").unlink()
+        write(tmp_path, "a", job_start(0, logged_stage(0, 40)))
+        await made.sources.read_logs()
+        assert made.stages() == {0: 0}
+        write(tmp_path, "a", task(0, 0, 50))
+        await made.sources.read_logs()
+        assert made.stages() == {0: 1}
+
+
+async def test_only_the_first_portion_of_another_log_makes_what_is_known_void(
+    cluster: TokenCluster, names: list[str], tmp_path: Path
+):
+    async with world(cluster, names, "a", event_log_directory=tmp_path) as (made, _):
+        write(tmp_path, "a", *logged_job(0, [10]))
+        await made.sources.read_logs()
+        (tmp_path / "a.inprogress").unlink()
+        many = [job_start(number, logged_stage(number, 1)) for number in range(600)]
+        write(tmp_path, "a", *many)
+        await made.sources.read_logs()
+        assert len(made.stages()) == 600
+
+
+async def test_a_log_that_comes_late_is_no_sign_of_life_and_leaves_room_for_the_rest_api(
+    cluster: TokenCluster, names: list[str], rest_api: RestApi
+):
+    logs = fsspec.filesystem("memory")
+    root = f"memory://{uuid4()}"
+    part = f"{root}/eventlog_v2_a/events_{{}}_a".format
+    logs.pipe(f"{root}/eventlog_v2_a/appstatus_a.inprogress", b"")
+    logs.pipe(part(1), b"".join(logged_job(0, [10])))
+    flags = {"event_log_directory": root, "driver_rest": True, "driver_rest_port": rest_api.port}
+    async with world(cluster, names, "a", **flags) as (made, http):
+        heard_s, told_s = made.service.store.state.stages_heard_s, made.hand.now_s
+
+        async def look() -> None:
+            await made.sources.read_logs()
+            await made.sources.ask_drivers(http)
+
+        for _ in range(30):
+            await look()
+            assert heard_s[KEY] == told_s
+            made.hand.now_s += 10.0
+        assert rest_api.asked == []
+        rest_api.stages = [rest_stage(2, done=2)]
+        made.hand.now_s += 10.0
+        await look()
+        assert made.stages() == {0: 1, 1: 1, 2: 2}
+        assert heard_s[KEY] == made.hand.now_s
+        asked = len(rest_api.asked)
+        logs.pipe(part(2), b"".join(logged_job(1, [10] * 8)))
+        await look()
+        assert made.stages() == {0: 1, 1: 1, 2: 8, 3: 1}
+        logs.mv(f"{root}/eventlog_v2_a/appstatus_a.inprogress", f"{root}/eventlog_v2_a/appstatus_a")
+        made.hand.now_s += 1000.0
+        await look()
+        assert len(rest_api.asked) == asked, "the log speaks again, and has ended"
+    logs.rm(root, recursive=True)
 
 
 async def test_following_ends_with_the_driver(cluster: TokenCluster, names: list[str], tmp_path: Path):

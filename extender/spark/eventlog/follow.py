@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from extender.core.dag import events as core
 from extender.spark.eventlog.events import LogEvent, StageCompleted, TaskEnd
 from extender.spark.eventlog.files import LogFiles, LogUnreadable
-from extender.spark.eventlog.reader import EventLog
+from extender.spark.eventlog.reader import EventLog, LineLimits
 from extender.spark.patience import Patience
 from extender.spark.stage_events import Nonsense, stage_event
 
@@ -24,7 +25,8 @@ K = TypeVar("K")
 
 _STEP_BYTES: Final = 8 << 20
 _STEP_EVENTS: Final = 5_000
-_LINE_BYTES: Final = 32 << 20
+# The start of a job takes some 5 kB a stage, and decoding holds up the event loop.
+_LINE: Final = LineLimits(bytes=8 << 20, objects=100_000, values=400_000, stages=5_000)
 _WINDOW_BYTES: Final = 8 << 20  # what zstd asks for up to its level 19; Spark's default level needs 512 KiB
 _MOST_RUNS: Final = 1_000
 _MOST_GARBAGE: Final = 100
@@ -42,7 +44,8 @@ class LogFollower:
 
     Finished tasks are told as totals, so that a log may be read again from its beginning. `behind` says that
     a step stopped at its limit, `ended` that nothing more will come, `problem` why the last step failed (or
-    is empty), `left` that the log is damaged and not read any more. `breathe` is called every few events.
+    is empty), `left` that the log is damaged and not read any more. `anew` says that the last step found
+    another log in its place, and tells of that one only. `breathe` is called every few events.
     """
 
     def __init__(
@@ -56,25 +59,32 @@ class LogFollower:
         self.url = url
         self.behind = False
         self.ended = False
-        self.left = False
+        self.anew = False
         self.problem = ""
         self.nonsense = 0
         self._breathe = breathe
         self._step_bytes = step_bytes
         self._step_events = step_events
         self._log: EventLog | None = None
+        self._restarts = 0
+        self._damage = ""
         self._reading: Iterator[LogEvent] | None = None
         self._totals: OrderedDict[tuple[int, int], tuple[int, int]] = OrderedDict()
         self._touched: dict[tuple[int, int], None] = {}
 
+    @property
+    def left(self) -> bool:
+        """Whether the log is damaged and not read any further."""
+        return bool(self._damage)
+
     def step(self) -> list[core.StageEvent]:
         """What is new, up to the limits of one step."""
         told: list[core.StageEvent] = []
-        if self.left or self.ended:
-            return told
+        self.anew = False
         try:
-            self._read(told)
-            self.problem = ""
+            if not self._over():
+                self._read(told)
+            self.problem = self._damage
         except Exception as problem:  # file systems behind fsspec raise errors of their own kinds
             self.close()
             self.behind = False
@@ -88,11 +98,19 @@ class LogFollower:
         if isinstance(reading, Generator):
             reading.close()
 
+    def _over(self) -> bool:
+        """Whether nothing more is read: the log has ended, or is damaged, and no other one took its place."""
+        if self._log is None or not (self.ended or self.left):
+            return False
+        with suppress(Exception):  # as above; what was read to its end stays read
+            return not self._log.replaced()
+        return True
+
     def _read(self, told: list[core.StageEvent]) -> None:
         if self._log is None:
             self._log = EventLog(
                 self.url,
-                line_limit_bytes=_LINE_BYTES,
+                limits=_LINE,
                 window_bytes=_WINDOW_BYTES,
                 advance=lambda _bytes: self._breathe(),
             )
@@ -100,6 +118,7 @@ class LogFollower:
         if self._reading is None:
             self._reading = log.read(self._step_bytes)
         for taken, event in enumerate(self._reading, 1):
+            self._begin_anew(log)
             self._take(event, told)
             if taken % _BREATH_EVENTS == 0:
                 self._breathe()
@@ -107,15 +126,25 @@ class LogFollower:
                 self.behind = True
                 return
         self._reading = None
+        self._begin_anew(log)
         self.behind = log.behind
         self.ended = not log.live and not log.behind
         counts = log.counts
         if counts.broken_files or counts.garbage + counts.too_long > _MOST_GARBAGE:
-            self.left = True
-            raise LogUnreadable(
+            self.behind = False
+            self._damage = (
                 f"{self.url} is damaged ({counts.broken_files} broken files, {counts.garbage} lines that are "
                 f"no events, {counts.too_long} that are too long); it is not read any further"
             )
+
+    def _begin_anew(self, log: EventLog) -> None:
+        """Forget what was told if this is another log. That shows with its first event, or at the end."""
+        if log.restarts != self._restarts:
+            self._restarts = log.restarts
+            self._totals.clear()
+            self._touched.clear()
+            self._damage, self.nonsense, self.ended = "", 0, False
+            self.anew = True
 
     def _take(self, event: LogEvent, told: list[core.StageEvent]) -> None:
         try:
@@ -153,10 +182,14 @@ class LogFollower:
 
 
 class LogDirectory:
-    """A `spark.eventLog.dir`: a path or any fsspec URL."""
+    """A `spark.eventLog.dir`: a path or any fsspec URL.
+
+    `prompt`, known once it was listed, says that what drivers flush there is seen at once.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.prompt = False
         self._files: LogFiles | None = None
 
     def find(self, app_ids: Collection[str]) -> dict[str, str]:
@@ -166,7 +199,8 @@ class LogDirectory:
             LogUnreadable: the directory cannot be listed.
         """
         if self._files is None:
-            self._files = LogFiles(self.url)
+            files = LogFiles(self.url)
+            self.prompt, self._files = files.prompt, files
         files = self._files
         files.fs.invalidate_cache()
         try:
@@ -202,18 +236,37 @@ def _application(name: str, wanted: Mapping[str, str]) -> tuple[str, int]:
     return base, 0
 
 
+def _while_live(url: str) -> str:
+    """The name that a log has while it is written: it is looked for first, so that the next one is found."""
+    rolling = url.rsplit("/", 1)[-1].startswith(_ROLLING)
+    return url if rolling or url.endswith(_LIVE) else url + _LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Portion(Generic[K]):
+    """New events of one application. `anew`: they are of another log than before, read from its beginning."""
+
+    key: K
+    events: list[core.StageEvent]
+    anew: bool = False
+
+
 @dataclass(slots=True)
 class Round(Generic[K]):
     """What one round brought.
 
-    `events` by application. `behind`: more can be read at once. `followed` are applications whose logs are
-    read (or were, to their end), `problems` say of others why not. `directory_problem` is why no logs can be
-    looked for, empty while they can. `nonsense` counts events that cannot be true.
+    `portions` are in the order in which they were read. `behind`: more can be read at once. `followed` are
+    applications whose logs are read (or were, to their end), `ended` those of them whose logs have ended,
+    `problems` say of others why not. `calm` are those looked at of which it is certain that nothing happened:
+    nothing new is in their logs, and what drivers flush is seen at once. `directory_problem` is why no logs
+    can be looked for, empty while they can. `nonsense` counts events that cannot be true.
     """
 
-    events: list[tuple[K, list[core.StageEvent]]] = field(default_factory=list[Any])
+    portions: list[Portion[K]] = field(default_factory=list[Any])
     behind: bool = False
     followed: frozenset[K] = frozenset()
+    ended: frozenset[K] = frozenset()
+    calm: frozenset[K] = frozenset()
     problems: dict[K, str] = field(default_factory=dict[Any, str])
     directory_problem: str = ""
     nonsense: int = 0
@@ -260,18 +313,23 @@ class LogsFollower(Generic[K]):
         }
         self._look({key: wanted[key] for key in self._searches})
         done: Round[K] = Round(directory_problem=self._problem)
-        turn = deque(self._followers)
+        turn, looked_at = deque(self._followers), set[K]()
         while turn and self._clock() < end_s:
             key = turn.popleft()
             follower = self._followers.pop(key)
             self._followers[key] = follower  # last in the next round, whose turn begins where this one ends
+            looked_at.add(key)
             events = self._step(key, follower)
-            if events:
-                done.events.append((key, events))
+            if events or follower.anew:
+                done.portions.append(Portion(key, events, follower.anew))
             if follower.behind:
                 turn.append(key)
         done.behind = bool(turn)
         done.followed = frozenset(key for key, each in self._followers.items() if not each.problem)
+        done.ended = frozenset(key for key in done.followed if self._followers[key].ended)
+        if self._directory.prompt:
+            spoke = {portion.key for portion in done.portions}
+            done.calm = frozenset(key for key in done.followed & looked_at if key not in spoke.union(turn))
         done.problems = {key: each.problem for key, each in self._followers.items() if each.problem}
         done.nonsense = sum(each.nonsense for each in self._followers.values())
         return done
@@ -284,6 +342,7 @@ class LogsFollower(Generic[K]):
     def _step(self, key: K, follower: LogFollower) -> list[core.StageEvent]:
         failing = self._failing.get(key)
         if failing is not None and self._clock() < failing.due_s:
+            follower.anew = False
             return []
         events = follower.step()
         if not follower.problem:
@@ -309,6 +368,6 @@ class LogsFollower(Generic[K]):
         for key, app_id in missing.items():
             if app_id in found:
                 del self._searches[key]
-                self._followers[key] = LogFollower(found[app_id], self._breathe)
+                self._followers[key] = LogFollower(_while_live(found[app_id]), self._breathe)
             elif self._searches[key].due_s <= now_s:
                 self._searches[key].failed(now_s)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +29,10 @@ from extender.spark.eventlog.events import (
 
 class GarbageLine(ValueError):
     """A line that is no event of Spark, or an event that lacks what it must have."""
+
+
+class LineTooLong(ValueError):
+    """A line that says more than it may; the text says how much."""
 
 
 class _Raw(msgspec.Struct, frozen=True):
@@ -91,7 +97,7 @@ class _Properties(_Raw, frozen=True):
 class _JobStart(_Raw, frozen=True):
     job_id: int = msgspec.field(name="Job ID")
     time_ms: int = msgspec.field(name="Submission Time")
-    stages: tuple[_Stage, ...] = msgspec.field(name="Stage Infos", default=())
+    stages: tuple[msgspec.Raw, ...] = msgspec.field(name="Stage Infos", default=())
     properties: _Properties | None = msgspec.field(name="Properties", default=None)
 
 
@@ -180,7 +186,7 @@ class _Profile(_Raw, frozen=True):
 
 def _job_start(raw: _JobStart) -> LogEvent:
     properties = raw.properties or _Properties()
-    stages = tuple(stage.info() for stage in raw.stages)
+    stages = tuple(_STAGE.decode(stage).info() for stage in raw.stages)
     return JobStart(raw.job_id, raw.time_ms, stages, properties.pool or "", properties.execution or "")
 
 
@@ -244,18 +250,39 @@ _KINDS: dict[str, tuple[type[_Raw], Callable[[Any], LogEvent]]] = {
     "ResourceProfileAdded": (_Profile, _profile),
 }
 _HEAD = msgspec.json.Decoder(_Head)
+_STAGE = msgspec.json.Decoder(_Stage)
 _DECODERS = {
     f"SparkListener{name}": (msgspec.json.Decoder(raw), convert) for name, (raw, convert) in _KINDS.items()
 }
+_BEGINNING = re.compile(rb'\s*\{\s*"Event"\s*:\s*"([\w.$]+)"')
 
 
-def decode_line(line: bytes) -> LogEvent | None:
+def useless(line: bytes) -> bool:
+    """Whether a line begins as one we have no use for: most of the bytes of a log are such (plans of SQL).
+
+    Spark writes the event's name first, so that nothing else of the line is looked at.
+    """
+    named = _BEGINNING.match(line)
+    return named is not None and named[1].decode() not in _DECODERS
+
+
+def decode_line(line: bytes, most_stages: float = math.inf) -> LogEvent | None:
     """The event on a line; None for one we have no use for (SQL plans, block updates, future events).
 
-    Raises `GarbageLine` if the line is not JSON of an event or lacks a field without which it means nothing.
+    Raises `GarbageLine` if the line is not JSON of an event or lacks a field without which it means nothing,
+    and `LineTooLong` if it starts a job of more than `most_stages`.
     """
+    if useless(line) and line.endswith(b"}"):
+        return None
     try:
         decoder, convert = _DECODERS.get(_HEAD.decode(line).event, (None, None))
-        return None if decoder is None or convert is None else convert(decoder.decode(line))
+        if decoder is None or convert is None:
+            return None
+        raw = decoder.decode(line)
+        if isinstance(raw, _JobStart) and len(raw.stages) > most_stages:
+            raise LineTooLong(f"a job of {len(raw.stages)} stages")
+        return convert(raw)
+    except LineTooLong:
+        raise
     except (msgspec.MsgspecError, ValueError, RecursionError) as problem:
         raise GarbageLine(str(problem)) from None

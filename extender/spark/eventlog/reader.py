@@ -8,28 +8,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
 import zstandard
 
 from extender.spark.eventlog.events import ApplicationEnd, LogEvent
-from extender.spark.eventlog.files import LogFiles, LogUnreadable, Part
-from extender.spark.eventlog.lines import GarbageLine, decode_line
+from extender.spark.eventlog.files import Listing, LogFiles, LogUnreadable, Part
+from extender.spark.eventlog.lines import GarbageLine, LineTooLong, decode_line, useless
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _READ_BYTES = 1 << 16
 # zstd can expand what it is fed some 30,000 times; small pieces bound what a hostile file makes us hold.
 _FEED_BYTES = 1 << 11
 _LINE_BYTES = 1 << 26
+_SHORT_BYTES = 1 << 16
 _WINDOW_BYTES = 1 << 27
+# The start times of driver and application are within.
+_HEAD_BYTES = 1 << 12
 
 
 class Counts(msgspec.Struct):
     """What was met in a log. All but `lines`, `events` and `ignored` are worth a warning.
 
     `ignored`: well-formed events of kinds that we do not use. `garbage`: lines that are no event, the
-    line that a killed driver left half written among them. `too_long`: lines beyond the limit.
+    line that a killed driver left half written among them. `too_long`: lines beyond the limits.
     `broken_files`: files whose compressed data is damaged (read up to there) or that ended within a frame.
     """
 
@@ -83,11 +87,33 @@ class _Inflater:
         return head
 
 
-class _Lines:
-    """Cuts bytes into lines, and passes over those that are too long."""
+@dataclass(frozen=True, slots=True)
+class LineLimits:
+    """What a line may have; one beyond is passed over. Objects and values are what takes time to decode.
 
-    def __init__(self, limit_bytes: int, counts: Counts) -> None:
-        self._limit_bytes = limit_bytes
+    `stages` are those of a job that starts.
+    """
+
+    bytes: int = _LINE_BYTES
+    objects: float = math.inf
+    values: float = math.inf
+    stages: float = math.inf
+
+    def allow(self, line: bytes) -> bool:
+        """Whether a line that is not too long is not too dense either."""
+        return len(line) <= _SHORT_BYTES or (
+            line.count(b"{") <= self.objects and line.count(b",") <= self.values
+        )
+
+
+class _Lines:
+    """Cuts bytes into lines, and passes over those that are too long.
+
+    A long line of a kind that nobody uses is no loss: it counts as ignored.
+    """
+
+    def __init__(self, limits: LineLimits, counts: Counts) -> None:
+        self._limits = limits
         self._counts = counts
         self._pending: list[bytes] = []
         self._pending_bytes = 0
@@ -108,8 +134,12 @@ class _Lines:
             return
         self._pending.append(piece)
         self._pending_bytes += len(piece)
-        if self._pending_bytes > self._limit_bytes:
-            self._counts.too_long += 1
+        if self._pending_bytes > self._limits.bytes:
+            if useless(b"".join(self._pending)[:_SHORT_BYTES]):
+                self._counts.lines += 1
+                self._counts.ignored += 1
+            else:
+                self._counts.too_long += 1
             self._pending, self._pending_bytes, self._skipping = [], 0, True
 
     def rest(self) -> bytes:
@@ -122,12 +152,19 @@ class _Lines:
 class _Tail:
     """How far one file has been read."""
 
-    def __init__(self, part: Part, limit_bytes: int, window_bytes: int, counts: Counts) -> None:
+    def __init__(self, part: Part, limits: LineLimits, window_bytes: int, counts: Counts) -> None:
         self.part = part
         self.offset = 0
         self.broken = False
+        self.head = b""
         self.inflater = _Inflater(window_bytes)
-        self.lines = _Lines(limit_bytes, counts)
+        self.lines = _Lines(limits, counts)
+
+    def take(self, data: bytes) -> None:
+        """So many bytes more were read; the first ones are kept, to know the file by."""
+        self.offset += len(data)
+        if len(self.head) < _HEAD_BYTES:
+            self.head += data[: _HEAD_BYTES - len(self.head)]
 
 
 class EventLog:
@@ -135,26 +172,34 @@ class EventLog:
 
     `read()` yields what is new since the last call, so a live log is followed by calling it again, and a
     finished one is read by calling it once. `live` says whether the driver was still writing then, `behind`
-    whether `read` stopped because of its limit. A line of more than `line_limit_bytes` is passed over;
-    zstd data that needs a larger window than `window_bytes` is damaged data.
+    whether `read` stopped because of its limit. `restarts` counts how often another log was found in the
+    place of the one that was read: the next SparkContext of the same driver, say. It is read from its
+    beginning, and `counts` begin again with it. A line beyond `limits` is passed over; zstd data that needs
+    a larger window than `window_bytes` is damaged data.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        line_limit_bytes: int = _LINE_BYTES,
+        limits: LineLimits | None = None,
         window_bytes: int = _WINDOW_BYTES,
         advance: Callable[[int], None] | None = None,
         **storage_options: Any,
     ) -> None:
         self._files = LogFiles(url, **storage_options)
-        self._line_limit_bytes = line_limit_bytes
+        self._limits = limits or LineLimits()
         self._window_bytes = window_bytes
         self._advance = advance or (lambda _bytes: None)
-        self._tail: _Tail | None = None
-        self._done = -1
         self._left_bytes: float = math.inf
+        self.restarts = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._tail: _Tail | None = None
+        self._known: _Tail | None = None  # the latest file of which anything was read
+        self._done = -1
+        self._app_ended = False
         self.counts = Counts()
         self.live = True
         self.behind = False
@@ -163,20 +208,28 @@ class EventLog:
         """Bytes of all files as they are now. Raises `LogUnreadable`."""
         return sum(part.size_bytes for part in self._files.list().parts)
 
+    def replaced(self) -> bool:
+        """Whether another log lies now where this one was read. Raises `LogUnreadable`."""
+        return self._is_other(self._files.list())
+
     def read(self, most_bytes: float = math.inf) -> Iterator[LogEvent]:
         """Events since the last call. Raises `LogUnreadable` if the log cannot be opened or read on.
 
         With `most_bytes` it stops soon after that many bytes, counted as they are when inflated.
-        Take all events of a call before the next one.
+        Take all events of a call before the next one; all of them are of the same log.
         """
         listing = self._files.list()
-        self.live, self.behind, self._left_bytes = listing.live, False, most_bytes
+        if self._is_other(listing):
+            self._begin()
+            self.restarts += 1
+        self.live, self.behind = listing.live and not self._app_ended, False
+        self._left_bytes = most_bytes
         parts = [part for part in listing.parts if part.index > self._done]
         for part in parts:
-            if self._tail is None or self._tail.part.index != part.index:
+            if self._tail is None or not self._tail.part.same_file(part):
                 if self._tail is not None:  # its file was compacted away
                     yield from self._close(self._tail)
-                self._tail = _Tail(part, self._line_limit_bytes, self._window_bytes, self.counts)
+                self._tail = _Tail(part, self._limits, self._window_bytes, self.counts)
             yield from self._follow(self._tail, part)
             if self._left_bytes <= 0:
                 self.behind = True
@@ -185,12 +238,34 @@ class EventLog:
                 yield from self._close(self._tail)
                 self._tail, self._done = None, part.index
 
+    def _is_other(self, listing: Listing) -> bool:
+        """Whether these are files of another log than the one read so far."""
+        latest = self._done if self._tail is None else self._tail.part.index
+        if latest < 0:
+            return False
+        if all(part.index < latest for part in listing.parts):
+            return True
+        if self._tail is None and listing.live and all(part.index <= latest for part in listing.parts):
+            return True  # the one that was read has ended
+        known = self._known
+        part = next((each for each in listing.parts if known and known.part.same_file(each)), None)
+        if known is None or part is None or (part.tag and part.tag == known.part.tag):
+            return False
+        try:
+            return self._files.fs.cat_file(part.path, start=0, end=len(known.head)) != known.head
+        except (OSError, RuntimeError) as problem:
+            raise LogUnreadable(f"{part.path}: {problem}") from None
+
     def _follow(self, tail: _Tail, part: Part) -> Iterator[LogEvent]:
+        if part.tag and part.tag == tail.part.tag and tail.offset >= part.size_bytes:
+            return
+        tail.part = part
         try:
             with self._files.fs.open(part.path, "rb") as file:
                 file.seek(tail.offset)
                 while self._left_bytes > 0 and (data := cast(bytes, file.read(_READ_BYTES))):
-                    tail.offset += len(data)
+                    tail.take(data)
+                    self._known = tail
                     self._advance(len(data))
                     if tail.broken:
                         self._left_bytes -= len(data)
@@ -222,16 +297,23 @@ class EventLog:
             yield from self._event(line)
 
     def _event(self, line: bytes) -> Iterator[LogEvent]:
-        self.counts.lines += 1
+        if not self._limits.allow(line):
+            self.counts.too_long += 1
+            return
         try:
-            event = decode_line(line)
+            event = decode_line(line, self._limits.stages)
+        except LineTooLong:
+            self.counts.too_long += 1
+            return
         except GarbageLine:
+            self.counts.lines += 1
             self.counts.garbage += 1
             return
+        self.counts.lines += 1
         if event is None:
             self.counts.ignored += 1
             return
         self.counts.events += 1
         if isinstance(event, ApplicationEnd):
-            self.live = False
+            self._app_ended, self.live = True, False
         yield event
