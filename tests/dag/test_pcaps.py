@@ -186,16 +186,11 @@ def test_relative_importance() -> None:
     assert pcaps.relative({}) == {}
 
 
-def test_bounds_and_the_first_clean_step_come_from_the_forecast() -> None:
+def test_bounds_come_from_the_forecast() -> None:
     values = (500.0, 450.0, 300.0, 200.0)
     outlook = Outlook(1000.0, 3600.0, values, 200.0, 500.0)
     assert Carbon.of(outlook) == Carbon(500.0, 200.0, 500.0)
     assert Carbon.of(outlook, window_s=2 * 3600.0) == Carbon(500.0, 450.0, 500.0)
-    assert pcaps.clean_from_s(1.0, outlook, 0.5) == 1000.0
-    assert pcaps.clean_from_s(0.75, outlook, 0.5) == 1000.0 + 3600.0
-    assert pcaps.clean_from_s(0.0, outlook, 0.5) == 1000.0 + 2 * 3600.0
-    never = Outlook(0.0, 3600.0, (500.0, 490.0), 200.0, 500.0)
-    assert pcaps.clean_from_s(0.0, never, 0.5) is None
 
 
 @pytest.mark.parametrize("gamma", [-0.1, 1.1, math.nan])

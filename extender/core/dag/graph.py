@@ -378,10 +378,6 @@ class StageGraph:
         """Jobs that list a stage, in order."""
         return sorted({job for copy in self.stages[key].copies.values() for job in copy.jobs})
 
-    def key_of(self, stage_id: int) -> int | None:
-        """The stage with this number, if it is known."""
-        return self._key_of.get(stage_id)
-
     def skipped_copies(self, key: int) -> int:
         """Numbers under which jobs that ended listed the stage without running it."""
         stage = self.stages[key]

@@ -1,4 +1,4 @@
-"""How important a stage is: one small interface, and two providers that need nothing but the graphs.
+"""How important a stage is: one small interface, and the two providers that need no model.
 
 Importance is 0..1 per stage with open tasks. Of finished and skipped stages nothing depends, and they
 have none.

@@ -12,7 +12,7 @@ the authors differ (reasons in docs/stages.md):
 3.  gamma = 0, or L = U: nothing is deferred and nothing runs narrower (the base policy, exactly).
 4.  float64, and Psi(1) is U itself, not U less a rounding error.
 5.  progress guarantee (Algorithm 1, line 7, absent from both releases): if nothing runs, the most
-    important candidate runs.
+    important candidate runs. In the cluster each application may have one executor besides (core/extras).
 6.  no sampling: every candidate is judged by its own r, so asking again does not change the answer.
 7.  deferral lasts until c or r changes; there is no dummy task and no pause of other pods.
 8.  parallelism in relative units (c - L) / (U - L); the two published formulas, in grams, are kept for
@@ -118,16 +118,6 @@ def runs(importance: float, carbon: Carbon | None, gamma: float) -> bool:
     return carbon.now <= threshold(importance, carbon.lower, carbon.upper, gamma)
 
 
-def clean_from_s(importance: float, outlook: Outlook, gamma: float) -> float | None:
-    """Start of the first forecast step in which work of this importance runs; None if there is none."""
-    carbon = Carbon.of(outlook)
-    if carbon is None:
-        return outlook.start_s
-    limit = threshold(importance, carbon.lower, carbon.upper, gamma)
-    steps = zip(outlook.times(), outlook.values, strict=True)
-    return next((time_s for time_s, value in steps if value <= limit), None)
-
-
 # -- width ---------------------------------------------------------------------------------------
 
 
@@ -184,12 +174,11 @@ def admit(
     wanted = [each for each in candidates if each.executors > 0]
     if carbon is None:
         return Admission({each.key: each.executors for each in wanted}, (), 0.0)
-    best = max((each.importance for each in candidates), default=0.0)
+    importances = relative({each.key: each.importance for each in candidates})
     let_in: dict[K, int] = {}
     deferred: list[K] = []
     for each in wanted:
-        r = max(0.0, each.importance) / best if best > 0 else 1.0
-        if runs(r, carbon, gamma):
+        if runs(importances[each.key], carbon, gamma):
             let_in[each.key] = parallelism(each.executors, carbon, gamma)
         else:
             deferred.append(each.key)

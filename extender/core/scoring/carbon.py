@@ -28,7 +28,8 @@ def carbon_cost(values: Sequence[float | None], zone: IntArray, milliwatts: IntA
     top = grams[present].max()
     if top <= 0:
         return np.zeros(len(zone))
-    return np.where(present, grams, grams[present].mean()) / top
+    # The mean of equal values may come out a rounding error above them.
+    return np.minimum(1.0, np.where(present, grams, grams[present].mean()) / top)
 
 
 def zone_costs(cost: FloatArray, zone: IntArray, n_zones: int) -> FloatArray:
