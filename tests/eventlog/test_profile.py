@@ -169,6 +169,7 @@ def test_events_in_any_order_or_missing_are_no_error(order: list[int]) -> None:
 
 def test_pictures_of_empty_and_wide_applications(tmp_path: Path) -> None:
     draw(profiled(), tmp_path / "empty.svg")
+    draw(profiled(ApplicationStart("spark-1", "costs $x_{ of $", 0)), tmp_path / "named.svg")
     events: list[LogEvent] = list(START)
     for number in range(60):
         stage = info(number, number + 1, 1)
@@ -195,6 +196,94 @@ def test_the_command_writes_description_and_picture(tmp_path: Path) -> None:
     assert sum(stage.runs for stage in workload.stages) == 5
     assert sum(stage.skipped for stage in workload.stages) == 7
     assert "<svg" in picture.read_text()
+
+
+def logged(event: str, **fields: object) -> str:
+    named = {name.replace("_", " "): value for name, value in fields.items()}
+    return json.dumps({"Event": f"SparkListener{event}", **named}) + "\n"
+
+
+def test_a_log_that_cannot_be_read_keeps_no_other_one_from_its_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    directory = tmp_path / "logs"
+    directory.mkdir()
+    good = logged("ApplicationStart", App_Name="good", Timestamp=5000, App_ID="app-1")
+    (directory / "app-1").write_text(good)
+    (directory / "app-2.inprogress").touch()
+    (directory / "app-3.lz4").touch()
+    (directory / "app-[bold]").write_text(good + "no event\n")
+    done = CliRunner().invoke(app, ["profile", "logs", "absent", "--output", "profile.json"])
+    assert done.exit_code == 0, done.output
+    profile = msgspec.json.decode(Path("profile.json").read_bytes(), type=Profile)
+    assert [each.name for each in profile.workloads] == ["good", "good"]
+    for words in (
+        "left out: logs/app-2.inprogress: no events of Spark",
+        "left out: logs/app-3.lz4: compressed with lz4",
+        "left out: absent: no such event log",
+        "logs/app-[bold]: 1 lines that are no events",
+    ):
+        assert words in done.stderr
+    (directory / "app-1").unlink()
+    (directory / "app-[bold]").unlink()
+    none = CliRunner().invoke(app, ["profile", "logs", "absent"])
+    assert none.exit_code == 2
+    assert "app-2.inprogress" in none.output
+    assert "absent" in none.output
+
+
+def test_a_log_without_its_beginning_counts_from_its_first_event() -> None:
+    stage = info(0, 5, 2, at_ms=1_700_000_001_000)
+    begun = JobStart(0, 1_700_000_000_000, (stage,))
+    workload = profiled(begun, *run_stage(stage, [1000, 1000], 1_700_000_001_000, 1))
+    assert workload.started_ms == 1_700_000_000_000
+    assert workload.duration_s == pytest.approx(3.0)
+    (found,) = workload.stages
+    assert found.submitted_s == pytest.approx(1.0)
+
+
+def test_numbers_that_no_machine_has_take_neither_memory_nor_time() -> None:
+    stage = info(0, 5, 2**31 - 1)
+    workload = profiled(
+        ApplicationStart("spark-1", "", 0),
+        ExecutorAdded("1", 0, "host", 2**31 - 1),
+        JobStart(0, 0, (stage,)),
+        *run_stage(stage, [1000], 0, 1),
+    )
+    assert workload.slots_per_executor == 2**31 - 1
+    assert workload.width_response[-1].runtime_s > 0
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ApplicationStart("spark-1", "", -1),
+        ExecutorAdded("1", 0, "host", 2**40),
+        ExecutorAdded("1", 2**62, "host", 1),
+        JobStart(0, 0, (info(0, 5, -4),)),
+        JobStart(0, 0, (info(0, 2**70, 1),)),
+        JobStart(2**70, 0, ()),
+        StageSubmitted(info(0, 5, 1, at_ms=2**62)),
+        TaskStart(0, 0, 1, 0, "1", -(10**15)),
+        TaskEnd(0, 0, 1, 0, "1", 0, 2**62, "Success"),
+        ApplicationEnd(2**62),
+    ],
+)
+def test_an_event_that_cannot_be_true_is_passed_over_and_counted(event: LogEvent) -> None:
+    odd, plain = profiled(*START, event), profiled(*START)
+    assert odd.counts.nonsense == 1
+    assert msgspec.structs.replace(odd, counts=Counts()) == plain
+
+
+def test_sums_fit_the_file() -> None:
+    stage = info(0, 5, 3)
+    huge = {"spilled_bytes": 2**80, "gc_ms": 2**80, "input_bytes": -5}
+    ends = [TaskEnd(0, 0, number, number, "1", 0, 9, "Success", **huge) for number in range(3)]
+    workload = profiled(*START, JobStart(0, 0, (stage,)), *ends)
+    assert workload.stages[0].spilled_bytes == 2**63 - 1
+    assert workload.stages[0].input_bytes == 0
+    assert msgspec.json.decode(msgspec.json.encode(workload), type=Workload) == workload
 
 
 @pytest.mark.parametrize(

@@ -26,16 +26,16 @@ class ProfileFailed(ValueError):
 def profile(logs: Sequence[str], output: Path | None, picture: Path | None, seed: int) -> None:
     """Profile each log; the description goes to `output` or stdout, progress and warnings to stderr.
 
-    Of several logs each has a picture of its own, with its number before the suffix.
-    Raises `ProfileFailed`.
+    Of several logs each has a picture of its own, with its number before the suffix. One that cannot be
+    profiled is a warning, unless it is the only one.
+
+    Raises:
+        ProfileFailed: no log can be profiled, or the result cannot be written.
     """
     if picture is not None and picture.suffix not in PICTURES:
         raise ProfileFailed(f"--picture {picture}: must end in {', '.join(PICTURES)}")
     console = Console(stderr=True)
-    try:
-        workloads = [_one(url, seed, console) for given in logs for url in find_logs(given)]
-    except LogUnreadable as problem:
-        raise ProfileFailed(str(problem)) from None
+    workloads = _all(logs, seed, console)
     text = msgspec.json.format(msgspec.json.encode(Profile(tuple(workloads))), indent=2) + b"\n"
     try:
         if output is None:
@@ -48,8 +48,31 @@ def profile(logs: Sequence[str], output: Path | None, picture: Path | None, seed
         raise ProfileFailed(f"cannot write {problem.filename}: {problem.strerror}") from None
 
 
+def _all(logs: Sequence[str], seed: int, console: Console) -> list[Workload]:
+    workloads: list[Workload] = []
+    problems: list[str] = []
+    urls: list[str] = []
+    for given in logs:
+        try:
+            urls += find_logs(given)
+        except LogUnreadable as problem:
+            problems.append(str(problem))
+    for url in dict.fromkeys(urls):
+        try:
+            workloads.append(_one(url, seed, console))
+        except (LogUnreadable, ProfileFailed) as problem:
+            problems.append(str(problem))
+    if not workloads:
+        raise ProfileFailed("\n".join(problems))
+    for problem in problems:
+        _warn(console, f"left out: {problem}")
+    return workloads
+
+
 def _one(url: str, seed: int, console: Console) -> Workload:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    # Names of logs are no markup.
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(url.rstrip("/").rsplit("/", 1)[-1])
         log = EventLog(url, advance=lambda read_bytes: progress.advance(task, read_bytes))
@@ -57,11 +80,16 @@ def _one(url: str, seed: int, console: Console) -> Workload:
         profiler = Profiler(random.Random(seed))  # noqa: S311 - a sample, no secret
         for event in log.read():
             profiler.take(event)
-    if warning := _warning(log.counts):
-        console.print(f"{url}: {warning}", style="yellow", soft_wrap=True)
     if not log.counts.events:
         raise ProfileFailed(f"{url}: no events of Spark in it; is it an event log?")
-    return profiler.workload(log.counts)
+    workload = profiler.workload(log.counts)
+    if warning := _warning(workload.counts):
+        _warn(console, f"{url}: {warning}")
+    return workload
+
+
+def _warn(console: Console, text: str) -> None:
+    console.print(text, style="yellow", soft_wrap=True, markup=False, highlight=False)
 
 
 def _warning(counts: Counts) -> str:
@@ -69,6 +97,7 @@ def _warning(counts: Counts) -> str:
         "lines that are no events": counts.garbage,
         "lines too long": counts.too_long,
         "damaged or truncated files": counts.broken_files,
+        "events that cannot be true": counts.nonsense,
     }
     return ", ".join(f"{count} {what}" for what, count in words.items() if count)
 

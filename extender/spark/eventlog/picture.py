@@ -27,7 +27,9 @@ def draw(workload: Workload, path: Path) -> None:
     _tasks(tasks, workload)
     left_out = len([stage for stage in workload.stages if stage.runs]) - len(stages)
     title = f"{workload.name or 'application'} ({workload.app_id}), Spark {workload.spark_version}"
-    figure.suptitle(title + (f"; {left_out} shorter stages not drawn" if left_out else ""), fontsize=11)
+    figure.suptitle(
+        title + (f"; {left_out} shorter stages not drawn" if left_out else ""), fontsize=11, parse_math=False
+    )
     figure.savefig(path)
 
 

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
 from extender.spark.eventlog.events import (
@@ -38,6 +39,9 @@ from extender.spark.eventlog.workload import (
 
 _SAMPLE = 4096
 _TIMELINE = 2048
+_LATEST_MS = 253_402_300_799_999  # the year 9999
+_MOST = 2**31 - 1  # Spark counts tasks and cores in an Int
+_LARGEST = 2**63 - 1
 _SUMS = (
     "gc_ms",
     "cpu_ns",
@@ -47,6 +51,36 @@ _SUMS = (
     "shuffle_write_bytes",
     "spilled_bytes",
 )
+
+
+def _possible(event: LogEvent) -> bool:
+    """Whether times lie between 1970 and 9999, and no number is larger than Spark's Int."""
+    times_ms, numbers = list[int | None](), list[int]()
+    match event:
+        case JobStart():
+            times_ms = [event.time_ms]
+            numbers = [event.job_id, *(number for stage in event.stages for number in _numbers(stage))]
+        case StageSubmitted() | StageCompleted():
+            times_ms, numbers = [event.stage.submitted_ms, event.stage.completed_ms], _numbers(event.stage)
+        case TaskStart():
+            times_ms = [event.launch_ms]
+        case TaskEnd():
+            times_ms = [event.launch_ms, event.finish_ms]
+        case ExecutorAdded():
+            times_ms, numbers = [event.time_ms], [event.cores, event.profile_id]
+        case ProfileAdded():
+            numbers = [event.executor_cores, event.profile_id]
+        case LogStart():
+            pass
+        case _:
+            times_ms = [event.time_ms]
+    return all(time_ms is None or 0 <= time_ms <= _LATEST_MS for time_ms in times_ms) and all(
+        0 <= number <= _MOST for number in numbers
+    )
+
+
+def _numbers(stage: StageInfo) -> list[int]:
+    return [stage.stage_id, stage.attempt, stage.tasks, stage.profile_id, *stage.rdd_ids]
 
 
 class _Sample:
@@ -119,7 +153,9 @@ class Profiler:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._app = ApplicationStart("", "", 0)
+        self._app: ApplicationStart | None = None
+        self._nonsense = 0
+        self._first_ms: int | None = None
         self._version = ""
         self._ended_ms: int | None = None
         self._last_ms = 0
@@ -136,7 +172,10 @@ class Profiler:
         self._running = _Timeline()
 
     def take(self, event: LogEvent) -> None:
-        """Add one event."""
+        """Add one event. One that cannot be true is counted and passed over."""
+        if not _possible(event):
+            self._nonsense += 1
+            return
         match event:
             case LogStart():
                 self._version = event.spark_version
@@ -167,6 +206,8 @@ class Profiler:
                 self._launch(event)
 
     def _seen(self, time_ms: int) -> None:
+        if time_ms > 0:
+            self._first_ms = time_ms if self._first_ms is None else min(self._first_ms, time_ms)
         self._last_ms = max(self._last_ms, time_ms)
 
     def _stage(self, info: StageInfo) -> _Stage:
@@ -194,6 +235,7 @@ class Profiler:
             stage.info = info  # adaptive execution may have changed the number of tasks
             self._ran.add(info.stage_id)
             if info.submitted_ms is not None:
+                self._seen(info.submitted_ms)
                 stage.submitted_ms = min(stage.submitted_ms or info.submitted_ms, info.submitted_ms)
         else:
             self._launched.pop((info.stage_id, info.attempt), None)
@@ -216,6 +258,7 @@ class Profiler:
         stage = self._stages.get(self._keys.get(event.stage_id, -1))
         if stage is None:
             return
+        self._seen(event.launch_ms)
         self._seen(event.finish_ms)
         if event.finish_ms >= event.launch_ms:
             self._running.change(event.launch_ms, 1)
@@ -225,7 +268,7 @@ class Profiler:
             return
         (stage.first if first else stage.later).add(event.duration_ms)
         for name in _SUMS:
-            stage.sums[name] += getattr(event, name)
+            stage.sums[name] += min(max(0, getattr(event, name)), _LARGEST)
 
     def _slots(self, executor_id: str, profile_id: int) -> int:
         """Tasks that an executor runs at once."""
@@ -235,17 +278,21 @@ class Profiler:
         return max(1, int(cores / max(profile.task_cpus, 0.001)))
 
     def workload(self, counts: Counts) -> Workload:
-        """The description."""
-        stages = tuple(self._stage_profile(key, stage) for key, stage in sorted(self._stages.items()))
+        """The description. Of a log without its beginning time counts from the first event."""
+        app = self._app or ApplicationStart("", "", self._start_ms)
+        ran = Counter(self._keys[each] for each in self._ran)
+        stages = tuple(
+            self._stage_profile(key, stage, ran[key]) for key, stage in sorted(self._stages.items())
+        )
         slots = [self._slots(each, executor.profile_id) for each, executor in self._executors.items()]
         per_executor = int(np.median(slots)) if slots else 1
         end_ms = self._last_ms if self._ended_ms is None else self._ended_ms
         return Workload(
-            self._app.app_id,
-            self._app.name,
+            app.app_id,
+            app.name,
             self._version,
-            self._app.time_ms,
-            max(0.0, (end_ms - self._app.time_ms) / 1000),
+            app.time_ms,
+            max(0.0, (end_ms - app.time_ms) / 1000),
             self._ended_ms is not None,
             per_executor,
             stages,
@@ -261,13 +308,17 @@ class Profiler:
             tuple(self._observed(end_ms)),
             width_response(stages, per_executor),
             tuple((self._since(time_ms) or 0.0, level) for time_ms, level in self._running.levels()),
-            counts,
+            msgspec.structs.replace(counts, nonsense=self._nonsense),
         )
 
-    def _since(self, time_ms: int | None) -> float | None:
-        return None if time_ms is None else (time_ms - self._app.time_ms) / 1000
+    @property
+    def _start_ms(self) -> int:
+        return self._app.time_ms if self._app is not None else self._first_ms or 0
 
-    def _stage_profile(self, key: int, stage: _Stage) -> StageProfile:
+    def _since(self, time_ms: int | None) -> float | None:
+        return None if time_ms is None else (time_ms - self._start_ms) / 1000
+
+    def _stage_profile(self, key: int, stage: _Stage, ran: int) -> StageProfile:
         sums = stage.sums
         return StageProfile(
             key=key,
@@ -277,7 +328,7 @@ class Profiler:
             after=tuple(sorted(stage.after)),
             tasks=stage.info.tasks,
             runs=stage.runs,
-            skipped=max(0, stage.listed - sum(self._keys[each] == key for each in self._ran)),
+            skipped=max(0, stage.listed - ran),
             failed=stage.failed,
             profile_id=stage.info.profile_id,
             submitted_s=self._since(stage.submitted_ms),
@@ -286,7 +337,7 @@ class Profiler:
             later_waves=stage.later.durations(),
             cpu_s=sums["cpu_ns"] / 1e9,
             gc_s=sums["gc_ms"] / 1000,
-            **{name: sums[name] for name in _SUMS if name.endswith("_bytes")},
+            **{name: min(sums[name], _LARGEST) for name in _SUMS if name.endswith("_bytes")},
         )
 
     def _observed(self, end_ms: int) -> Iterable[ObservedWidth]:
@@ -301,7 +352,7 @@ class Profiler:
         level: Counter[str] = Counter()
         time_ms: Counter[int] = Counter()
         task_ms: Counter[int] = Counter()
-        previous_ms = self._app.time_ms
+        previous_ms = self._start_ms
         for at_ms, what, change in [*sorted(changes), (end_ms, "", 0)]:
             passed_ms = max(0, at_ms - previous_ms)
             time_ms[level["executors"]] += passed_ms

@@ -35,6 +35,7 @@ class Counts(msgspec.Struct):
     `ignored`: well-formed events of kinds that we do not use. `garbage`: lines that are no event, the
     line that a killed driver left half written among them. `too_long`: lines beyond the limits.
     `broken_files`: files whose compressed data is damaged (read up to there) or that ended within a frame.
+    `nonsense`: events that cannot be true; a reader does not know, a profile does.
     """
 
     lines: int = 0
@@ -43,6 +44,7 @@ class Counts(msgspec.Struct):
     garbage: int = 0
     too_long: int = 0
     broken_files: int = 0
+    nonsense: int = 0
 
 
 class _Inflater:

@@ -33,7 +33,8 @@ def width_response(
 
 def _play(stages: Sequence[StageProfile], slots: int) -> tuple[float, float]:
     """(run time, task time) in seconds on so many task slots."""
-    free = [0.0] * slots
+    tasks = sum(min(stage.tasks, _TASKS) for stage in stages)
+    free = [0.0] * max(1, min(slots, tasks))  # more could never be used
     ended: dict[int, float] = {}
     work_s = 0.0
     for stage in stages:
