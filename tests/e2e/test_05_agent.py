@@ -168,13 +168,15 @@ def test_an_extender_that_is_wrong_slow_or_gone_changes_nothing(run: Callable[..
     never = Event()
 
     def misbehave(handler: BaseHTTPRequestHandler) -> None:
-        match next(answers) % 4:
+        match next(answers) % 5:
             case 0:
                 reply(handler, body=b'{"interval_s": 0.2, "priorities": {"x": []}, "target_executors": -3}')
             case 1:
                 reply(handler, 500)
             case 2:
                 reply(handler, body=b"\xff<html>")
+            case 3:
+                reply(handler, body=b'{"interval_s": NaN, "target_executors": 1e400}')
             case _:
                 never.wait(20)  # longer than the agent's patience; released when the test ends
 

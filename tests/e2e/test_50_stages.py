@@ -264,6 +264,46 @@ def test_executors_of_unimportant_stages_wait_for_the_clean_hour(
 
 @pytest.mark.full
 @both
+def test_the_agent_asks_kubernetes_for_no_more_executors_than_are_wanted_now(
+    namespace: str,
+    real_nodes,
+    start_stages: Callable[..., Stages],
+    dirty: Grid,
+    spark: SparkHome,
+    tmp_path: Path,
+) -> None:
+    """Static allocation: pods that wait for room are given up, and asked for again in the clean hour."""
+    kubelet = real_nodes(1, cpu="3", memory="6Gi", labels=ZONE_LABELS)
+    stages = start_stages(
+        pcaps="true", pcaps_gamma="1", executor_target="true", carbon_url=dirty.url, carbon_poll_s="0.5"
+    )
+    dirty.await_known(stages.extender)
+    name = f"target-{spark.version.replace('.', '-')}"
+    arguments: list[str | Path] = [tmp_path / "result.json", "30", "0.7"]
+    conf = {
+        "spark__executor__instances": "4",
+        "spark__kubernetes__driver__annotation__carbon-scheduler/executor-min-count": "1",
+        # Spark deletes pods above its target once they are older than this, whatever the allocation.
+        "spark__dynamicAllocation__executorIdleTimeout": "2s",
+    }
+    application = stages.submit(spark, name, namespace, "branches.py", arguments, **conf)
+    driver = application.await_driver()["metadata"]["name"]
+
+    def explain() -> str:
+        return f"{stages.view(application)}\n{kubelet.container_log(driver)[-3000:]}"
+
+    def bound() -> list[bool]:
+        return sorted(bool(pod["spec"].get("nodeName")) for pod in application.executors())
+
+    wait_for(lambda: bound() == [False, False, True, True], "room for two of four", 90)
+    wait_for(lambda: bound() == [True, True], "those that wait are given up", 60, explain)
+    dirty.jump(14)
+    wait_for(lambda: bound() == [False, False, True, True], "they are asked for again", 30, explain)
+    assert application.wait(120) == 0, explain()
+
+
+@pytest.mark.full
+@both
 def test_from_its_latest_start_on_nothing_is_withheld_from_an_application(
     namespace: str,
     real_nodes,
