@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import FastAPI, HTTPException, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
@@ -21,6 +22,8 @@ from extender.api.stages import StagePriorities, in_force, progress
 from extender.core import views
 from extender.core.facts import GangKey
 from extender.core.store import Store
+
+JSON = "application/json"
 
 _STALE_AFTER_S = 600.0
 
@@ -90,7 +93,7 @@ def _add_views(app: FastAPI, store: Store, clock: Callable[[], float]) -> None:
     )
     async def application(namespace: str, app_id: str) -> Any:
         """One gang explained, with the stages its driver told of."""
-        return explained(store, GangKey(namespace, app_id), clock())
+        return Response(explained(store, GangKey(namespace, app_id), clock()), media_type=JSON)
 
     @app.get("/v1/nodes", tags=["cluster"], response_model=list[models.Node])
     async def nodes() -> Any:
@@ -103,13 +106,20 @@ def _add_views(app: FastAPI, store: Store, clock: Callable[[], float]) -> None:
         return carbon.carbon(store, clock())
 
 
-def explained(store: Store, key: GangKey, now: float) -> models.Application:
-    """All that is known of one gang. Raises `HTTPException` (404) if it is not known."""
+def explained(store: Store, key: GangKey, now: float) -> bytes:
+    """All that is known of one gang, as JSON of `models.Application`.
+
+    Stages may be thousands: they are written as they are, without a model of each.
+
+    Raises:
+        HTTPException: 404, the gang is not known.
+    """
     found = views.application(store, key.namespace, key.app_id, now)
     if found is None:
         raise HTTPException(404, _unknown(key))
     more = {"hold": carbon.hold_of(store, key, now), **dict(progress(store, key, now))}
-    return models.Application.model_validate(found).model_copy(update=more)
+    model = models.Application.model_validate(found).model_copy(update=more)
+    return msgspec.json.encode({**model.model_dump(mode="json"), "stages": store.state.stages.stages(key)})
 
 
 def _unknown(key: GangKey) -> str:
@@ -125,7 +135,7 @@ def _add_priorities(app: FastAPI, store: Store) -> None:
         body = priorities.answer(key)
         if body is None:
             return JSONResponse({"detail": _unknown(key)}, 404)
-        return Response(body, media_type="application/json")
+        return Response(body, media_type=JSON)
 
     # First of all routes: they are tried in order.
     app.router.routes.insert(0, Route(STAGE_PRIORITY, priority))

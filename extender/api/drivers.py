@@ -85,7 +85,7 @@ def create_driver_app(
     async def application(namespace: str, app_id: str, request: Request) -> Response:
         """The driver's own application explained."""
         key, _ = await door.enter(request, namespace, app_id)
-        body = explained(store, key, clock()).model_dump_json().encode()
+        body = explained(store, key, clock())
         pace.said(key, len(body))
         return Response(body, media_type=_JSON)
 

@@ -170,6 +170,9 @@ class _StateCollector(Collector):
         yield _gauge("stages_open", "Stages with tasks that have not succeeded yet.", open_stages)
         remaining_s = sum(each.remaining_s for each in tables)
         yield _gauge("stages_remaining_seconds", "Work left in known stages, in task-seconds.", remaining_s)
+        graphs = [stages.graph(key) for key in stages]
+        left_out = sum(graph.refused for graph in graphs if graph is not None)
+        yield _gauge("stages_left_out", "Stages and parents that are not in the graphs.", left_out)
         sources = self._health.stage_sources()
         if sources is not None:
             yield _gauge("stage_logs_followed", "Event logs that are read.", sources.followed)

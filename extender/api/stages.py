@@ -77,6 +77,10 @@ class Progress(BaseModel):
     )
     deferral: Deferral | None = Field(default=None, description="Null while nothing is deferred.")
     withheld: list[Withheld] = []
+    left_out: int = Field(
+        default=0,
+        description="Stages and references to parents that are not in `stages`: too many, or in a circle.",
+    )
 
 
 class OnOff(BaseModel):
@@ -88,7 +92,7 @@ class OnOff(BaseModel):
 
 
 def progress(store: Store, key: GangKey, now: float) -> Progress:
-    """The stages of a known gang, and what they lead to."""
+    """What the stages of a known gang lead to; without the stages themselves."""
     state = store.state
     found = Progress(target=store.target(key, now), withheld=_withheld(store, key))
     deferral = store.changes.extras.precedence.deferral(key, now)
@@ -97,7 +101,8 @@ def progress(store: Store, key: GangKey, now: float) -> Progress:
     if key not in state.stages:
         return found
     priorities, heard_s = state.stages.priorities(key), state.stages_heard_s.get(key)
-    found.stages = [Stage.model_validate(stage) for stage in state.stages.stages(key)]
+    graph = state.stages.graph(key)
+    found.left_out = 0 if graph is None else graph.refused
     found.importance = priorities.importance if priorities.ready else None
     found.remaining_s, found.critical_path_s = priorities.remaining_s, priorities.critical_path_s
     found.heard_age_s = None if heard_s is None else max(0.0, now - heard_s)
@@ -122,15 +127,24 @@ class StagePriorities:
 
     def answer(self, key: GangKey) -> bytes | None:
         """JSON, or None if no such gang is known."""
-        if key not in self._store.state.gangs:
+        gangs = self._store.state.gangs
+        if key not in gangs:
+            self._written.pop(key, None)
             return None
         priorities = self._store.state.stages.priorities(key)
         written = self._written.get(key)
         if written is None or written[0] is not priorities:
-            if len(self._written) >= _MOST_KEPT:
-                self._written.clear()
+            if key not in self._written and len(self._written) >= min(_MOST_KEPT, len(gangs)):
+                self._forget()
             written = self._written[key] = (priorities, msgspec.json.encode(_document(priorities)))
         return written[1]
+
+    def _forget(self) -> None:
+        """Keep what was written for known gangs, or nothing if that is too much."""
+        gangs = self._store.state.gangs
+        self._written = {key: each for key, each in self._written.items() if key in gangs}
+        if len(self._written) >= _MOST_KEPT:
+            self._written.clear()
 
 
 def _document(priorities: Priorities) -> Mapping[str, Any]:

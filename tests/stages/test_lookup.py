@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from extender.api.app import explained
+from extender.api.models import Application
 from extender.api.stages import StagePriorities
-from extender.core.dag.store import NO_PRIORITIES
+from extender.core.dag.graph import Limits
+from extender.core.dag.store import NO_PRIORITIES, StageStore
 from extender.core.events import StagesReported
 from extender.core.extras import FOR_CARBON
 from extender.core.facts import GangKey
@@ -41,6 +45,7 @@ async def test_an_application_without_a_report_counts_as_important(
         }
         _, found = await client.get("/v1/applications/ns/a")
         assert found["stages"] == found["withheld"] == []
+        assert found["left_out"] == 0
         nothing = (
             "importance",
             "remaining_s",
@@ -75,7 +80,51 @@ async def test_plain_routes_are_in_the_openapi_document(cluster: TokenCluster, n
         assert {each["name"] for each in path["parameters"]} == {"namespace", "app_id"}
         assert set(path["responses"]) == {"200", "404"}
         application = document["components"]["schemas"]["Application"]["properties"]
-        assert {"stages", "importance", "target", "withheld", "deferral", "hold"} <= set(application)
+        assert {"stages", "importance", "target", "withheld", "deferral", "hold", "left_out"} <= set(
+            application
+        )
+
+
+async def test_what_limits_leave_out_is_shown(cluster: TokenCluster, names: list[str]) -> None:
+    async with listening(cluster, names, "a") as (service, client, _):
+        service.store.state.stages = StageStore(limits=Limits(stages=3))
+        several = [{**each, "parent_ids": []} for each in DIAMOND]
+        events, _ = stage_events(decode_batch(batch(1, job(0, *several[:1]), job(1, *several))).events)
+        service.store.apply(StagesReported(KEY, tuple(events)), NOW)
+        _, found = await client.get("/v1/applications/ns/a")
+        assert len(found["stages"]) == 1
+        assert found["left_out"] == len(DIAMOND)
+        _, metrics = await client.get("/metrics")
+        assert f"carbon_scheduler_stages_left_out {len(DIAMOND)}.0" in metrics
+
+
+def test_an_application_is_written_as_the_document_says() -> None:
+    store = running("a")
+    told = batch(1, job(0, *DIAMOND), progress(0, 1, 5_000))
+    events, _ = stage_events(decode_batch(told).events)
+    store.apply(StagesReported(KEY, tuple(events)), NOW)
+    body = explained(store, KEY, NOW)
+    assert len(json.loads(body)["stages"]) == len(DIAMOND)
+    read = Application.model_validate_json(body, strict=True, extra="forbid")
+    assert read.model_dump(mode="json") == json.loads(body)
+
+
+def test_answers_for_gangs_that_are_gone_are_not_kept() -> None:
+    store = running("a", "b")
+    lookup = StagePriorities(store)
+
+    def kept() -> set[GangKey]:
+        return set(lookup._written)  # pyright: ignore[reportPrivateUsage]
+
+    other = GangKey("ns", "b")
+    assert lookup.answer(KEY)
+    assert lookup.answer(other)
+    store.state.gangs.pop(KEY)
+    assert lookup.answer(KEY) is None
+    assert kept() == {other}
+    store.state.gangs[GangKey("ns", "c")] = store.state.gangs.pop(other)
+    assert lookup.answer(GangKey("ns", "c"))
+    assert kept() == {GangKey("ns", "c")}, "although nobody asked for the one that is gone"
 
 
 def test_a_table_is_written_once_for_each_change() -> None:
