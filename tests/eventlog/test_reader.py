@@ -264,6 +264,30 @@ def test_where_mounts_are_not_told_local_files_are_believed(
     assert LogFiles(str(tmp_path)).prompt
 
 
+@pytest.mark.parametrize("call", ["info", "ls", "isdir", "open", "cat_file"])
+def test_errors_of_a_file_systems_own_kind_are_said(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    class Throttled(Exception):
+        """No OSError, and without a text."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise Throttled
+
+    url = f"memory://{uuid4()}/eventlog_v2_a"
+    fs = fsspec.filesystem("memory")
+    name = url if call == "info" else f"{url}/events_1_a"
+    fs.pipe(name, job_end(1))
+    if name != url:
+        fs.pipe(f"{url}/appstatus_a.inprogress", b"")
+    log = EventLog(url)
+    assert list(log.read())
+    monkeypatch.setattr(type(fs), call, fail)
+    with pytest.raises(LogUnreadable, match="Throttled"):
+        list((log if call != "open" else EventLog(url)).read())
+    if call in ("ls", "isdir"):
+        with pytest.raises(LogUnreadable, match="Throttled"):
+            find_logs(url.removesuffix("/eventlog_v2_a"))
+
+
 def test_an_unknown_protocol_is_said() -> None:
     with pytest.raises(LogUnreadable, match="nosuch"):
         EventLog("nosuch://bucket/app-1")

@@ -25,6 +25,11 @@ class LogUnreadable(ValueError):
     """A log that cannot be opened; the text says why and what to do."""
 
 
+def said(problem: Exception) -> str:
+    """What an error says, or its name if it says nothing."""
+    return str(problem) or type(problem).__name__
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One file of a log. `name` stays when the driver takes the `.inprogress` off; size in bytes.
@@ -59,8 +64,8 @@ class LogFiles:
         self.url = url
         try:
             fs, path = url_to_fs(url, use_listings_cache=False, **storage_options)
-        except (ImportError, ValueError, OSError) as problem:
-            raise LogUnreadable(f"{url}: {problem}") from None
+        except Exception as problem:  # file systems behind fsspec raise errors of their own kinds
+            raise LogUnreadable(f"{url}: {said(problem)}") from None
         self.fs: fsspec.AbstractFileSystem = fs
         self.path = cast(str, path).rstrip("/") or "/"
 
@@ -84,8 +89,10 @@ class LogFiles:
             return self._list()
         except FileNotFoundError:
             raise LogUnreadable(f"{self.url}: no such event log") from None
-        except (OSError, RuntimeError) as problem:
-            raise LogUnreadable(f"{self.url}: {problem}") from None
+        except LogUnreadable:
+            raise
+        except Exception as problem:  # as above
+            raise LogUnreadable(f"{self.url}: {said(problem)}") from None
 
     def _list(self) -> Listing:
         self.fs.invalidate_cache()
@@ -138,8 +145,8 @@ def find_logs(url: str, **storage_options: Any) -> list[str]:
         if not files.fs.isdir(files.path) or _ROLLING.fullmatch(_name(files.path)):
             return [url]
         names = [_name(str(path).rstrip("/")) for path in files.fs.ls(files.path, detail=False)]
-    except (OSError, RuntimeError) as problem:
-        raise LogUnreadable(f"{url}: {problem}") from None
+    except Exception as problem:  # as above
+        raise LogUnreadable(f"{url}: {said(problem)}") from None
     if any(_PART.fullmatch(name) for name in names):
         return [url]
     logs = sorted(name for name in names if _ROLLING.fullmatch(name) or _SINGLE.fullmatch(name))

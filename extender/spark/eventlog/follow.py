@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from extender.core.dag import events as core
 from extender.spark.eventlog.events import LogEvent, StageCompleted, TaskEnd
-from extender.spark.eventlog.files import LogFiles, LogUnreadable
+from extender.spark.eventlog.files import LogFiles, LogUnreadable, said
 from extender.spark.eventlog.reader import EventLog, LineLimits
 from extender.spark.patience import Patience
 from extender.spark.stage_events import Nonsense, stage_event
@@ -88,7 +88,7 @@ class LogFollower:
         except Exception as problem:  # file systems behind fsspec raise errors of their own kinds
             self.close()
             self.behind = False
-            self.problem = str(problem) or type(problem).__name__
+            self.problem = said(problem)
         told += self._progress(list(self._touched))
         return told
 
@@ -362,7 +362,7 @@ class LogsFollower(Generic[K]):
             found = self._directory.find(set(missing.values()))
             self._problem = ""
         except Exception as problem:  # as above: any kind of error
-            found, self._problem = {}, str(problem) or type(problem).__name__
+            found, self._problem = {}, said(problem)
         self._listed_s = self._clock()
         self._listing_s = self._listed_s - now_s
         for key, app_id in missing.items():

@@ -15,7 +15,7 @@ import msgspec
 import zstandard
 
 from extender.spark.eventlog.events import ApplicationEnd, LogEvent
-from extender.spark.eventlog.files import Listing, LogFiles, LogUnreadable, Part
+from extender.spark.eventlog.files import Listing, LogFiles, LogUnreadable, Part, said
 from extender.spark.eventlog.lines import GarbageLine, LineTooLong, decode_line, useless
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -255,26 +255,30 @@ class EventLog:
             return False
         try:
             return self._files.fs.cat_file(part.path, start=0, end=len(known.head)) != known.head
-        except (OSError, RuntimeError) as problem:
-            raise LogUnreadable(f"{part.path}: {problem}") from None
+        except Exception as problem:  # as below
+            raise LogUnreadable(f"{part.path}: {said(problem)}") from None
 
     def _follow(self, tail: _Tail, part: Part) -> Iterator[LogEvent]:
         if part.tag and part.tag == tail.part.tag and tail.offset >= part.size_bytes:
             return
         tail.part = part
+        for data in self._pieces(tail.offset, part):
+            tail.take(data)
+            self._known = tail
+            self._advance(len(data))
+            if tail.broken:
+                self._left_bytes -= len(data)
+            else:
+                yield from self._events(tail, data)
+
+    def _pieces(self, offset: int, part: Part) -> Iterator[bytes]:
         try:
             with self._files.fs.open(part.path, "rb") as file:
-                file.seek(tail.offset)
+                file.seek(offset)
                 while self._left_bytes > 0 and (data := cast(bytes, file.read(_READ_BYTES))):
-                    tail.take(data)
-                    self._known = tail
-                    self._advance(len(data))
-                    if tail.broken:
-                        self._left_bytes -= len(data)
-                    else:
-                        yield from self._events(tail, data)
-        except (OSError, RuntimeError) as problem:
-            raise LogUnreadable(f"{part.path}: {problem}") from None
+                    yield data
+        except Exception as problem:  # file systems behind fsspec raise errors of their own kinds
+            raise LogUnreadable(f"{part.path}: {said(problem)}") from None
 
     def _events(self, tail: _Tail, data: bytes) -> Iterator[LogEvent]:
         inflated = tail.inflater.feed(data)
