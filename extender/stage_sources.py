@@ -219,10 +219,10 @@ class StageSources:
 
     def _told_by_log(self, key: GangKey) -> bool:
         """Whether an application's log can be read, and does not come so late that it is of no use."""
-        followed = self._round
-        if key not in followed.followed or key in followed.ended:
-            return key in followed.ended
-        return self._clock() - self._log_spoke_s.get(key, -math.inf) <= TRUSTED_FOR_S
+        if key in self._round.ended:
+            return True
+        heard_s = self._log_spoke_s.get(key, -math.inf)
+        return key in self._round.followed and self._clock() - heard_s <= TRUSTED_FOR_S
 
     def _close(self) -> None:
         """Give up polls and close the logs. A read that is under way closes them when it comes back."""

@@ -457,6 +457,23 @@ def test_a_log_that_was_not_looked_at_in_a_round_is_not_calm(
         assert [logs.round(wanted).calm for _ in range(2)] == [{"0", "1"}, {"2", "3"}]
 
 
+def test_a_log_of_which_much_is_unread_is_not_calm(
+    tmp_path: Path, hand: Hand, follow: Callable[..., LogsFollower[str]]
+):
+    ignored = line("Ignored", Plan="x" * 1_000)
+    (tmp_path / "spark-1.inprogress").write_bytes(ignored * 20_000)
+
+    def breathe() -> None:
+        hand.now_s += 0.01  # every piece of the file
+
+    logs = follow(breathe=breathe, round_s=1.0)
+    first = logs.round({"one": "spark-1"})
+    assert (first.behind, first.portions, first.calm) == (True, [], set())
+    while (done := logs.round({"one": "spark-1"})).behind:
+        pass
+    assert done.calm == {"one"}
+
+
 def test_a_round_ends_in_time_and_the_next_begins_where_it_ended(
     tmp_path: Path, hand: Hand, follow: Callable[..., LogsFollower[str]]
 ):

@@ -214,7 +214,7 @@ def test_a_log_that_cannot_be_read_keeps_no_other_one_from_its_profile(
     (directory / "app-2.inprogress").touch()
     (directory / "app-3.lz4").touch()
     (directory / "app-[bold]").write_text(good + "no event\n")
-    done = CliRunner().invoke(app, ["profile", "logs", "absent", "--output", "profile.json"])
+    done = CliRunner().invoke(app, ["profile", "logs", "absent", "logs/app-1", "--output", "profile.json"])
     assert done.exit_code == 0, done.output
     profile = msgspec.json.decode(Path("profile.json").read_bytes(), type=Profile)
     assert [each.name for each in profile.workloads] == ["good", "good"]
@@ -225,6 +225,7 @@ def test_a_log_that_cannot_be_read_keeps_no_other_one_from_its_profile(
         "logs/app-[bold]: 1 lines that are no events",
     ):
         assert words in done.stderr
+    assert any(line.startswith("app-[bold] ") for line in done.stderr.splitlines()), "as in the progress bar"
     (directory / "app-1").unlink()
     (directory / "app-[bold]").unlink()
     none = CliRunner().invoke(app, ["profile", "logs", "absent"])

@@ -75,6 +75,14 @@ def test_a_live_file_is_followed_through_half_lines_and_its_rename(tmp_path: Pat
     assert log.counts.garbage == 0
 
 
+def test_an_application_that_said_its_end_does_not_live_until_its_log_is_renamed(tmp_path: Path) -> None:
+    (tmp_path / "spark-1.inprogress").write_bytes(job_end(0) + END)
+    log = EventLog(str(tmp_path / "spark-1"))
+    for _ in range(2):
+        list(log.read())
+        assert not log.live
+
+
 def test_a_killed_drivers_last_line_is_counted_not_raised(tmp_path: Path) -> None:
     path = tmp_path / "app-1"
     path.write_bytes(job_end(0) + b"not json\n\n" + job_end(1) + job_end(2)[:-8])

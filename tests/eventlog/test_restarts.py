@@ -102,6 +102,16 @@ def test_another_rolling_log_is_read_from_its_beginning(tmp_path: Path, ended: b
     assert standings(events) == standings(LogFollower(str(log)).step())
 
 
+def test_a_log_that_lives_again_after_its_end_is_another(tmp_path: Path):
+    (tmp_path / APP).write_bytes(FIRST + END)
+    follower = LogFollower(f"{tmp_path / APP}.inprogress")
+    told = follower.step()
+    assert follower.ended
+    (tmp_path / f"{APP}.inprogress").write_bytes(FIRST)  # begins like the one before
+    assert follower.step() == told
+    assert (follower.anew, follower.ended) == (True, False)
+
+
 def test_nothing_of_the_first_log_is_added_up_with_the_second(tmp_path: Path):
     live = tmp_path / f"{APP}.inprogress"
     live.write_bytes(context(1000, job_start(0, stage(0, 9)), task(0, 0, 100), task(0, 1, 100)))
@@ -165,6 +175,10 @@ def test_an_unchanged_object_is_neither_opened_nor_compared(monkeypatch: pytest.
     read = type(memory).open
     monkeypatch.setattr(
         type(memory), "open", lambda self, at, *a, **k: opened.append(at) or read(self, at, *a, **k)
+    )
+    compare = type(memory).cat_file
+    monkeypatch.setattr(
+        type(memory), "cat_file", lambda self, at, **k: opened.append(at) or compare(self, at, **k)
     )
     log = EventLog(f"memory:/{path}")
     assert list(log.read())

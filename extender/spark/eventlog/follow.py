@@ -257,9 +257,10 @@ class Round(Generic[K]):
 
     `portions` are in the order in which they were read. `behind`: more can be read at once. `followed` are
     applications whose logs are read (or were, to their end), `ended` those of them whose logs have ended,
-    `problems` say of others why not. `calm` are those looked at of which it is certain that nothing happened:
-    nothing new is in their logs, and what drivers flush is seen at once. `directory_problem` is why no logs
-    can be looked for, empty while they can. `nonsense` counts events that cannot be true.
+    `problems` say of others why not. `calm` are those of which it is certain that nothing happened: their
+    logs were read to the end, nothing new is in them, and what drivers flush is seen at once.
+    `directory_problem` is why no logs can be looked for, empty while they can. `nonsense` counts events that
+    cannot be true.
     """
 
     portions: list[Portion[K]] = field(default_factory=list[Any])
@@ -313,12 +314,11 @@ class LogsFollower(Generic[K]):
         }
         self._look({key: wanted[key] for key in self._searches})
         done: Round[K] = Round(directory_problem=self._problem)
-        turn, looked_at = deque(self._followers), set[K]()
+        turn = deque(self._followers)
         while turn and self._clock() < end_s:
             key = turn.popleft()
             follower = self._followers.pop(key)
             self._followers[key] = follower  # last in the next round, whose turn begins where this one ends
-            looked_at.add(key)
             events = self._step(key, follower)
             if events or follower.anew:
                 done.portions.append(Portion(key, events, follower.anew))
@@ -328,8 +328,7 @@ class LogsFollower(Generic[K]):
         done.followed = frozenset(key for key, each in self._followers.items() if not each.problem)
         done.ended = frozenset(key for key in done.followed if self._followers[key].ended)
         if self._directory.prompt:
-            spoke = {portion.key for portion in done.portions}
-            done.calm = frozenset(key for key in done.followed & looked_at if key not in spoke.union(turn))
+            done.calm = done.followed.difference(turn, (portion.key for portion in done.portions))
         done.problems = {key: each.problem for key, each in self._followers.items() if each.problem}
         done.nonsense = sum(each.nonsense for each in self._followers.values())
         return done
