@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import socket
 import sys
 from typing import Any
 
@@ -82,7 +81,7 @@ async def main(scenario: Scenario, api_server: str) -> None:
         gc.collect()
         gc.freeze()  # as the service does once its caches are filled
         server = webhook_server(Bench(service), settings)
-        listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        listener = server.bound_socket()
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await server.listening.wait()
         print(server.port, flush=True)

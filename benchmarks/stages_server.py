@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import socket
 import sys
 import time
 
@@ -72,7 +71,7 @@ async def main(applications: int, stages: int) -> None:
         gc.collect()
         gc.freeze()  # as the service does once its caches are filled
         server = webhook_server(bench, settings)
-        listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        listener = server.bound_socket()
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await server.listening.wait()
         print(server.port, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -120,7 +121,12 @@ class DriverReports:
         process = self._process(key, batch)
         if batch.batch > process.batch:
             process.batch = batch.batch
-            await self._apply(key, batch, now, anew=anew)
+            try:
+                await self._apply(key, batch, now, anew=anew)
+            except BaseException:
+                # What was known of its stages is gone: the next report is asked to tell all again.
+                self._heard.pop(key, None)
+                raise
             self._observe.batch("taken")
         else:
             self._observe.batch("repeated")
@@ -191,7 +197,7 @@ def driver_application(
     """What answers on `driver_port`. `heard` is called for each report of an application."""
     options = Options(settings.driver_interval_s, settings.driver_agent, settings.allowed())
     reports = DriverReports(store, perform, clock, observe, options, heard)
-    reviews = TokenReviews(client, settings.driver_audiences, clock, observe.reviewed)
+    reviews = TokenReviews(client, settings.driver_audiences, time.monotonic, observe.reviewed)
     identify = Identification(reviews, settings.driver_audiences)
     return create_driver_app(store, identify, reports, clock, max_body_bytes=settings.driver_max_body_bytes)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -45,7 +46,7 @@ def create_driver_app(
         redirect_slashes=False,  # a redirect would name the host that the client named
     )
     burst_bytes = 2 * max(max_body_bytes, _LEAST_BURST_BYTES)
-    pace: Pace[GangKey] = Pace(clock, burst_bytes=burst_bytes, refill_s=_REFILL_S)
+    pace: Pace[GangKey] = Pace(time.monotonic, burst_bytes=burst_bytes, refill_s=_REFILL_S)
     door, priorities = _Door(store, identify, pace), StagePriorities(store)
     under_way: set[GangKey] = set()
 

@@ -36,7 +36,7 @@ class Shares:
 
     @contextmanager
     def taken(self, source: str) -> Iterator[None]:
-        """Hold a part of this address's share. Raises `TooMany`."""
+        """Hold a part of this address's share for a question of a stranger. Raises `TooMany`."""
         until_s, refused = self._refused.get(source, (0.0, 0))
         left_s = until_s - self._clock()
         if left_s > 0 and refused >= self._most_refused:

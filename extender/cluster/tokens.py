@@ -1,7 +1,8 @@
 """Who sends a bearer token: the API server is asked by TokenReview, and its answer remembered for a minute.
 
 Refusals are remembered apart and shorter, so that guesses push no good token out; and an address that keeps
-guessing is not listened to for a while, so that it takes neither our reviews nor the API server's time.
+guessing is not listened to for a while, so that it takes neither our reviews nor the API server's time. Many
+drivers may share an address, so a token that was good within the hour is asked about all the same.
 
 Only tokens that are bound to a pod say who that is (projected `serviceAccountToken` volumes). A token is
 never kept, logged or put into an error: what is remembered goes by its SHA-256.
@@ -26,6 +27,7 @@ from extender.cluster.sources import Shares
 from extender.kube.objects import DECODE_ERRORS, Projection
 
 KNOWN_FOR_S: Final = 60.0
+_FAMILIAR_FOR_S: Final = 3600.0
 REFUSED_FOR_S: Final = 10.0
 
 _PATH: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
@@ -36,6 +38,7 @@ _LONGEST_TOKEN: Final = 16 * 1024
 _MOST_KNOWN: Final = 10_000
 _MOST_REFUSED: Final = 2_000
 _MOST_UNDER_WAY: Final = 64
+_OF_STRANGERS: Final = 0.75  # of those under way; the rest is left to tokens that were good before
 _MOST_OF_ONE_SOURCE: Final = 16  # of those under way
 _MOST_REFUSED_OF_ONE_SOURCE: Final = 50  # in `REFUSED_FOR_S`
 _PATIENCE_S: Final = 2.5  # the agent waits for three seconds
@@ -146,6 +149,7 @@ class TokenReviews:
         self._clock = clock
         self._observe = observe
         self._known: _Table[PodIdentity] = _Table(most_known)
+        self._familiar: _Table[bool] = _Table(most_known)
         self._refused: _Table[Unproven] = _Table(most_refused)
         self._most_under_way = most_under_way
         self._under_way: dict[bytes, asyncio.Task[Answer]] = {}
@@ -176,10 +180,12 @@ class TokenReviews:
             return answer
         review = self._under_way.get(digest)
         if review is None:
-            if len(self._under_way) >= self._most_under_way:
+            familiar = self._familiar.get(digest, now) is not None
+            if len(self._under_way) >= self._most_under_way * (1.0 if familiar else _OF_STRANGERS):
                 raise ReviewFailed("too many tokens are being checked; try again")
             share = ExitStack()
-            share.enter_context(self._shares.taken(source))
+            if not familiar:
+                share.enter_context(self._shares.taken(source))
             review = asyncio.create_task(self._review(digest, token, source))
             self._under_way[digest] = review
             review.add_done_callback(lambda done: self._reviewed(digest, done, share))
@@ -234,6 +240,7 @@ class TokenReviews:
         if isinstance(answer, PodIdentity):
             self._observe("accepted")
             self._known.put(digest, answer, self._clock() + KNOWN_FOR_S)
+            self._familiar.put(digest, True, self._clock() + _FAMILIAR_FOR_S)
         else:
             self._observe(str(answer))
             self._refused.put(digest, answer, self._clock() + REFUSED_FOR_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extender.api.ports import BadReport
+from extender.core.dag.graph import StageGraph
 from extender.core.events import Instruction, PodSeen, SpecRead, StagesReported, SwitchesSeen, Synced
 from extender.core.facts import GangKey, PodFacts, Role
 from extender.core.gangs import GangSpec
@@ -198,6 +199,24 @@ def test_a_second_context_of_a_driver_is_another_graph() -> None:
     take(taker, batch(2, progress(0, 1, 900), process="second"))
     (known,) = store.state.stages.stages(KEY)
     assert (known.tasks, known.finished) == (40, 1)
+
+
+def test_after_a_report_that_could_not_be_taken_everything_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = running()
+    taker = reports(store)
+    take(taker, batch(1, job(0, stage(0, tasks=4))))
+
+    def fail(*_: object) -> NoReturn:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StageGraph, "_refresh", fail)
+        with pytest.raises(ZeroDivisionError):
+            take(taker, batch(2, progress(0, 1, 100)))
+    assert KEY not in store.state.stages
+    assert take(taker, batch(2, progress(0, 1, 100))).resend
 
 
 def test_a_lower_number_than_the_last_is_a_repetition() -> None:

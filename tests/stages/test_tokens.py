@@ -208,6 +208,21 @@ async def test_an_address_that_keeps_guessing_is_not_listened_to_for_a_while(
     assert await reviews.identify("guess-y", "10.0.0.1") is Unproven.INVALID
 
 
+async def test_who_was_good_before_is_heard_beside_one_that_guesses(
+    cluster: TokenCluster, reviews: Reviewed
+) -> None:
+    """Drivers behind one address: nobody new is listened to for a while, but those that are known are."""
+    good = cluster.issue("a-driver")
+    assert await reviews.identify(good, "10.0.0.9") == POD
+    reviews.now += KNOWN_FOR_S
+    for number in range(50):
+        assert await reviews.identify(f"guess-{number}", "10.0.0.9") is Unproven.INVALID
+    with pytest.raises(TooMany):
+        await reviews.identify("guess", "10.0.0.9")
+    assert await reviews.identify(good, "10.0.0.9") == POD
+    assert reviews.results.count("accepted") == 2, "reviewed, not remembered"
+
+
 async def test_a_flood_of_tokens_does_not_reach_the_api_server(cluster: TokenCluster) -> None:
     go_on = asyncio.Event()
     cluster.faults["review"] = type(cluster.faults["get"])([held_back(go_on)] * 2)

@@ -40,6 +40,7 @@ _STEERING_LEASE_S = 60.0  # without a good answer for so long, steering is taken
 _MOST_EXECUTORS = 100_000  # within Kubernetes' own limit of pods
 _ORDER_S = 0.05  # between two looks for task sets that wait for their priority
 _LAST_WORDS_S = 1.0
+_LISTENERS = 10  # that py4j says nothing of: a process may have many contexts, one after the other
 
 
 def _say(text, problem=None):
@@ -60,10 +61,8 @@ class Settings:
 
     def __init__(self, environ):
         self.url = environ.get("CARBON_SCHEDULER_URL", "").rstrip("/")
-        named_token = environ.get("CARBON_SCHEDULER_TOKEN_FILE", "")
-        # The account's own token opens the Kubernetes API: unless asked to, it never travels in clear.
-        account = _ACCOUNT + "token" if self.url.startswith("https://") else ""
-        self.token_file = named_token or account
+        # No default: the account's own token opens the Kubernetes API, and is for no audience of ours.
+        self.token_file = environ.get("CARBON_SCHEDULER_TOKEN_FILE", "")
         self.ca_file = environ.get("CARBON_SCHEDULER_CA_FILE", "")
         self.namespace = environ.get("CARBON_SCHEDULER_NAMESPACE") or _read(_ACCOUNT + "namespace")
         self.steer = environ.get("CARBON_SCHEDULER_AGENT_STEER", "on").lower() not in ("off", "false", "0")
@@ -831,7 +830,11 @@ class _Quiet:
     """Keeps py4j's words on the agent's doings out of the job's log: at INFO it has one for each event."""
 
     def __init__(self):
-        self.endings: tuple = ()  # of what it says on calls of our listeners
+        self.endings: tuple = ()  # of what it says on calls of our listeners, the latest
+
+    def add(self, names):
+        """Say nothing of calls of these objects."""
+        self.endings = (*self.endings, *(" id " + name for name in names))[-_LISTENERS:]
 
     def filter(self, record):
         try:
@@ -863,12 +866,16 @@ def attach(context, environ=os.environ):
     if settings.problem or context._jsc is None:
         _say(settings.problem or "no JVM behind this context")
         return None
+    if not settings.token_file:
+        _say("no token is sent: mount a projected one and name its path in CARBON_SCHEDULER_TOKEN_FILE")
     # All imports here: a process forked while a thread of ours imports could never import the same.
+    import encodings.idna  # looking up a name does
     import http.client
+    import json
     import ssl
     import threading
 
-    del http, ssl
+    del encodings, http, json, ssl
     _quiet.install()
     _current = agent = _listen(context, settings)
     try:
@@ -898,7 +905,7 @@ def _listen(context, settings):
     known.add(listener)
     proxy = known.get(0)  # the listener as Java knows it: only this one can be removed again
     pool = gateway.gateway_property.pool.dict
-    _quiet.endings += tuple(" id " + name for name, each in list(pool.items()) if each is listener)
+    _quiet.add([name for name, each in list(pool.items()) if each is listener])
     spark.listenerBus().addToQueue(proxy, "carbonScheduler")
     agent.detach = lambda: spark.removeSparkListener(proxy)
     return agent
@@ -1055,7 +1062,11 @@ def _run(spec):
 
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(spec.name, None)
+        raise
 
 
 if __name__ == "sitecustomize":
