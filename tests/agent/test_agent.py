@@ -77,14 +77,6 @@ def test_reasons_to_do_nothing(change: dict[str, str], words: str) -> None:
     assert words in agent.Settings({**ENVIRON, **change}).problem
 
 
-def test_the_accounts_own_token_does_not_travel_in_clear() -> None:
-    assert agent.Settings(ENVIRON).token_file == ""
-    secure = {**ENVIRON, "CARBON_SCHEDULER_URL": "https://extender"}
-    assert agent.Settings(secure).token_file.endswith("serviceaccount/token")
-    named = {**ENVIRON, "CARBON_SCHEDULER_TOKEN_FILE": "/tokens/ours"}
-    assert agent.Settings(named).token_file == "/tokens/ours"
-
-
 def test_tasks_of_a_stage_are_one_update() -> None:
     rig = Rig()
     for reason in ("Success", "Success", "TaskKilled"):

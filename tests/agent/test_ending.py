@@ -126,7 +126,9 @@ def test_nothing_is_kept_in_memory(rig: Rig, left: list[str]) -> None:
     assert len(rig.agent._queue) == 0
 
 
-def test_a_container_without_room_for_a_thread_is_left_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def context(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
+    """A SparkContext to attach to; no thread can be started."""
     monkeypatch.setitem(sys.modules, "pyspark", MagicMock())
     monkeypatch.setitem(sys.modules, "pyspark.java_gateway", MagicMock())
     monkeypatch.setattr(agent, "_current", None)
@@ -134,11 +136,25 @@ def test_a_container_without_room_for_a_thread_is_left_at_once(monkeypatch: pyte
     monkeypatch.setattr(Thread, "start", MagicMock(side_effect=RuntimeError("can't start new thread")))
     context = MagicMock(applicationId="spark-1", appName="etl", version="4")
     context.getConf().get = lambda _key, default: default
+    return context
+
+
+def test_a_container_without_room_for_a_thread_is_left_at_once(context: MagicMock) -> None:
     with pytest.raises(RuntimeError, match="thread"):
         agent.attach(context, ENVIRON)
     spark = context._jsc.sc()
     ((listener, _queue), _) = spark.listenerBus().addToQueue.call_args
     spark.removeSparkListener.assert_called_once_with(listener)
+
+
+@pytest.mark.parametrize("token", ["", "/tokens/ours"])
+def test_who_names_no_token_is_told_what_to_do(
+    context: MagicMock, token: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARBON_SCHEDULER_AGENT_DEBUG", "1")
+    with pytest.raises(RuntimeError, match="thread"):
+        agent.attach(context, {**ENVIRON, "CARBON_SCHEDULER_TOKEN_FILE": token})
+    assert capfd.readouterr().err.count("CARBON_SCHEDULER_TOKEN_FILE") == (not token)
 
 
 def test_the_jobs_random_numbers_are_the_jobs() -> None:
@@ -155,10 +171,18 @@ def test_the_jobs_random_numbers_are_the_jobs() -> None:
 # --- words of py4j -------------------------------------------------------------------------------------
 
 
+def test_few_of_the_listeners_of_many_contexts_are_remembered() -> None:
+    quiet = agent._Quiet()
+    for number in range(100):
+        quiet.add([f"p{number}"])
+    assert len(quiet.endings) == agent._LISTENERS
+    assert quiet.endings[-2:] == (" id p98", " id p99")
+
+
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     quiet = agent._Quiet()
-    quiet.endings = (" id p7",)
+    quiet.add(["p7"])
     for name in ("py4j.clientserver", "py4j.java_gateway"):
         monkeypatch.setattr(logging.getLogger(name), "filters", [])
     quiet.install()

@@ -5,6 +5,7 @@ Each case is a real interpreter with a `pyspark` that has the shape of the real 
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
@@ -194,6 +195,15 @@ def test_an_error_of_the_hidden_file_is_told_as_ever(start: Callable[..., list[s
     said = start(SOURCE, loud, job=job)
     assert said[0] == "Error in sitecustomize; set PYTHONVERBOSE for traceback:"
     assert said[1:] == ["ValueError: theirs is broken", "False"]
+
+
+def test_the_hidden_file_leaves_no_half_of_itself(tmp_path: Path) -> None:
+    """Whoever runs the agent's file without Python's import gets no help in cleaning up."""
+    (tmp_path / "theirs.py").write_text("raise SystemExit('theirs is broken')")
+    spec = importlib.util.spec_from_file_location("theirs", tmp_path / "theirs.py")
+    with pytest.raises(SystemExit, match="theirs is broken"):
+        agent._run(spec)
+    assert "theirs" not in sys.modules
 
 
 def test_the_hidden_file_is_the_sitecustomize_that_others_import(start: Callable[..., list[str]]) -> None:

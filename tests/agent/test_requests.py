@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import Any
 import pytest
 
 from extender.spark.agent import sitecustomize as agent
-from tests.agent.test_agent import ENVIRON, Rig, Wishes
+from tests.agent.test_agent import ENVIRON, JOB, Rig, Wishes
 from tests.wire.serving import Authority
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -164,6 +167,93 @@ def test_authorities_are_read_again_when_their_file_changes(tmp_path: Path) -> N
     os.utime(mounted, ns=(1, 1))
     renewed = agent._tls_context(str(mounted))
     assert renewed.get_ca_certs() != context.get_ca_certs()
+
+
+def test_a_missing_authority_is_a_request_that_failed_and_no_more(tmp_path: Path) -> None:
+    """The ConfigMap with it is optional. Nothing is said to an extender that nobody vouches for."""
+    heard: list[bytes] = []
+
+    def talk(connection: socket.socket, _over: Event) -> None:
+        heard.append(connection.recv(1 << 16))
+
+    wishes = Wishes()
+    rig = Rig(wishes)
+    rig.agent.put("JobStart", JOB)
+    rig.agent._send = agent.post
+    with server(talk) as url:
+        rig.agent.settings.url = url.replace("http:", "https:")
+        rig.agent.settings.ca_file = str(tmp_path / "ca.crt")
+        rig.later(0)
+    assert not any(heard)
+    assert rig.agent.active
+    assert not rig.agent.healthy
+    assert (len(rig.agent.updates), rig.agent.updates.dropped) == (1, 0)
+    assert wishes.wishes == []
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_only_a_token_that_is_named_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    """The account's own opens the Kubernetes API."""
+    (tmp_path / "token").write_text("secret")
+    monkeypatch.setattr(agent, "_ACCOUNT", f"{tmp_path}/")
+    heard: list[bytes] = []
+
+    def talk(connection: socket.socket, _over: Event) -> None:
+        heard.append(connection.recv(1 << 16))
+        connection.sendall(HEAD + b"Content-Length: 2\r\n\r\n{}")
+
+    token = {"CARBON_SCHEDULER_TOKEN_FILE": str(tmp_path / "token")} if named else {}
+    with server(talk) as url:
+        environ = {**ENVIRON, **token, "CARBON_SCHEDULER_URL": url}
+        assert agent.post(agent.Settings(environ), "/v1", b"{}", 20) == (200, b"{}")
+    assert heard[0].count(b"Authorization: Bearer secret") == named
+    assert heard[0].count(b"Authorization") == named
+
+
+EXCHANGE = """
+import sys
+import sitecustomize as agent
+agent.Agent.run = lambda agent: None
+agent._listen = lambda context, settings: agent.Agent(settings, "spark-1", str)
+class Context:
+    _jsc, applicationId = "a JVM", "spark-1"
+attached = agent.attach(Context)
+known = set(sys.modules)
+attached.put("JobStart", '{"Job ID": 1, "Submission Time": 2}')
+attached.step()
+print(attached.healthy, sorted(set(sys.modules) - known))
+"""
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_request_imports_nothing(scheme: str, tmp_path: Path) -> None:
+    """A process forked while a thread imports something could never import it."""
+    authority = Authority(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*authority.issue("server", "subjectAltName=IP:127.0.0.1"))
+
+    def talk(connection: socket.socket, over: Event) -> None:
+        secure = scheme == "https"
+        with tls.wrap_socket(connection, server_side=True) if secure else connection as wrapped:
+            answering(HEAD + b"Content-Length: 2\r\n\r\n{}")(wrapped, over)
+
+    with server(talk) as url:
+        done = subprocess.run(
+            [sys.executable, "-c", EXCHANGE],
+            env={
+                **ENVIRON,
+                "PYTHONPATH": str(Path(agent.__file__).parent),
+                "CARBON_SCHEDULER_URL": url.replace("http:", f"{scheme}:"),
+                "CARBON_SCHEDULER_CA_FILE": str(authority.ca),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (done.stdout, done.stderr) == ("True []\n", "")
 
 
 def test_a_bad_token_is_named_by_its_file_only(tmp_path: Any) -> None:
