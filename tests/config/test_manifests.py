@@ -416,6 +416,12 @@ def test_the_template_with_the_agent_mounts_what_it_names():
     assert all(name in agent for name in environment if name.startswith("CARBON_SCHEDULER_"))
 
 
+def test_a_driver_starts_without_the_config_maps_of_its_agent():
+    (template,) = documents(MANIFESTS / "examples" / "driver-template-agent.yaml")
+    mounted = [each["configMap"] for each in template["spec"]["volumes"] if "configMap" in each]
+    assert [each.get("optional") for each in mounted] == [True, True]
+
+
 def test_the_agents_config_map_has_the_name_that_templates_mount():
     (content,) = documents(AGENT / "kustomization.yaml")
     (generator,) = content["configMapGenerator"]
