@@ -56,8 +56,8 @@ class Server(uvicorn.Server):
     def bound_socket(self) -> socket.socket:
         """A socket that listens where the server is to answer. Raises `CannotListen`.
 
-        It says that it speaks TCP: asyncio turns Nagle's algorithm off for such sockets only, and with it every
-        answer after the first would wait 40 ms for an acknowledgement.
+        It says that it speaks TCP: asyncio turns Nagle's algorithm off for such sockets only, and with it
+        answers after the first one would wait 40 ms for an acknowledgement.
         """
         host, port = self.config.host, self.config.port
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
