@@ -264,6 +264,40 @@ def test_executors_of_unimportant_stages_wait_for_the_clean_hour(
 
 @pytest.mark.full
 @both
+def test_when_the_carbon_source_is_gone_what_waited_for_cleaner_power_joins(
+    namespace: str,
+    real_nodes,
+    start_stages: Callable[..., Stages],
+    dirty: Grid,
+    spark: SparkHome,
+    tmp_path: Path,
+) -> None:
+    """Unknown is neutral: executors that were withheld in the dirty hour are let in, and nothing blocks."""
+    kubelet = real_nodes(2, cpu="3", memory="6Gi", labels=ZONE_LABELS)
+    stages = start_stages(
+        pcaps="true", pcaps_gamma="1", carbon_url=dirty.url, carbon_poll_s="0.5", carbon_stale_after_s="5"
+    )
+    dirty.await_known(stages.extender)
+    name = f"unknown-{spark.version.replace('.', '-')}"
+    arguments: list[str | Path] = [tmp_path / "result.json", "30", "0.7"]
+    application = stages.submit(spark, name, namespace, "branches.py", arguments, **ELASTIC)
+    driver = application.await_driver()["metadata"]["name"]
+
+    def explain() -> str:
+        return f"{stages.view(application)}\n{kubelet.container_log(driver)[-3000:]}"
+
+    wait_for(lambda: len(stages.view(application)["withheld"]) == 3, "three executors withheld", 90, explain)
+    dirty.kill()
+    wait_for(lambda: not stages.view(application)["withheld"], "nobody is withheld", 60, explain)
+    wait_for(
+        lambda: sum(bool(pod["spec"].get("nodeName")) for pod in application.executors()) == 4,
+        "all have joined", 30, explain,
+    )  # fmt: skip
+    assert application.wait(120) == 0, explain()
+
+
+@pytest.mark.full
+@both
 def test_the_agent_asks_kubernetes_for_no_more_executors_than_are_wanted_now(
     namespace: str,
     real_nodes,
@@ -362,15 +396,27 @@ def test_an_executor_the_extender_and_the_carbon_source_die_and_nothing_is_lost(
     fresh = wait_for(replacement, "a replacement", 60, lambda: kubelet.container_log(driver)[-3000:])
     assert fresh is not None
     assert fresh["spec"]["nodeName"] == victim["spec"]["nodeName"], "in the slot of the one that was lost"
+
+    def finished() -> dict[int, int]:
+        """Of the stages that have open tasks, by key."""
+        return {
+            each["key"]: each["finished"] for each in stages.view(application)["stages"] if each["importance"]
+        }
+
+    known = finished()
+    assert known
     stages.extender.kill()
     grid.kill()
     stages.extender.start()
+
+    def told_again() -> bool:
+        now = {each["key"]: each["finished"] for each in stages.view(application)["stages"]}
+        return all(now.get(key, -1) >= tasks for key, tasks in known.items())
+
     wait_for(
-        lambda: stages.view(application)["stages"],
-        "the agent found the extender again",
-        60,
-        lambda: kubelet.container_log(driver)[-3000:],
-    )
+        told_again, "the agent told the extender all again", 60,
+        lambda: f"{known} {stages.view(application)} {kubelet.container_log(driver)[-3000:]}",
+    )  # fmt: skip
     assert application.wait(180) == 0, kubelet.container_log(driver)[-3000:]
     assert json.loads((tmp_path / "result.json").read_text())["executors"] == 2
     wait_for(lambda: not stages.extender.held(), "nothing held afterwards", 30)

@@ -1,4 +1,4 @@
-"""What a profile says of an application: the description that simulator and planners read.
+"""What a profile says of an application: the description that the simulator reads.
 
 Seconds count from the start of the application, sizes are bytes, stages are named by their last RDD.
 """

@@ -196,6 +196,21 @@ def test_a_graph_of_which_nothing_is_heard_any_more_is_not_believed() -> None:
     assert world.schedule("a-exec-3").outcome is Outcome.EXTRA_ADMITTED
 
 
+def test_what_waits_is_woken_when_nobody_knows_the_intensity_any_more() -> None:
+    world = pcaps_world(0.5, stale_after_s=600.0)
+    signal(world, *[DIRTY] * 5, CLEAN)
+    key = running(world)
+    report(world, key, JobStarted(0, (replace(LONG, tasks=2),)))
+    assert more(world, 3) is Outcome.DEFERRED_BY_IMPORTANCE
+    for _ in range(59):
+        world.tick(10)
+        report(world, key)
+    assert not world.woken
+    world.tick(11)
+    assert world.woken == ["a-exec-3"]
+    assert world.schedule("a-exec-3").outcome is Outcome.EXTRA_ADMITTED
+
+
 def test_it_can_be_turned_off_while_all_runs() -> None:
     world = pcaps_world(0.5)
     signal(world, DIRTY, CLEAN)
