@@ -152,7 +152,7 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     # -- connection --------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self._begin(_Phase.HEAD, self._limits.head_s)
 

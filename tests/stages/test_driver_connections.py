@@ -89,9 +89,8 @@ async def running(limits: Limits, **options: Any) -> AsyncIterator[Running]:
         ws="none",
         access_log=False,
         log_config=None,
-        timeout_keep_alive=limits.idle_s,  # type: ignore[arg-type]
         timeout_graceful_shutdown=1,
-        **options,
+        **{"timeout_keep_alive": limits.idle_s, **options},
     )
     server = LimitedServer(config, limits)
     with server.bound_socket() as listener:

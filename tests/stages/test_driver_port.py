@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -337,9 +339,10 @@ async def seen(service: Service, cluster: TokenCluster, pod: Any) -> None:
         if (item.uid, item.phase, item.deleting) == so:
             there.set()
 
-    feed.seen = look  # type: ignore[method-assign]
-    cluster.put("pods", pod)
-    await asyncio.wait_for(there.wait(), 20)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(feed, "seen", look)
+        cluster.put("pods", pod)
+        await asyncio.wait_for(there.wait(), 20)
 
 
 async def test_a_driver_that_is_being_deleted_is_not_heard(cluster: TokenCluster, names: list[str]) -> None:
@@ -395,7 +398,7 @@ async def test_a_driver_that_this_scheduler_did_not_admit_is_told_so(
 
 
 async def test_a_new_driver_pod_of_the_same_application_takes_over(
-    cluster: TokenCluster, names: list[str]
+    cluster: TokenCluster, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with listening(cluster, names, "a") as (service, client, (first,)):
         await first.tell(1, job(0, *DIAMOND))
@@ -407,7 +410,7 @@ async def test_a_new_driver_pod_of_the_same_application_takes_over(
             forget(key)
             gone.set()
 
-        service.feeds.pods.gone = forgotten  # type: ignore[method-assign]
+        monkeypatch.setattr(service.feeds.pods, "gone", forgotten)
         cluster.delete("pods", "a-driver", "ns")
         await asyncio.wait_for(gone.wait(), 20)
         assert (await first.post(batch(2)))[0] == 403  # the token is still remembered, the pod is gone
@@ -424,31 +427,44 @@ async def test_a_new_driver_pod_of_the_same_application_takes_over(
         assert (await first.get())[0] == 403
 
 
+@asynccontextmanager
+async def half_a_report(driver: Driver) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """A report of which the service has read half. What this yields sends the rest, and gives the status."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    body = batch(1, job(0, *DIAMOND))
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield body[:20]
+        begun.set()
+        await go_on.wait()
+        yield body[20:]
+
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {driver.token}"}
+    async with aiohttp.ClientSession() as session:
+        slow = asyncio.create_task(session.post(f"{driver.url}/events", data=slowly(), headers=headers))
+        await begun.wait()
+        async with asyncio.timeout(20):
+            while (answered := await driver.post(batch(1, process="p2")))[0] != 429:
+                assert answered[0] == 200
+        assert "one at a time" in answered[1]["detail"]
+
+        async def rest() -> int:
+            go_on.set()
+            async with await slow as answer:
+                return answer.status
+
+        yield rest
+
+
 async def test_a_report_of_a_driver_that_ends_meanwhile_is_not_taken(
     cluster: TokenCluster, names: list[str]
 ) -> None:
     async with listening(cluster, names, "a") as (service, _, (driver,)):
-        begun, go_on = asyncio.Event(), asyncio.Event()
-
-        async def slowly() -> Any:
-            yield batch(1, job(0, *DIAMOND))[:20]
-            begun.set()
-            await go_on.wait()
-            yield batch(1, job(0, *DIAMOND))[20:]
-
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {driver.token}"}
-        async with aiohttp.ClientSession() as session:
-            slow = asyncio.create_task(session.post(f"{driver.url}/events", data=slowly(), headers=headers))
-            await begun.wait()
-            async with asyncio.timeout(20):
-                while (answered := await driver.post(batch(1, process="p2")))[0] != 429:
-                    assert answered[0] == 200
+        async with half_a_report(driver) as rest:
             ended = cluster.pod("a-driver")
             ended["status"]["phase"] = "Succeeded"
             await seen(service, cluster, ended)
-            go_on.set()
-            async with await slow as answer:
-                assert answer.status == 403
+            assert await rest() == 403
         assert KEY not in service.store.state.stages
 
 
@@ -492,25 +508,9 @@ async def test_one_report_of_an_application_is_read_at_a_time(
     cluster: TokenCluster, names: list[str]
 ) -> None:
     async with listening(cluster, names, "a") as (_, _, (driver,)):
-        begun, go_on = asyncio.Event(), asyncio.Event()
-
-        async def slowly() -> Any:
-            begun.set()
-            yield batch(1, job(0, *DIAMOND))[:20]
-            await go_on.wait()
-            yield batch(1, job(0, *DIAMOND))[20:]
-
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {driver.token}"}
-        async with aiohttp.ClientSession() as session:
-            slow = asyncio.create_task(session.post(f"{driver.url}/events", data=slowly(), headers=headers))
-            await begun.wait()
-            async with asyncio.timeout(20):
-                while (answered := await driver.post(batch(2)))[0] != 429:
-                    assert answered[0] == 200
-            assert "one at a time" in answered[1]["detail"]
-            go_on.set()
-            async with await slow as answer:
-                assert answer.status == 200
+        async with half_a_report(driver) as rest:
+            assert (await driver.post(batch(2)))[0] == 429
+            assert await rest() == 200
         assert (await driver.post(batch(3)))[0] == 200
 
 

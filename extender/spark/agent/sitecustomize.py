@@ -988,6 +988,9 @@ class _OldLoader(_Wrapped):
         return module
 
 
+_looked_for = set()  # names that the finder is asked for now
+
+
 class _Finder:
     """Finds nothing itself; wraps what the finders after it find for two names.
 
@@ -995,17 +998,16 @@ class _Finder:
     """
 
     carbon_scheduler = True
-    _asked = set()  # noqa: RUF012 - names that are looked for now
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        if name not in _CONTEXT_MODULES or name in cls._asked:
+        if name not in _CONTEXT_MODULES or name in _looked_for:
             return None
-        cls._asked.add(name)
+        _looked_for.add(name)
         try:
             return _quietly(cls._wrap, name, path, target)  # else Python asks the others itself
         finally:
-            cls._asked.discard(name)
+            _looked_for.discard(name)
 
     @classmethod
     def _wrap(cls, name, path, target):
