@@ -215,149 +215,132 @@ def dirty(start_grid: Callable[..., Grid]) -> Grid:
     return start_grid(2, 3600.0)
 
 
+class DirtyRun:
+    """An application of two jobs that was submitted in the dirty hour."""
+
+    def __init__(self, stages: Stages, kubelet: Any, application: Submission, result: Path) -> None:
+        self.stages, self.kubelet, self.application, self.result = stages, kubelet, application, result
+        self.driver: str = application.await_driver()["metadata"]["name"]
+
+    @property
+    def view(self) -> dict[str, Any]:
+        return self.stages.view(self.application)
+
+    def bound(self) -> list[bool]:
+        """Which executors have a node; those that wait come first."""
+        return sorted(bool(pod["spec"].get("nodeName")) for pod in self.application.executors())
+
+    def explain(self) -> str:
+        return f"{self.view}\n{self.kubelet.container_log(self.driver)[-3000:]}"
+
+    def await_withheld(self, executors: int) -> dict[str, Any]:
+        """The view in which so many executors wait for cleaner power."""
+
+        def withheld() -> dict[str, Any] | None:
+            view = self.view
+            return view if len(view["withheld"]) == executors else None
+
+        view = wait_for(withheld, f"{executors} executors withheld", 90, self.explain)
+        assert view is not None
+        assert {each["outcome"] for each in view["withheld"]} == {DEFERRED}
+        return view
+
+    def end(self) -> int:
+        """Wait for the right end; the number of executors that the application had then."""
+        assert self.application.wait(120) == 0, self.explain()
+        return json.loads(self.result.read_text())["executors"]
+
+
+@pytest.fixture
+def run_dirty(
+    namespace: str, real_nodes, start_stages: Callable[..., Stages], dirty: Grid, tmp_path: Path
+) -> Callable[..., DirtyRun]:
+    """`run_dirty(spark, name, tasks, conf, nodes, **options)`: strictest PCAPS, dirtiest hour."""
+
+    def run(
+        spark: SparkHome, name: str, tasks: int, conf: dict[str, str], nodes: int = 2, **options: str
+    ) -> DirtyRun:
+        kubelet = real_nodes(nodes, cpu="3", memory="6Gi", labels=ZONE_LABELS)
+        pcaps = {"pcaps": "true", "pcaps_gamma": "1", "carbon_url": dirty.url, "carbon_poll_s": "0.5"}
+        stages = start_stages(**pcaps, **options)
+        dirty.await_known(stages.extender)
+        result = tmp_path / "result.json"
+        arguments: list[str | Path] = [result, str(tasks), "0.7"]
+        unique = f"{name}-{spark.version.replace('.', '-')}"
+        application = stages.submit(spark, unique, namespace, "branches.py", arguments, **conf)
+        return DirtyRun(stages, kubelet, application, result)
+
+    return run
+
+
 @one_quickly
 def test_executors_of_unimportant_stages_wait_for_the_clean_hour(
-    namespace: str,
-    real_nodes,
-    start_stages: Callable[..., Stages],
-    dirty: Grid,
-    spark: SparkHome,
-    tmp_path: Path,
+    run_dirty: Callable[..., DirtyRun], dirty: Grid, spark: SparkHome
 ) -> None:
     """Scenario 3: the job goes on with what it has, and has all it asked for when it gets clean."""
-    kubelet = real_nodes(2, cpu="3", memory="6Gi", labels=ZONE_LABELS)
-    stages = start_stages(pcaps="true", pcaps_gamma="1", carbon_url=dirty.url, carbon_poll_s="0.5")
-    dirty.await_known(stages.extender)
     deadline_s, annotations = due(180, 60)
-    name = f"dirty-{spark.version.replace('.', '-')}"
-    arguments: list[str | Path] = [tmp_path / "result.json", "10", "0.7"]
-    application = stages.submit(spark, name, namespace, "branches.py", arguments, **ELASTIC, **annotations)
-    driver = application.await_driver()["metadata"]["name"]
-
-    def bound() -> int:
-        return sum(bool(pod["spec"].get("nodeName")) for pod in application.executors())
-
-    def withheld() -> dict[str, Any] | None:
-        view = stages.view(application)
-        return view if len(view["withheld"]) == 3 else None
-
-    view = wait_for(withheld, "three executors withheld", 90, lambda: str(stages.view(application)))
-    assert view is not None
-    assert {each["outcome"] for each in view["withheld"]} == {DEFERRED}
+    run = run_dirty(spark, "dirty", 10, ELASTIC | annotations)
+    view = run.await_withheld(3)
     assert view["target"] == 1
     (short,) = [each["stage_id"] for each in view["stages"] if each["jobs"] == [0]]
     assert short in view["deferral"]["deferred"]
     done = sum(each["finished"] for each in view["stages"])
 
     def goes_on() -> bool:
-        assert bound() == 1, "nobody joins in the dirty hour"
-        return sum(each["finished"] for each in stages.view(application)["stages"]) >= done + 3
+        assert sum(run.bound()) == 1, "nobody joins in the dirty hour"
+        return sum(each["finished"] for each in run.view["stages"]) >= done + 3
 
     wait_for(goes_on, "the job goes on", 20)
     dirty.jump(14)
-    wait_for(lambda: bound() == 4, "they join in the clean hour", 20, lambda: str(stages.view(application)))
-    assert not stages.view(application)["withheld"]
-    assert application.wait(120) == 0, kubelet.container_log(driver)[-3000:]
+    wait_for(lambda: sum(run.bound()) == 4, "they join in the clean hour", 20, run.explain)
+    assert not run.view["withheld"]
+    assert run.end() == 4
     assert time.time() < deadline_s
-    assert json.loads((tmp_path / "result.json").read_text())["executors"] == 4
 
 
 @pytest.mark.full
 @both
 def test_when_the_carbon_source_is_gone_what_waited_for_cleaner_power_joins(
-    namespace: str,
-    real_nodes,
-    start_stages: Callable[..., Stages],
-    dirty: Grid,
-    spark: SparkHome,
-    tmp_path: Path,
+    run_dirty: Callable[..., DirtyRun], dirty: Grid, spark: SparkHome
 ) -> None:
     """Its last value gets too old, and unknown is neutral: executors withheld until then are let in."""
-    kubelet = real_nodes(2, cpu="3", memory="6Gi", labels=ZONE_LABELS)
-    stages = start_stages(
-        pcaps="true", pcaps_gamma="1", carbon_url=dirty.url, carbon_poll_s="0.5", carbon_stale_after_s="60"
-    )
-    dirty.await_known(stages.extender)
-    name = f"unknown-{spark.version.replace('.', '-')}"
-    arguments: list[str | Path] = [tmp_path / "result.json", "30", "0.7"]
-    application = stages.submit(spark, name, namespace, "branches.py", arguments, **ELASTIC)
-    driver = application.await_driver()["metadata"]["name"]
-
-    def explain() -> str:
-        return f"{stages.view(application)}\n{kubelet.container_log(driver)[-3000:]}"
-
-    wait_for(lambda: len(stages.view(application)["withheld"]) == 3, "three executors withheld", 90, explain)
+    run = run_dirty(spark, "unknown", 30, ELASTIC, carbon_stale_after_s="60")
+    run.await_withheld(3)
     dirty.kill()
-    wait_for(lambda: not stages.view(application)["withheld"], "nobody is withheld", 90, explain)
-    wait_for(
-        lambda: sum(bool(pod["spec"].get("nodeName")) for pod in application.executors()) == 4,
-        "all have joined", 30, explain,
-    )  # fmt: skip
-    assert application.wait(120) == 0, explain()
+    wait_for(lambda: not run.view["withheld"], "nobody is withheld", 90, run.explain)
+    wait_for(lambda: sum(run.bound()) == 4, "all have joined", 30, run.explain)
+    assert run.end() == 4
 
 
 @pytest.mark.full
 @both
 def test_the_agent_asks_kubernetes_for_no_more_executors_than_are_wanted_now(
-    namespace: str,
-    real_nodes,
-    start_stages: Callable[..., Stages],
-    dirty: Grid,
-    spark: SparkHome,
-    tmp_path: Path,
+    run_dirty: Callable[..., DirtyRun], dirty: Grid, spark: SparkHome
 ) -> None:
     """Static allocation: pods that wait for room are given up, and asked for again in the clean hour."""
-    kubelet = real_nodes(1, cpu="3", memory="6Gi", labels=ZONE_LABELS)
-    stages = start_stages(
-        pcaps="true", pcaps_gamma="1", executor_target="true", carbon_url=dirty.url, carbon_poll_s="0.5"
-    )
-    dirty.await_known(stages.extender)
-    name = f"target-{spark.version.replace('.', '-')}"
-    arguments: list[str | Path] = [tmp_path / "result.json", "30", "0.7"]
     conf = {
         "spark__executor__instances": "4",
         "spark__kubernetes__driver__annotation__carbon-scheduler/executor-min-count": "1",
         # Spark deletes pods above its target once they are older than this, whatever the allocation.
         "spark__dynamicAllocation__executorIdleTimeout": "2s",
     }
-    application = stages.submit(spark, name, namespace, "branches.py", arguments, **conf)
-    driver = application.await_driver()["metadata"]["name"]
-
-    def explain() -> str:
-        return f"{stages.view(application)}\n{kubelet.container_log(driver)[-3000:]}"
-
-    def bound() -> list[bool]:
-        return sorted(bool(pod["spec"].get("nodeName")) for pod in application.executors())
-
-    wait_for(lambda: bound() == [False, False, True, True], "room for two of four", 90)
-    wait_for(lambda: bound() == [True, True], "those that wait are given up", 60, explain)
+    run = run_dirty(spark, "target", 30, conf, nodes=1, executor_target="true")
+    wait_for(lambda: run.bound() == [False, False, True, True], "room for two of four", 90, run.explain)
+    wait_for(lambda: run.bound() == [True, True], "those that wait are given up", 60, run.explain)
     dirty.jump(14)
-    wait_for(lambda: bound() == [False, False, True, True], "they are asked for again", 30, explain)
-    assert application.wait(120) == 0, explain()
+    wait_for(lambda: run.bound() == [False, False, True, True], "they are asked for again", 30, run.explain)
+    assert run.end() == 2
 
 
 @pytest.mark.full
 @both
 def test_from_its_latest_start_on_nothing_is_withheld_from_an_application(
-    namespace: str,
-    real_nodes,
-    start_stages: Callable[..., Stages],
-    dirty: Grid,
-    spark: SparkHome,
-    tmp_path: Path,
+    run_dirty: Callable[..., DirtyRun], spark: SparkHome
 ) -> None:
     """The same dirty hour, which never ends, and a deadline that leaves no time to wait."""
-    kubelet = real_nodes(2, cpu="3", memory="6Gi", labels=ZONE_LABELS)
-    stages = start_stages(pcaps="true", pcaps_gamma="1", carbon_url=dirty.url, carbon_poll_s="0.5")
-    dirty.await_known(stages.extender)
     deadline_s, annotations = due(90, 60)
-    name = f"hurried-{spark.version.replace('.', '-')}"
-    arguments: list[str | Path] = [tmp_path / "result.json", "20", "0.7"]
-    application = stages.submit(spark, name, namespace, "branches.py", arguments, **ELASTIC, **annotations)
-    driver = application.await_driver()["metadata"]["name"]
-    assert application.wait(120) == 0, kubelet.container_log(driver)[-3000:]
+    assert run_dirty(spark, "hurried", 20, ELASTIC | annotations).end() == 4
     assert time.time() < deadline_s
-    assert json.loads((tmp_path / "result.json").read_text())["executors"] == 4
 
 
 @pytest.mark.full

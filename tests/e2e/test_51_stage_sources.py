@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -150,14 +151,15 @@ def test_queries_of_a_connect_client_are_stages_of_the_server(
         driver_rest="true",
         driver_rest_interval_s="1",
     ).extender
-    port = free_port()
+    port, pipe = free_port(), tmp_path / "end"
+    os.mkfifo(pipe)
     server = submit(
         installed,
         SPARK_4,
         "connect",
         namespace=namespace,
         app=APPS / "until.py",
-        args=[tmp_path / "end"],
+        args=[pipe],
         scheduler="carbon-scheduler",
         conf={
             "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
@@ -182,6 +184,6 @@ def test_queries_of_a_connect_client_are_stages_of_the_server(
         return [each for each in stages(extender, server) if slow["key"] in each["parents"]]
 
     wait_for(children, "adaptive execution has told the rest of the query", 30)
-    (tmp_path / "end").touch()
+    os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))  # an error if the server does not read any more
     assert server.wait(60) == 0
     watching.assert_kept()

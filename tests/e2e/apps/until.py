@@ -1,22 +1,19 @@
-"""Keeps a session open until a file exists; what runs meanwhile is the business of others.
+"""Keeps a session open until something is written to a named pipe; what runs meanwhile is others' business.
 
-usage: until.py FILE
+usage: until.py PIPE
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 from pyspark.sql import SparkSession  # pyright: ignore[reportMissingImports]
 
 
 def main() -> None:
-    end = Path(sys.argv[1])
     session = SparkSession.builder.getOrCreate()
-    while not end.exists():
-        time.sleep(0.1)
+    Path(sys.argv[1]).read_text()
     session.stop()
 
 
