@@ -23,7 +23,7 @@ from benchmarks import bodies
 from benchmarks.bodies import Offer
 from benchmarks.figures import ROOT, Figures, figure
 from benchmarks.processes import Connection, Program, ProgramFailed, memory_mb, program
-from extender.simulation.service_process import kubeconfig
+from extender.lab.service_process import kubeconfig
 
 NODES = 5000
 PODS = 100_000

@@ -17,19 +17,19 @@ from benchmarks.bodies import Object, Offer, encoded
 from benchmarks.figures import Figures, figure
 from benchmarks.processes import Connection, program
 from benchmarks.worlds import GANG_EXECUTORS, Queue, Scenario, World, nothing
+from extender.adapters.spark.identify import identify
+from extender.adapters.spark.reader import SpecReader
+from extender.adapters.webhooks import wire
+from extender.adapters.webhooks.calls import Calls
+from extender.adapters.webhooks.offered import OfferedNames
+from extender.adapters.webhooks.ports import BindFailure
 from extender.core.outcomes import PLACED, Outcome
-from extender.core.packing import DEFAULT_PACKER, PACKERS
 from extender.core.policy import FifoMode
-from extender.core.store import Store
-from extender.feeds import Feeds, SpecIndex
-from extender.kube.projection import PodProjector
-from extender.settings import load
-from extender.spark.identify import identify
-from extender.spark.reader import SpecReader
-from extender.webhooks import wire
-from extender.webhooks.calls import Calls
-from extender.webhooks.offered import OfferedNames
-from extender.webhooks.ports import BindFailure
+from extender.core.queue.packing import DEFAULT_PACKER, PACKERS
+from extender.engine import Engine
+from extender.objects.projection import PodProjector
+from extender.runtime.watch_sinks import WatchSinks
+from extender.settings.root import load
 
 WAITING = 500
 ROUNDS = 3
@@ -56,11 +56,12 @@ class _Core:
     """A filled store and its calls, without a server."""
 
     def __init__(self, scenario: Scenario) -> None:
-        projector, specs = PodProjector(identify), SpecIndex(SpecReader())
-        self.store = Store(load(None, scenario.settings()).to_policy())
-        self.world = World(Feeds(self.store, specs, nothing, time.time, lambda: None), projector, scenario)
+        projector = PodProjector(identify)
+        engine = Engine(load(None, scenario.settings()).to_policy(), SpecReader())
+        self.store = engine.store
+        self.world = World(WatchSinks(engine, nothing, time.time, lambda: None), projector, scenario)
         self.world.fill()
-        self.calls = Calls(self.store, specs, projector, _NoWriter(), nothing, time.time)
+        self.calls = Calls(engine, projector, _NoWriter(), nothing, time.time)
         self._names = encoded(self.world.names)
         gc.collect()
         gc.freeze()  # as the service does once its caches are filled

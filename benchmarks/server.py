@@ -18,14 +18,14 @@ import uvloop
 
 from benchmarks.bodies import encoded
 from benchmarks.worlds import Scenario, World
-from extender.cluster.client import ApiClient
-from extender.kube.objects import decode_pod
-from extender.kube.projection import PodProjector
-from extender.server import webhook_server
-from extender.service import Service
-from extender.settings import load
-from extender.spark.identify import identify
-from extender.webhooks.asgi import Message, Receive, Scope, Send
+from extender.adapters.kubernetes.client import ApiClient
+from extender.adapters.spark.identify import identify
+from extender.adapters.webhooks.asgi import Message, Receive, Scope, Send
+from extender.objects.projection import PodProjector
+from extender.objects.structs import decode_pod
+from extender.runtime.http.server import webhook_server
+from extender.runtime.service import Service
+from extender.settings.root import load
 
 
 class Bench:
@@ -54,7 +54,7 @@ class Bench:
         await send({"type": "http.response.body", "body": b"{}"})
 
     def _watch(self, events: list[dict[str, Any]]) -> None:
-        pods = self._service.feeds.pods
+        pods = self._service.sinks.pods
         for event in events:
             if event["type"] == "DELETED":
                 pods.gone(event["object"]["metadata"]["uid"])
@@ -77,7 +77,7 @@ async def main(scenario: Scenario, api_server: str) -> None:
     settings = load(None, {"listen_port": "0", **scenario.settings()})
     async with await ApiClient.anonymous(api_server) as client:
         service = Service(settings, client)
-        World(service.feeds, PodProjector(identify), scenario).fill()
+        World(service.sinks, PodProjector(identify), scenario).fill()
         gc.collect()
         gc.freeze()  # as the service does once its caches are filled
         server = webhook_server(Bench(service), settings)

@@ -19,17 +19,17 @@ from benchmarks import bodies
 from benchmarks.server import Bench, end_with_parent
 from benchmarks.stages import report, stage_graph
 from benchmarks.worlds import Scenario, World, nothing
-from extender.api.drivers import create_driver_app
-from extender.api.ports import Caller
-from extender.cluster.client import ApiClient
+from extender.adapters.api.drivers import create_driver_app
+from extender.adapters.api.ports import Caller
+from extender.adapters.kubernetes.client import ApiClient
+from extender.adapters.spark.identify import identify
+from extender.adapters.webhooks.asgi import Receive, Scope, Send
 from extender.core.facts import GangKey
-from extender.drivers import DriverReports, Options
-from extender.kube.projection import PodProjector
-from extender.server import webhook_server
-from extender.service import Service
-from extender.settings import load
-from extender.spark.identify import identify
-from extender.webhooks.asgi import Receive, Scope, Send
+from extender.objects.projection import PodProjector
+from extender.runtime.agent_reports import DriverReports, Options
+from extender.runtime.http.server import webhook_server
+from extender.runtime.service import Service
+from extender.settings.root import load
 
 
 class StageBench(Bench):
@@ -39,7 +39,7 @@ class StageBench(Bench):
         super().__init__(service)
         store, settings = service.store, service.settings
         options = Options(settings.driver_interval_s, settings.driver_agent, settings.allowed())
-        self.reports = DriverReports(store, nothing, time.time, service.metrics, options)
+        self.reports = DriverReports(service.engine, nothing, time.time, service.metrics, options)
 
         async def leader(token: str, source: str) -> Caller:
             """The token names the driver, and is believed."""
@@ -63,7 +63,7 @@ async def main(applications: int, stages: int) -> None:
     settings = load(None, {"listen_port": "0", "stage_order": "true"})
     async with await ApiClient.anonymous("http://127.0.0.1:9") as client:
         service = Service(settings, client)
-        World(service.feeds, PodProjector(identify), Scenario(nodes=200, gangs=applications, queued=0)).fill()
+        World(service.sinks, PodProjector(identify), Scenario(nodes=200, gangs=applications, queued=0)).fill()
         bench = StageBench(service)
         for number in range(applications):
             key = GangKey(bodies.NAMESPACE, f"reserved-{number}")

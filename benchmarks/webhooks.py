@@ -17,8 +17,8 @@ from benchmarks.bodies import Object, Offer, bind_args, encoded
 from benchmarks.figures import Figures, figure
 from benchmarks.processes import Connection, Program, ProgramFailed, program
 from benchmarks.worlds import GANG_EXECUTORS, Queue, Scenario, World
-from extender.core.packing import DEFAULT_PACKER, PACKERS
 from extender.core.policy import FifoMode
+from extender.core.queue.packing import DEFAULT_PACKER, PACKERS
 
 SIZES = (100, 1000, 5000)
 GANGS = (0, 100, 500)

@@ -16,12 +16,12 @@ from extender.core.events import Instruction, PodBound
 from extender.core.facts import PodFacts
 from extender.core.offers import Listed
 from extender.core.outcomes import Outcome
-from extender.core.packing import DEFAULT_PACKER, SINGLE_ZONE
 from extender.core.policy import FifoMode
+from extender.core.queue.packing import DEFAULT_PACKER, SINGLE_ZONE
 from extender.core.store import Store
-from extender.feeds import Feeds
-from extender.kube.objects import decode_node, decode_pod
-from extender.kube.projection import PodProjector, node_facts
+from extender.objects.projection import PodProjector, node_facts
+from extender.objects.structs import decode_node, decode_pod
+from extender.runtime.watch_sinks import WatchSinks
 
 GANG_EXECUTORS = 8
 """Executors of every gang that fits: 500m and 256Mi each, like its driver."""
@@ -80,12 +80,12 @@ class Scenario:
 
 
 class World:
-    """Fills a store through the feeds of the watches, as a service is filled, with nobody's help."""
+    """Fills a store through the sinks of the watches, as a service is filled, with nobody's help."""
 
-    def __init__(self, feeds: Feeds, projector: PodProjector, scenario: Scenario) -> None:
+    def __init__(self, sinks: WatchSinks, projector: PodProjector, scenario: Scenario) -> None:
         self.scenario = scenario
         self.names = self.names_of(scenario)
-        self._feeds = feeds
+        self._sinks = sinks
         self._projector = projector
 
     @staticmethod
@@ -96,19 +96,19 @@ class World:
     @property
     def store(self) -> Store:
         """The store that is filled."""
-        return self._feeds.store
+        return self._sinks.engine.store
 
     def fill(self) -> None:
         """Nodes, foreign pods, reserved gangs, then the queue. The same in every run."""
         for number in range(self.scenario.nodes):
-            self._feeds.nodes.seen(node_facts(decode_node(bodies.encoded(bodies.node(number)))))
+            self._sinks.nodes.seen(node_facts(decode_node(bodies.encoded(bodies.node(number)))))
         draw = random.Random(8420)
         for number, name in enumerate(self.names):
             foreign: dict[str, Any] = {"node": name, "phase": "Running", "scheduler": bodies.FOREIGN}
             cpu, memory = str(draw.randint(0, 10)), f"{draw.randint(3, 14)}Gi"
             self.see(bodies.pod(f"foreign-{number}", cpu=cpu, memory=memory, **foreign))
         for kind in ("nodes", "pods", "config maps"):
-            self._feeds.listed(kind)
+            self._sinks.listed(kind)
         for number in range(self.scenario.gangs):
             self.admit(bodies.driver(f"reserved-{number}", GANG_EXECUTORS, **RESERVED))
         for number in range(self.scenario.queued):
@@ -160,12 +160,12 @@ class World:
     def see(self, made: Object) -> PodFacts:
         """The watch shows a pod."""
         facts = self.facts(made)
-        self._feeds.pods.seen(facts)
+        self._sinks.pods.seen(facts)
         return facts
 
     def lose(self, made: Object) -> None:
         """The watch shows that a pod is gone."""
-        self._feeds.pods.gone(made["metadata"]["uid"])
+        self._sinks.pods.gone(made["metadata"]["uid"])
 
 
 def nothing(instructions: Iterable[Instruction]) -> None:

@@ -18,9 +18,10 @@ import typer
 import yaml
 from rich.console import Console
 
-from extender import faults, logs
-from extender.api.tables import print_application, print_queue
-from extender.settings import Settings, SettingsError, load, markdown
+from extender.adapters.api.tables import print_application, print_queue
+from extender.settings.root import Settings, SettingsError, load, markdown
+from extender.support import crash_points as faults
+from extender.support import logs
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Gang- and carbon-aware kube-scheduler extender."
@@ -54,8 +55,8 @@ def _with_every_option(command: Callable[..., None]) -> Callable[..., None]:
 @_with_every_option
 def serve(settings: Settings) -> None:
     """Answer kube-scheduler's filter, prioritize, bind and preempt calls."""
-    from extender.cluster.credentials import CredentialsError
-    from extender.service import ServiceFailed, serve
+    from extender.adapters.kubernetes.credentials import CredentialsError
+    from extender.runtime.service import ServiceFailed, serve
 
     logs.configure(settings.log_level, settings.log_format)
     try:
@@ -114,7 +115,7 @@ def demo(
     ] = None,
 ) -> None:
     """Watch gangs come and go on an embedded cluster; needs no Kubernetes."""
-    from extender.simulation.demo import run_demo
+    from extender.lab.demo import run_demo
 
     raise typer.Exit(run_demo(once=once, seed=seed, output=output, profile=profile))
 
@@ -130,7 +131,7 @@ def profile(
     seed: Annotated[int, typer.Option(help="Seed of the sampling of very many tasks.")] = 1,
 ) -> None:
     """Describe Spark applications from their event logs: stages, durations, width response."""
-    from extender.spark.eventlog import command
+    from extender.adapters.spark.eventlog import command
 
     try:
         command.profile(logs, output, picture, seed)
@@ -147,7 +148,7 @@ def decima_weights(
     output: Annotated[Path, typer.Argument(help="Where to write the .npz that `decima_weights` names.")],
 ) -> None:
     """Convert a published checkpoint of Decima for `importance: decima`."""
-    from extender.core.dag.decima_weights import DecimaWeights, WeightsUnusable
+    from extender.core.stages.decima_weights import DecimaWeights, WeightsUnusable
 
     try:
         output.write_bytes(DecimaWeights.from_checkpoint(checkpoint.read_bytes()).to_npz())
@@ -158,7 +159,7 @@ def decima_weights(
 @app.command("report", add_help_option=False, context_settings=_PASSED_ON)
 def report(context: typer.Context) -> None:
     """Energy, carbon and waiting from the ledger: tables, HTML page, CSV, Parquet."""
-    from extender.accounting.report import report_command  # only this command needs plots
+    from extender.adapters.accounting.report import report_command  # only this command needs plots
 
     reports = typer.Typer(add_completion=False)
     reports.command()(report_command)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from extender.core.carbon import Signal
-from extender.core.dag.events import StageEvent
+from extender.core.carbon.signal import Signal
 from extender.core.facts import GangKey, NodeFacts, PodFacts
-from extender.core.gangs import GangSpec, SpecProblem
+from extender.core.gangs.spec import GangSpec, SpecProblem
 from extender.core.policy import Switches
+from extender.core.stages.events import StageEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from extender.core.resources import Resources
-from extender.core.terms import ANYWHERE, PlacementTerms, Taint
+from extender.core.nodes.resources import Resources
+from extender.core.nodes.terms import ANYWHERE, PlacementTerms, Taint
 
 FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
 

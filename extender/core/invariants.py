@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from extender.core.packing.base import IntArray
-from extender.core.reservations import NOWHERE, Gang
+from extender.core.gangs.reservation import NOWHERE, Gang
+from extender.core.nodes.arrays import IntArray
 from extender.core.state import State
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from extender.core.nodes import NodeTable
-from extender.core.packing.base import BoolArray
+from extender.core.nodes.arrays import BoolArray
+from extender.core.nodes.table import NodeTable
 
 _SINGLE_LOOKS: Final = 8
 """Looking for one name costs a scan of the request; after a few, turning all names into a mask is cheaper."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from extender.core.carbon import Kind
-from extender.core.packing import DEFAULT_PACKER
-from extender.core.provisioning.flexibility import INFLEXIBLE, Flexibility
+from extender.core.carbon.signal import Kind
+from extender.core.carbon.start.flexibility import INFLEXIBLE, Flexibility
+from extender.core.queue.packing import DEFAULT_PACKER
 
 PLACE_LABELS: Final = (
     "topology.kubernetes.io/zone",

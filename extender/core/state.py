@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from extender.core.carbon import CarbonBook
-from extender.core.dag.events import StageEvent
-from extender.core.dag.store import StageStore
+from extender.core.carbon.signal import CarbonBook
 from extender.core.events import AnnotatePod
 from extender.core.facts import GangKey, PodFacts
-from extender.core.gangs import GangSpec
-from extender.core.nodes import NodeTable
-from extender.core.packing import Packing
-from extender.core.packing.base import IntArray
+from extender.core.gangs.reservation import NOWHERE, RESERVATION, Claim, Gang, Reservation, Slot, encode
+from extender.core.gangs.spec import GangSpec
+from extender.core.nodes.arrays import IntArray
+from extender.core.nodes.table import NodeTable
 from extender.core.policy import Policy, Switches
-from extender.core.reservations import NOWHERE, RESERVATION, Claim, Gang, Reservation, Slot, encode
+from extender.core.queue.packing import Packing
+from extender.core.stages.events import StageEvent
+from extender.core.stages.store import StageStore
 
 _MOST_TOMBSTONES: Final = 20_000
 

@@ -8,25 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from extender.core import members, preemption
-from extender.core.changes import Changes
 from extender.core.decisions import BindDecision, FilterDecision
 from extender.core.events import (
     Event,
     Instruction,
 )
 from extender.core.facts import GangKey, PodFacts, Role
-from extender.core.gangs import GangSpec
+from extender.core.gangs import placement as members
+from extender.core.gangs import preemption
+from extender.core.gangs.reservation import NOWHERE, RESERVATION
+from extender.core.gangs.spec import GangSpec
+from extender.core.handlers import Changes
+from extender.core.nodes.arrays import BoolArray
 from extender.core.offers import Listed, Offer, Offered
 from extender.core.outcomes import Outcome
-from extender.core.packing.base import BoolArray
 from extender.core.policy import Policy
-from extender.core.reservations import NOWHERE, RESERVATION
-from extender.core.restraint import Restraint
-from extender.core.scoring import Scoring
+from extender.core.queue.restraint import Restraint
+from extender.core.queue.scoring import Scoring
+from extender.core.queue.waiting import WaitingGangs
+from extender.core.queue.workspace import preferred
 from extender.core.state import State
-from extender.core.waiting import WaitingGangs
-from extender.core.workspace import preferred
 
 
 class Store:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from extender.accounting.accountant import Accountant, zone_by_label
-from extender.accounting.books import NOBODY, Batch, Booking, BookingKey, Kind
-from extender.accounting.ledger import Ledger
-from extender.accounting.meter import Meter
-from extender.accounting.power import LinearPower, NodeModel, PowerModels
+from extender.adapters.accounting.accountant import Accountant, zone_by_label
+from extender.adapters.accounting.books import NOBODY, Batch, Booking, BookingKey, Kind
+from extender.adapters.accounting.ledger import Ledger
+from extender.adapters.accounting.meter import Meter
+from extender.adapters.accounting.power import LinearPower, NodeModel, PowerModels
 from extender.core.events import Event, NodeSeen, PodSeen, Synced
 from extender.core.facts import GangKey, NodeFacts, PodFacts, Role
 

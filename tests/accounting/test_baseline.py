@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.accounting.baseline import BaselineClock, Footprint, progress_rate, split_saving
+from extender.adapters.accounting.baseline import BaselineClock, Footprint, progress_rate, split_saving
 
 
 def test_while_the_leader_waits_the_clock_stands() -> None:

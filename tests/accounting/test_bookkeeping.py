@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from extender.accounting.accountant import DAY_S, Accountant
-from extender.accounting.books import CELL_S
-from extender.accounting.ledger import Ledger, LedgerError
-from extender.accounting.readings import NodeReading, Readings
-from extender.bookkeeping import LAPSE_FLUSHES, AccountedStore, Bookkeeper
-from extender.core.dag.events import JobStarted, MoreTasksEnded, StageInfo
+from extender.adapters.accounting.accountant import DAY_S, Accountant
+from extender.adapters.accounting.books import CELL_S
+from extender.adapters.accounting.ledger import Ledger, LedgerError
+from extender.adapters.accounting.readings import NodeReading, Readings
+from extender.adapters.spark import SpecReader
 from extender.core.events import NodeSeen, PodBound, PodGone, PodSeen, SpecRead, StagesReported, Synced
 from extender.core.facts import GangKey
 from extender.core.offers import Listed
 from extender.core.outcomes import Outcome
-from extender.settings import load
+from extender.core.stages.events import JobStarted, MoreTasksEnded, StageInfo
+from extender.core.store import Store
+from extender.engine import Engine
+from extender.runtime.ledger_recorder import LAPSE_FLUSHES, Bookkeeper
+from extender.settings.root import load
 from tests.gang.world import World, node, size, spec
 
 FLUSH_S, MOMENT_S = 60.0, 0.25
@@ -34,8 +37,10 @@ class Replica:
     def __init__(self, ledger: Path | str, **more: float) -> None:
         options = {name: str(value) for name, value in more.items()}
         settings = load(None, {"ledger": str(ledger), "flush_s": str(FLUSH_S)} | options)
-        self.store = AccountedStore(settings.to_policy())
-        self.books = self.store.books = Bookkeeper(settings, self.store, lambda: Replica.now)
+        self.engine = Engine(settings.to_policy(), SpecReader())
+        self.store = self.engine.store
+        self.books = Bookkeeper(settings, self.store, lambda: Replica.now)
+        self.engine.observers.append(self.books)
 
     def asked(self) -> None:
         """kube-scheduler asks this one."""
@@ -57,7 +62,7 @@ def start(*replicas: Replica) -> None:
     pod = World().pod("busy", node="n1", phase="Running", seen=False)
     for replica in replicas:
         for event in (NodeSeen(node("n1")), PodSeen(pod), Synced()):
-            replica.store.apply(event, Replica.now)
+            replica.engine.observe(event, Replica.now)
 
 
 async def turn(*replicas: Replica, seconds: float = FLUSH_S) -> None:
@@ -102,9 +107,9 @@ def test_a_defect_never_reaches_the_store_and_is_logged_once(
         failing(broken, Accountant, "apply", KeyError("n2"))
         failing(broken, Accountant, "decided", ZeroDivisionError())
         for number in range(5):
-            replica.store.apply(NodeSeen(node(f"n{number}")), Replica.now)
+            replica.engine.observe(NodeSeen(node(f"n{number}")), Replica.now)
             made = World().pod("p", uid=f"u{number}", seen=False)
-            assert replica.store.filter(made, Listed(["n1"]), Replica.now).outcome is Outcome.SINGLE_PLACED
+            assert replica.engine.filter(made, Listed(["n1"]), Replica.now).outcome is Outcome.SINGLE_PLACED
     assert len(caplog.records) == 2
     assert "NodeSeen was not booked: 'n2'" in replica.books.problem
     assert "a decision was not logged: ZeroDivisionError" in replica.books.problem
@@ -166,7 +171,7 @@ async def test_meters_that_fail_do_not_keep_the_ledger_from_being_written(path: 
 
 async def test_the_running_task_outlives_any_failure(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(None, {"ledger": str(path), "flush_s": "0.01"})
-    store = AccountedStore(settings.to_policy())
+    store = Store(settings.to_policy())
     books = Bookkeeper(settings, store, lambda: 0.0)
     tried = asyncio.Event()
     turns = 0
@@ -200,10 +205,10 @@ async def test_a_ledger_that_is_away_at_the_start_is_opened_later(
         leader = world.leader("app", spec(0), seen=False)
         gone = world.pod("gone", seen=False)
         for event in (PodSeen(leader), SpecRead(leader, spec(0)), PodSeen(gone)):
-            replica.store.apply(event, Replica.now)
+            replica.engine.observe(event, Replica.now)
         Replica.now += 10
-        replica.store.apply(PodBound(leader.uid, "n1"), Replica.now)
-        replica.store.apply(PodGone(gone.uid), Replica.now)
+        replica.engine.observe(PodBound(leader.uid, "n1"), Replica.now)
+        replica.engine.observe(PodGone(gone.uid), Replica.now)
         await turn(replica)
         assert "refused" in replica.books.problem
         replica.books.close()
@@ -227,11 +232,11 @@ async def test_what_drivers_report_of_their_stages_is_booked(path: Path) -> None
     replica = Replica(path)
     start(replica)
     leader = World().leader("app", spec(0), node="n1", phase="Running", seen=False)
-    replica.store.apply(PodSeen(leader), Replica.now)
+    replica.engine.observe(PodSeen(leader), Replica.now)
     scan = StageInfo(3, 30, 4, name="scan")
     Replica.now += 30
     events = (JobStarted(0, (scan,)), MoreTasksEnded(3, 0, 4, 20_000))
-    replica.store.apply(StagesReported(GangKey("ns", "app"), events), Replica.now)
+    replica.engine.observe(StagesReported(GangKey("ns", "app"), events), Replica.now)
     await turn(replica)
     ledger = Ledger(str(path))
     assert list(ledger.select("SELECT app_id, stage, name, task_s FROM stages")) == [
@@ -430,20 +435,20 @@ def scores(path: Path, replica: Replica) -> dict[str, float | None]:
 
 def test_the_score_is_the_place_in_the_order_of_preference_when_the_node_was_chosen(path: Path) -> None:
     replica = Replica(path)
-    store = replica.store
+    engine = replica.engine
     for name, free in (("fullest", 3), ("middle", 5), ("emptiest", 8)):
-        store.apply(NodeSeen(node(name, free, free)), Replica.now)
-    store.apply(Synced(), Replica.now)
+        engine.observe(NodeSeen(node(name, free, free)), Replica.now)
+    engine.observe(Synced(), Replica.now)
     world = World()
     wanted = spec(2, 4)
     leader = world.leader("app", wanted, requests=size(4, 4), seen=False)
     for event in (PodSeen(leader), SpecRead(leader, wanted)):
-        store.apply(event, Replica.now)
-    assert store.filter(leader, Listed(["fullest", "middle", "emptiest"]), Replica.now).node == "middle"
+        engine.observe(event, Replica.now)
+    assert engine.filter(leader, Listed(["fullest", "middle", "emptiest"]), Replica.now).node == "middle"
     refused = world.pod("huge", requests=size(9), seen=False)
-    assert not store.filter(refused, Listed(["fullest", "middle", "emptiest"]), Replica.now).node
+    assert not engine.filter(refused, Listed(["fullest", "middle", "emptiest"]), Replica.now).node
     single = world.pod("single", requests=size(1), seen=False)
-    assert store.filter(single, Listed(["emptiest"]), Replica.now).node == "emptiest"
+    assert engine.filter(single, Listed(["emptiest"]), Replica.now).node == "emptiest"
     found = scores(path, replica)
     assert found == {
         "app-driver": pytest.approx(1 / 3),  # one of three nodes came before, although it is full now
@@ -454,13 +459,13 @@ def test_the_score_is_the_place_in_the_order_of_preference_when_the_node_was_cho
 
 def test_weights_are_in_the_score(path: Path) -> None:
     replica = Replica(path)
-    store = replica.store
+    engine = replica.engine
     costs = {"clean": 0.0, "dirty": 0.75}
     for name in costs:
-        store.apply(NodeSeen(node(name)), Replica.now)
-    store.apply(Synced(), Replica.now)
-    table = store.state.nodes
+        engine.observe(NodeSeen(node(name)), Replica.now)
+    engine.observe(Synced(), Replica.now)
+    table = engine.store.state.nodes
     table.cost = lambda: np.array([costs.get(name, 0.0) for name in table.names])
     single = World().pod("single", seen=False)
-    assert store.filter(single, Listed(["dirty"]), Replica.now).node == "dirty"
+    assert engine.filter(single, Listed(["dirty"]), Replica.now).node == "dirty"
     assert scores(path, replica) == {"single": pytest.approx(0.75)}

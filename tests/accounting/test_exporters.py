@@ -11,10 +11,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from extender.accounting.amounts import Missing
-from extender.accounting.exporters import CpuUsage, Dcgm, Kepler, Scaphandre
-from extender.accounting.prometheus import Prometheus
-from extender.accounting.readings import MeterReader, NodeReading, NodeReadings, PodRef
+from extender.adapters.accounting.amounts import Missing
+from extender.adapters.accounting.exporters import CpuUsage, Dcgm, Kepler, Scaphandre
+from extender.adapters.accounting.prometheus import Prometheus
+from extender.adapters.accounting.readings import MeterReader, NodeReading, NodeReadings, PodRef
 
 Series = tuple[dict[str, str], float | str]
 

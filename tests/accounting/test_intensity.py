@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.accounting.amounts import Missing
-from extender.accounting.intensity import UNHEARD, Intensity, IntensityHistory
+from extender.adapters.accounting.amounts import Missing
+from extender.adapters.accounting.intensity import UNHEARD, Intensity, IntensityHistory
 
 STALE = Missing("stale")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from extender.accounting.amounts import Missing
-from extender.accounting.books import (
+from extender.adapters.accounting.amounts import Missing
+from extender.adapters.accounting.books import (
     ApplicationRow,
     Batch,
     Booking,
@@ -21,7 +21,7 @@ from extender.accounting.books import (
     Kind,
     PodRow,
 )
-from extender.accounting.ledger import Ledger, LedgerConflict, LedgerError, decision_of
+from extender.adapters.accounting.ledger import Ledger, LedgerConflict, LedgerError, decision_of
 from extender.core.facts import GangKey, Role
 
 APP = GangKey("team", "app")
@@ -187,8 +187,8 @@ def test_a_reader_in_another_connection_does_not_hold_the_writer_up(tmp_path: Pa
 
 _WRITER = """
 import sys
-from extender.accounting.books import Batch, Booking, BookingKey, Decision, Kind
-from extender.accounting.ledger import Ledger
+from extender.adapters.accounting.books import Batch, Booking, BookingKey, Decision, Kind
+from extender.adapters.accounting.ledger import Ledger
 from extender.core.facts import GangKey
 app = GangKey("team", "app")
 ledger, since = Ledger(sys.argv[1]), None

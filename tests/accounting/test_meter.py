@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extender.accounting.amounts import Missing
-from extender.accounting.books import NOBODY, Batch, Kind
-from extender.accounting.meter import READING_HOLDS_S, Meter
-from extender.accounting.readings import NodeReading, PodRef
+from extender.adapters.accounting.amounts import Missing
+from extender.adapters.accounting.books import NOBODY, Batch, Kind
+from extender.adapters.accounting.meter import READING_HOLDS_S, Meter
+from extender.adapters.accounting.readings import NodeReading, PodRef
 from extender.core.facts import GangKey
 from tests.accounting import builders as b
 

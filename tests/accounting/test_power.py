@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.accounting.power import (
+from extender.adapters.accounting.power import (
     GPUS,
     PER_CORE,
     SPECPOWER_R830,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from extender.accounting.amounts import Missing
-from extender.accounting.rapl import Counter, Rapl, Sample, power_w
-from extender.accounting.readings import NodeReading
+from extender.adapters.accounting.amounts import Missing
+from extender.adapters.accounting.rapl import Counter, Rapl, Sample, power_w
+from extender.adapters.accounting.readings import NodeReading
 
 RANGE_UJ = 262_143_328_850
 

@@ -15,19 +15,19 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from extender.accounting import charts, words
-from extender.accounting.amounts import Missing
-from extender.accounting.baseline import Saving
-from extender.accounting.export import ExportError, write_csv, write_parquet
-from extender.accounting.kpis import Report, collect, spread
-from extender.accounting.ledger import Ledger
-from extender.accounting.page import render
-from extender.accounting.report import report_command
-from extender.core.dag.events import JobStarted, MoreTasksEnded, StageInfo
+from extender.adapters.accounting import charts, words
+from extender.adapters.accounting.amounts import Missing
+from extender.adapters.accounting.baseline import Saving
+from extender.adapters.accounting.export import ExportError, write_csv, write_parquet
+from extender.adapters.accounting.kpis import Report, collect, spread
+from extender.adapters.accounting.ledger import Ledger
+from extender.adapters.accounting.page import render
+from extender.adapters.accounting.report import report_command
 from extender.core.decisions import FilterDecision
 from extender.core.events import NodeSeen, PodSeen, StagesReported, Synced
 from extender.core.facts import GangKey
 from extender.core.outcomes import Outcome
+from extender.core.stages.events import JobStarted, MoreTasksEnded, StageInfo
 from tests.accounting import builders as b
 
 DAY_S = 1_767_225_600.0

@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from extender.accounting.amounts import Missing
-from extender.accounting.export import write_csv
-from extender.accounting.kpis import Report, collect
-from extender.accounting.ledger import Ledger
-from extender.accounting.page import render
-from extender.accounting.report import By, plain, print_report
-from extender.accounting.stages import StageTasks, TaskTime
-from extender.core.dag.events import (
+from extender.adapters.accounting.amounts import Missing
+from extender.adapters.accounting.export import write_csv
+from extender.adapters.accounting.kpis import Report, collect
+from extender.adapters.accounting.ledger import Ledger
+from extender.adapters.accounting.page import render
+from extender.adapters.accounting.report import By, plain, print_report
+from extender.adapters.accounting.stages import StageTasks, TaskTime
+from extender.core.events import PodSeen, StagesReported
+from extender.core.stages.events import (
     JobStarted,
     MoreTasksEnded,
     StageCompleted,
@@ -27,7 +28,6 @@ from extender.core.dag.events import (
     StageSubmitted,
     TasksEnded,
 )
-from extender.core.events import PodSeen, StagesReported
 from tests.accounting import builders as b
 
 SCAN = StageInfo(3, 30, 10, name="scan")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from extender.spark.agent import sitecustomize as agent
-from extender.spark.agent.wire import BatchRefused, Reply, decode_batch, encode_reply
-from extender.spark.eventlog.events import JobStart, TaskEnd, TaskProgress
-from extender.spark.eventlog.lines import decode_line
+from extender.adapters.spark.agent import sitecustomize as agent
+from extender.adapters.spark.agent.wire import BatchRefused, Reply, decode_batch, encode_reply
+from extender.adapters.spark.eventlog.events import JobStart, TaskEnd, TaskProgress
+from extender.adapters.spark.eventlog.lines import decode_line
 from tests.cases import case_path
 
 ENVIRON = {"CARBON_SCHEDULER_URL": "http://extender:8420", "CARBON_SCHEDULER_NAMESPACE": "spark"}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.spark.agent import sitecustomize as agent
-from extender.spark.agent.wire import Reply, encode_reply
+from extender.adapters.spark.agent import sitecustomize as agent
+from extender.adapters.spark.agent.wire import Reply, encode_reply
 from tests.agent.test_agent import APPLICATION_END, JOB, Rig, Wishes
 
 DEEP = b"[" * 100_000

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from extender.spark.agent import sitecustomize as agent
-from extender.spark.agent.wire import Reply, encode_reply
+from extender.adapters.spark.agent import sitecustomize as agent
+from extender.adapters.spark.agent.wire import Reply, encode_reply
 from tests.agent.test_agent import JOB, Jvm, Rig, stage_event
 
 

@@ -14,7 +14,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from extender.spark.agent import sitecustomize as agent
+from extender.adapters.spark.agent import sitecustomize as agent
 from tests.agent.test_agent import APPLICATION_END, ENVIRON, JOB, Rig, Wishes
 
 

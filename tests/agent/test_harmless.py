@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from extender.spark.agent import sitecustomize as agent
+from extender.adapters.spark.agent import sitecustomize as agent
 
 SOURCE = Path(agent.__file__).read_text(encoding="utf-8")
 CONTEXT = """

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from extender.spark.agent import sitecustomize as agent
+from extender.adapters.spark.agent import sitecustomize as agent
 from tests.agent.test_agent import ENVIRON, JOB, Rig, Wishes
 from tests.wire.serving import Authority
 

@@ -10,26 +10,25 @@ import pytest
 from benchmarks import bodies
 from benchmarks.apiserver import GANG_PODS, Templates
 from benchmarks.worlds import GANG_EXECUTORS, Queue, Scenario, World, nothing
+from extender.adapters.spark.identify import identify
+from extender.adapters.spark.reader import SpecReader
+from extender.core.gangs.reservation import decode
 from extender.core.offers import Listed
 from extender.core.outcomes import Outcome
-from extender.core.packing import PACKERS
 from extender.core.policy import FifoMode
-from extender.core.reservations import decode
-from extender.core.store import Store
-from extender.feeds import Feeds, SpecIndex
-from extender.kube.objects import decode_pod
-from extender.kube.projection import PodProjector
-from extender.settings import load
-from extender.spark.identify import identify
-from extender.spark.reader import SpecReader
+from extender.core.queue.packing import PACKERS
+from extender.engine import Engine
+from extender.objects.projection import PodProjector
+from extender.objects.structs import decode_pod
+from extender.runtime.watch_sinks import WatchSinks
+from extender.settings.root import load
 
 LATEST = "2026-11-24T09:00:00Z"
 
 
 def filled(scenario: Scenario) -> World:
-    store = Store(load(None, scenario.settings()).to_policy())
-    feeds = Feeds(store, SpecIndex(SpecReader()), nothing, time.time, lambda: None)
-    world = World(feeds, PodProjector(identify), scenario)
+    engine = Engine(load(None, scenario.settings()).to_policy(), SpecReader())
+    world = World(WatchSinks(engine, nothing, time.time, lambda: None), PodProjector(identify), scenario)
     world.fill()
     return world
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extender.adapters.spark.flexibility import KEYS, duration, read_flexibility
+from extender.adapters.spark.reader import SpecReader
+from extender.adapters.spark.refusal import Refused
+from extender.core.carbon.start.flexibility import INFLEXIBLE, Flexibility, HoldPolicy
 from extender.core.facts import PodFacts, Role
-from extender.core.gangs import GangSpec, SpecProblem
+from extender.core.gangs.spec import GangSpec, SpecProblem
 from extender.core.outcomes import Outcome
-from extender.core.provisioning.flexibility import INFLEXIBLE, Flexibility, HoldPolicy
-from extender.spark.flexibility import KEYS, duration, read_flexibility
-from extender.spark.reader import SpecReader
-from extender.spark.refusal import Refused
 
 OWN = {
     "carbon-scheduler/executor-count": "2",

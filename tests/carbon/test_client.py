@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbon_api import times
-from extender.carbon.answers import Ahead, Present, ahead, present
-from extender.carbon.client import CarbonClient
-from extender.carbon.regions import _REGIONS_BY_ZONE, ZONE_BY_REGION  # pyright: ignore[reportPrivateUsage]
-from extender.core.carbon import CarbonBook, Kind, Signal, believed
+from extender.adapters.carbon.answers import Ahead, Present, ahead, present
+from extender.adapters.carbon.client import CarbonClient
+from extender.core.carbon.signal import CarbonBook, Kind, Signal, believed
 from extender.core.policy import CarbonPolicy
+from extender.settings.cloud_regions import _REGIONS_BY_ZONE, ZONE_BY_REGION  # pyright: ignore[reportPrivateUsage]
 from tests.carbon.serving import serving
 from tests.carbon_api.support import HOUR_S, START_S, Hand, Provider, daily, replay_app
 

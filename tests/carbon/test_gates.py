@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from extender.cluster.client import ApiClient
-from extender.cluster.patching import PodPatcher
-from extender.kube.objects import decode_pod
-from extender.kube.projection import HOLD_GATE, PodProjector
-from extender.spark.identify import identify
+from extender.adapters.kubernetes.client import ApiClient
+from extender.adapters.kubernetes.patching import PodPatcher
+from extender.adapters.spark.identify import identify
+from extender.objects.projection import HOLD_GATE, PodProjector
+from extender.objects.structs import decode_pod
 from tests.cluster.apiserver import ApiServer, Object, answer, pod
 from tests.cluster.follower import Naps, running
 

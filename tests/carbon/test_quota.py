@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from extender.cluster.client import ApiClient, ApiError
-from extender.cluster.quota import INTERVAL_S, LAPSE_S, RENEW_S, CapQuota, Share
+from extender.adapters.kubernetes.client import ApiClient, ApiError
+from extender.adapters.kubernetes.quota import INTERVAL_S, LAPSE_S, RENEW_S, CapQuota, Share
 
 PATH = "/api/v1/namespaces/batch/resourcequotas/mine"
 EXECUTOR = Share(4000, 8 << 30)

@@ -6,18 +6,18 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from extender.cap import cap_quota, quota_share
-from extender.cluster.client import ApiClient
-from extender.cluster.quota import Share
-from extender.core.carbon import Signal
+from extender.adapters.kubernetes.client import ApiClient
+from extender.adapters.kubernetes.quota import Share
+from extender.core.carbon.signal import Signal
+from extender.core.carbon.start.flexibility import INFLEXIBLE, Flexibility, HoldPolicy
 from extender.core.events import CarbonSeen
-from extender.core.gangs import GangSpec
+from extender.core.gangs.spec import GangSpec
+from extender.core.nodes.resources import CPU, MEMORY
 from extender.core.outcomes import Outcome
 from extender.core.policy import CapPolicy, CarbonPolicy, Policy
-from extender.core.provisioning.flexibility import INFLEXIBLE, Flexibility, HoldPolicy
-from extender.core.resources import CPU, MEMORY
 from extender.core.store import Store
-from extender.settings import load
+from extender.runtime.cap_quota import cap_quota, quota_share
+from extender.settings.root import load
 from tests.gang.world import GIB, World, node, size
 
 HOUR = 3600.0

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from carbon_api import times
 from extender.cli import app as command
-from extender.core.parked import WAKE
-from extender.service import Service, ServiceFailed
-from extender.settings import load
+from extender.core.wakes import WAKE
+from extender.runtime.service import Service, ServiceFailed
+from extender.settings.root import load
 from tests.carbon.serving import serving
 from tests.carbon_api.support import HOUR_S, START_S, Hand, replay_app
 from tests.cluster.apiserver import node
@@ -149,7 +149,7 @@ async def test_energy_is_booked_and_reported(cluster: Cluster, tmp_path: Path):
             assert await client.bind(made, name) == ""
             running = cluster.pod("a-driver")
             cluster.put("pods", {**running, "status": {"phase": "Running"}})
-            books = service.store.books
+            books = service.bookkeeper
             assert books is not None
             assert books.problem == ""
             assert (await client.get("/healthz"))[1]["accounting"]["writes"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from extender.core.carbon.start.flexibility import INFLEXIBLE, Flexibility, HoldPolicy
 from extender.core.policy import CapPolicy
-from extender.core.provisioning.flexibility import INFLEXIBLE, Flexibility, HoldPolicy
-from extender.settings import SettingsError, load
+from extender.settings.root import SettingsError, load
 
 
 def test_without_a_service_nothing_is_known_of_cloud_regions():

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from extender.cluster.client import ApiClient
+from extender.adapters.kubernetes.client import ApiClient
 
 Object = dict[str, Any]
 Proceed = Callable[[], Awaitable[web.StreamResponse]]
@@ -109,7 +109,7 @@ class ApiServer:
         await self._runner.cleanup()
 
     async def client(self, **options: Any) -> ApiClient:
-        from extender.cluster.credentials import anonymous
+        from extender.adapters.kubernetes.credentials import anonymous
 
         return ApiClient(await anonymous(self.url), **options)
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from extender.cluster.client import ApiClient
+from extender.adapters.kubernetes.client import ApiClient
 from tests.cluster.apiserver import ApiServer
 
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from extender.cluster.client import ApiClient
-from extender.cluster.reflector import Reflector
-from extender.kube.objects import Pod, decode_pod
+from extender.adapters.kubernetes.client import ApiClient
+from extender.adapters.kubernetes.reflector import Reflector
+from extender.objects.structs import Pod, decode_pod
 from tests.cluster.apiserver import PATHS, ApiServer, Object
 
 

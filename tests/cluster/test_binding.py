@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extender.cluster.binding import Binder, BindError
-from extender.cluster.client import ApiClient
-from extender.kube.projection import PodProjector
+from extender.adapters.kubernetes.binding import Binder, BindError
+from extender.adapters.kubernetes.client import ApiClient
+from extender.objects.projection import PodProjector
 from tests.cluster.apiserver import ApiServer, Fault, answer, first_do, lose, never, pod, text
 from tests.cluster.follower import Naps
 

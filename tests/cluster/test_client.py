@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from extender.cluster.client import ApiClient, ApiError
-from extender.cluster.credentials import (
+from extender.adapters.kubernetes.client import ApiClient, ApiError
+from extender.adapters.kubernetes.credentials import (
     REREAD_AFTER_S,
     Credentials,
     CredentialsError,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.cluster.pages import ListSplitter
-from extender.kube.objects import DECODE_ERRORS
+from extender.adapters.kubernetes.pages import ListSplitter
+from extender.objects.structs import DECODE_ERRORS
 
 TRAPS = st.sampled_from(
     [

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from extender.cluster.client import ApiClient, ApiError
-from extender.cluster.patching import PodPatcher
+from extender.adapters.kubernetes.client import ApiClient, ApiError
+from extender.adapters.kubernetes.patching import PodPatcher
 from tests.cluster.apiserver import ApiServer, answer, first_do, lose, pod
 from tests.cluster.follower import Naps, running
 

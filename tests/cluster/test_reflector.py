@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from extender.cluster.client import ApiClient
-from extender.cluster.reflector import Reflector, name_of, namespaced_name_of
-from extender.kube.objects import Node, ObjectKey, decode_node
+from extender.adapters.kubernetes.client import ApiClient
+from extender.adapters.kubernetes.reflector import Reflector, name_of, namespaced_name_of
+from extender.objects.structs import Node, ObjectKey, decode_node
 from tests.cluster.apiserver import ApiServer, answer, node, pod, status
 from tests.cluster.follower import Mirror, Naps, reflector, running
 

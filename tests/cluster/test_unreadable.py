@@ -7,8 +7,8 @@ import logging
 
 import pytest
 
-from extender.cluster.client import ApiClient
-from extender.kube.objects import Pod
+from extender.adapters.kubernetes.client import ApiClient
+from extender.objects.structs import Pod
 from tests.cluster.apiserver import ApiServer, answer, first_do, lose, pod, text
 from tests.cluster.follower import Mirror, Naps, reflector, running
 

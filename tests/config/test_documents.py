@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from extender.core.outcomes import BROKEN, PLACED, Outcome
-from extender.core.packing import PACKERS
-from extender.settings import Settings
+from extender.core.queue.packing import PACKERS
+from extender.settings.root import Settings
 from tests.config.files import DOCS, MANIFESTS, ROOT
 
 WAIT = DOCS / "why-does-my-job-wait.md"

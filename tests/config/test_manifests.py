@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-import extender.spark.agent
+import extender.adapters.spark.agent
 from extender.core.policy import Switches
-from extender.settings import load
-from extender.switches import read_switches
+from extender.runtime.switches import read_switches
+from extender.settings.root import load
 from tests.config.files import (
     MANIFESTS,
     NAME,
@@ -30,7 +30,7 @@ BASE = MANIFESTS / "base"
 SEPARATE = MANIFESTS / "separate-extender"
 READS = {"get", "list", "watch"}
 AGENT_PORT = MANIFESTS / "components" / "driver-agent"
-AGENT = Path(extender.spark.agent.__file__).parent
+AGENT = Path(extender.adapters.spark.agent.__file__).parent
 
 each_kustomization = pytest.mark.parametrize(
     "folder", kustomizations(), ids=lambda path: str(path.relative_to(path.parents[1]))

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from extender.core.changes import ACTIVE_FOR_S
+from extender.core.handlers import ACTIVE_FOR_S
 from extender.core.policy import Policy
-from extender.settings import Settings
+from extender.settings.root import Settings
 from tests.config.files import MANIFESTS, NAME, SCHEDULER_CONFIG, Object, containers, documents, of_kind
 
 PLAIN = SCHEDULER_CONFIG / "carbon-scheduler.yaml"

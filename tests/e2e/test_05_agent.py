@@ -12,14 +12,14 @@ from threading import Event, Thread
 
 import pytest
 
-import extender.spark.agent
-from extender.spark.agent.wire import Batch, Reply, decode_batch, encode_reply
-from extender.spark.eventlog.events import ApplicationEnd, JobEnd, JobStart, TaskEnd, TaskProgress
-from extender.spark.eventlog.files import find_logs
-from extender.spark.eventlog.reader import EventLog
+import extender.adapters.spark.agent
+from extender.adapters.spark.agent.wire import Batch, Reply, decode_batch, encode_reply
+from extender.adapters.spark.eventlog.events import ApplicationEnd, JobEnd, JobStart, TaskEnd, TaskProgress
+from extender.adapters.spark.eventlog.files import find_logs
+from extender.adapters.spark.eventlog.reader import EventLog
 
 VENVS = Path(__file__).resolve().parent / ".venvs"
-AGENT = Path(extender.spark.agent.__file__).parent / "sitecustomize.py"
+AGENT = Path(extender.adapters.spark.agent.__file__).parent / "sitecustomize.py"
 JOB = """
 from pyspark import SparkContext
 context = SparkContext("local[2]", "agent test")

@@ -14,16 +14,16 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-import extender.spark.agent
-from extender.core.dag import events as core
-from extender.core.dag.graph import StageGraph
-from extender.spark.agent.wire import Batch, decode_batch
-from extender.spark.driver_rest import DriverRest, session
-from extender.spark.eventlog.follow import LogDirectory, LogFollower
-from extender.spark.stage_events import stage_events
+import extender.adapters.spark.agent
+from extender.adapters.spark.agent.wire import Batch, decode_batch
+from extender.adapters.spark.driver_rest import DriverRest, session
+from extender.adapters.spark.eventlog.follow import LogDirectory, LogFollower
+from extender.adapters.spark.stage_events import stage_events
+from extender.core.stages import events as core
+from extender.core.stages.graph import StageGraph
 
 VENVS = Path(__file__).resolve().parent / ".venvs"
-AGENT = Path(extender.spark.agent.__file__).parent / "sitecustomize.py"
+AGENT = Path(extender.adapters.spark.agent.__file__).parent / "sitecustomize.py"
 # Two slow shuffles that are joined, then the same again, whose shuffles are reused.
 JOB = """
 import time

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from extender.faults import POINTS
+from extender.support.crash_points import POINTS
 from tests.e2e.harness.bodies import SPARK_3_VERSION, SimulatedDriver, SparkApp
 from tests.e2e.harness.controlplane import ControlPlane
 from tests.e2e.harness.extender import RESERVATION, Pair

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from extender.accounting.ledger import Ledger
+from extender.adapters.accounting.ledger import Ledger
 from tests.e2e.harness.bodies import SimulatedDriver, SparkApp
 from tests.e2e.harness.controlplane import ControlPlane
 from tests.e2e.harness.extender import Extender

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from extender.spark.eventlog.events import JobStart, LogEvent, StageSubmitted, TaskEnd, TaskStart
-from extender.spark.eventlog.files import find_logs
-from extender.spark.eventlog.reader import EventLog
+from extender.adapters.spark.eventlog.events import JobStart, LogEvent, StageSubmitted, TaskEnd, TaskStart
+from extender.adapters.spark.eventlog.files import find_logs
+from extender.adapters.spark.eventlog.reader import EventLog
 from tests.e2e.harness.agent import driver_template, install_agent
 from tests.e2e.harness.controlplane import ControlPlane
 from tests.e2e.harness.extender import Extender

@@ -16,13 +16,13 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extender.core.dag import events as core
-from extender.core.dag.graph import StageGraph
-from extender.spark.eventlog import follow as follow_module
-from extender.spark.eventlog.events import LogEvent
-from extender.spark.eventlog.files import LogUnreadable
-from extender.spark.eventlog.follow import LogDirectory, LogFollower, LogsFollower, Round
-from extender.spark.eventlog.reader import EventLog, LineLimits
+from extender.adapters.spark.eventlog import follow as follow_module
+from extender.adapters.spark.eventlog.events import LogEvent
+from extender.adapters.spark.eventlog.files import LogUnreadable
+from extender.adapters.spark.eventlog.follow import LogDirectory, LogFollower, LogsFollower, Round
+from extender.adapters.spark.eventlog.reader import EventLog, LineLimits
+from extender.core.stages import events as core
+from extender.core.stages.graph import StageGraph
 
 MEMORY = fsspec.filesystem("memory")
 

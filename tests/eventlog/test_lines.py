@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.spark.eventlog.events import JobStart, StageInfo, TaskEnd
-from extender.spark.eventlog.lines import GarbageLine, decode_line
+from extender.adapters.spark.eventlog.events import JobStart, StageInfo, TaskEnd
+from extender.adapters.spark.eventlog.lines import GarbageLine, decode_line
 from tests.cases import case_path
 
 

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from extender.cli import app
-from extender.spark.eventlog.events import (
+from extender.adapters.spark.eventlog.events import (
     ApplicationEnd,
     ApplicationStart,
     ExecutorAdded,
@@ -27,11 +26,12 @@ from extender.spark.eventlog.events import (
     TaskEnd,
     TaskStart,
 )
-from extender.spark.eventlog.picture import draw
-from extender.spark.eventlog.profiler import Profiler
-from extender.spark.eventlog.reader import Counts
-from extender.spark.eventlog.width import width_response
-from extender.spark.eventlog.workload import Profile, StageProfile, Workload
+from extender.adapters.spark.eventlog.picture import draw
+from extender.adapters.spark.eventlog.profiler import Profiler
+from extender.adapters.spark.eventlog.reader import Counts
+from extender.adapters.spark.eventlog.width import width_response
+from extender.adapters.spark.eventlog.workload import Profile, StageProfile, Workload
+from extender.cli import app
 from tests.cases import case_path
 
 

@@ -15,9 +15,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.spark.eventlog.events import ApplicationEnd, JobEnd, LogEvent
-from extender.spark.eventlog.files import LogFiles, LogUnreadable, find_logs
-from extender.spark.eventlog.reader import EventLog, LineLimits
+from extender.adapters.spark.eventlog.events import ApplicationEnd, JobEnd, LogEvent
+from extender.adapters.spark.eventlog.files import LogFiles, LogUnreadable, find_logs
+from extender.adapters.spark.eventlog.reader import EventLog, LineLimits
 from tests.cases import case_path
 
 CAPTURE = "spark-captures/eventlog-trimmed-3.5.9-sql-aqe-true.jsonl"
@@ -260,7 +260,7 @@ def test_only_local_file_systems_show_what_is_flushed(
     volume = tmp_path / "the logs"
     volume.mkdir()
     (tmp_path / "mounts").write_text(mounts.format(str(volume).replace(" ", "\\040")))
-    monkeypatch.setattr("extender.spark.eventlog.files._MOUNTS", tmp_path / "mounts")
+    monkeypatch.setattr("extender.adapters.spark.eventlog.files._MOUNTS", tmp_path / "mounts")
     assert LogFiles(str(volume / "spark-1")).prompt is prompt
     assert not LogFiles("memory://logs").prompt
 
@@ -268,7 +268,7 @@ def test_only_local_file_systems_show_what_is_flushed(
 def test_where_mounts_are_not_told_local_files_are_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("extender.spark.eventlog.files._MOUNTS", tmp_path / "absent")
+    monkeypatch.setattr("extender.adapters.spark.eventlog.files._MOUNTS", tmp_path / "absent")
     assert LogFiles(str(tmp_path)).prompt
 
 

@@ -10,11 +10,11 @@ from uuid import uuid4
 import fsspec
 import pytest
 
-from extender.core.dag import events as core
-from extender.spark.eventlog import reader
-from extender.spark.eventlog.events import JobEnd
-from extender.spark.eventlog.follow import LogDirectory, LogFollower, LogsFollower, Round
-from extender.spark.eventlog.reader import EventLog
+from extender.adapters.spark.eventlog import reader
+from extender.adapters.spark.eventlog.events import JobEnd
+from extender.adapters.spark.eventlog.follow import LogDirectory, LogFollower, LogsFollower, Round
+from extender.adapters.spark.eventlog.reader import EventLog
+from extender.core.stages import events as core
 from tests.eventlog.test_follow import END, Hand, frame, job, job_start, line, stage, standings, stepped, task
 
 APP = "spark-1"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from extender.core.nodes.resources import GPU
 from extender.core.offers import Listed
 from extender.core.outcomes import PLACED, Outcome
-from extender.core.packing import PACKERS
 from extender.core.policy import Policy
-from extender.core.resources import GPU
+from extender.core.queue.packing import PACKERS
 from tests.gang.world import World, node, size, spec
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from extender.core.facts import GangKey
+from extender.core.gangs.reservation import RESERVATION, decode
 from extender.core.outcomes import Outcome
 from extender.core.policy import Policy
-from extender.core.reservations import RESERVATION, decode
 from tests.gang.world import World, node, size, spec
 
 

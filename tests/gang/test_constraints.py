@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from extender.core.facts import NodeFacts
-from extender.core.outcomes import Outcome
-from extender.core.terms import (
+from extender.core.nodes.terms import (
     NO_EXECUTE,
     NO_SCHEDULE,
     NodeTerm,
@@ -17,6 +16,7 @@ from extender.core.terms import (
     Taint,
     Toleration,
 )
+from extender.core.outcomes import Outcome
 from tests.gang.world import World, node, spec
 
 SSD = PlacementTerms(node_selector=(("disk", "ssd"),))

@@ -6,7 +6,7 @@ import pytest
 
 from extender.core.events import Synced
 from extender.core.facts import GangKey, Role
-from extender.core.gangs import SpecProblem
+from extender.core.gangs.spec import SpecProblem
 from extender.core.offers import Listed
 from extender.core.outcomes import Outcome
 from tests.gang.world import World, node, size, spec

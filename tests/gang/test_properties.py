@@ -9,17 +9,17 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from extender.core.carbon import Signal
-from extender.core.dag.events import JobStarted, StageInfo
-from extender.core.dag.store import StageStore
+from extender.core.carbon.signal import Signal
+from extender.core.carbon.start.flexibility import INFLEXIBLE, Flexibility, HoldPolicy
 from extender.core.events import CarbonSeen, StagesReported, Tick
 from extender.core.facts import PodFacts
 from extender.core.invariants import snapshot, violations
 from extender.core.offers import Listed
 from extender.core.outcomes import Outcome
-from extender.core.packing import PACKERS
 from extender.core.policy import CapPolicy, CarbonPolicy, FifoMode, PcapsPolicy, Policy
-from extender.core.provisioning.flexibility import INFLEXIBLE, Flexibility, HoldPolicy
+from extender.core.queue.packing import PACKERS
+from extender.core.stages.events import JobStarted, StageInfo
+from extender.core.stages.store import StageStore
 from tests.gang.world import World, node, size, spec
 
 FLEXIBLE = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis import given
 
+from extender.core.nodes.terms import PlacementTerms
 from extender.core.policy import LabelPriority, Policy
-from extender.core.terms import PlacementTerms
 from tests.gang.world import World, node, spec
 
 

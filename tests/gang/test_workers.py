@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from extender.core.facts import GangKey
+from extender.core.nodes.resources import CPU
+from extender.core.nodes.terms import PlacementTerms
 from extender.core.outcomes import Outcome
 from extender.core.policy import Policy
-from extender.core.resources import CPU
-from extender.core.terms import PlacementTerms
 from tests.gang.world import World, node, size, spec
 
 

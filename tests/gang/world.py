@@ -26,13 +26,13 @@ from extender.core.events import (
     Tick,
 )
 from extender.core.facts import GangKey, NodeFacts, PodFacts, Role
-from extender.core.gangs import WAIT_FOR_CONFIGURATION, GangSpec, SpecProblem
+from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION, GangSpec, SpecProblem
 from extender.core.invariants import violations
+from extender.core.nodes.resources import CPU, MEMORY, PODS
 from extender.core.offers import Listed
-from extender.core.parked import WAKE
 from extender.core.policy import Policy
-from extender.core.resources import CPU, MEMORY, PODS
 from extender.core.store import Store
+from extender.core.wakes import WAKE
 
 GIB = 1 << 30
 

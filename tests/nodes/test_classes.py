@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 
 from extender.core.facts import NodeFacts
-from extender.core.nodes import NodeTable
-from extender.core.terms import (
+from extender.core.nodes.table import NodeTable
+from extender.core.nodes.terms import (
     ANYWHERE,
     NO_EXECUTE,
     NO_SCHEDULE,

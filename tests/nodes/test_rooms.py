@@ -8,12 +8,12 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given, settings
 
-from extender.core import rooms
-from extender.core.nodes import NodeTable
-from extender.core.packing import room_for
-from extender.core.resources import GPU
-from extender.core.rooms import ROOM_LIMIT
-from extender.core.terms import ANYWHERE, PlacementTerms
+from extender.core.nodes import fit_counts as rooms
+from extender.core.nodes.arrays import room_for
+from extender.core.nodes.fit_counts import ROOM_LIMIT
+from extender.core.nodes.resources import GPU
+from extender.core.nodes.table import NodeTable
+from extender.core.nodes.terms import ANYWHERE, PlacementTerms
 from tests.gang.world import node, size
 
 SSD = PlacementTerms(node_selector=(("disk", "ssd"),))

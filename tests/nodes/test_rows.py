@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from extender.core.nodes import NodeTable
-from extender.core.resources import CPU, GPU, MEMORY, PODS
-from extender.core.terms import ANYWHERE
+from extender.core.nodes.resources import CPU, GPU, MEMORY, PODS
+from extender.core.nodes.table import NodeTable
+from extender.core.nodes.terms import ANYWHERE
 from tests.gang.world import GIB, node, size
 
 

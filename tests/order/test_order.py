@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.core.order import FreeOrder, by_label_priority, zone_ordered
-from extender.core.packing.base import IntArray
+from extender.core.nodes.arrays import IntArray
+from extender.core.nodes.order import FreeOrder, by_label_priority, zone_ordered
 
 Node = tuple[str, int, int, int]
 """Name, zone, free cpu, free memory."""

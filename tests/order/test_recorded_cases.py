@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from extender.core.order import FreeOrder, zone_ordered
-from extender.core.packing.base import BoolArray
+from extender.core.nodes.arrays import BoolArray
+from extender.core.nodes.order import FreeOrder, zone_ordered
 from tests.cases import case_params
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from extender.core.packing import Problem
-from extender.core.packing.base import UNLIMITED
+from extender.core.nodes.arrays import UNLIMITED
+from extender.core.queue.packing import Problem
 
 Answer = tuple[int, list[int]]
 """Leader's row, and the row of each worker."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from extender.core.packing import Packing, Problem, room_for
-from extender.core.packing.base import IntArray
+from extender.core.nodes.arrays import IntArray, room_for
+from extender.core.queue.packing import Packing, Problem
 
 RESOURCES = ("cpu", "memory", "gpu")
 Amount = int | str

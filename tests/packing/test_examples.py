@@ -7,9 +7,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from extender.core.packing import PACKERS, fits, room_for
-from extender.core.packing.base import UNLIMITED, IntArray
-from extender.core.packing.single_zone import Usage
+from extender.core.nodes.arrays import UNLIMITED, IntArray, fits, room_for
+from extender.core.queue.packing import PACKERS
+from extender.core.queue.packing.single_zone import Usage
 from tests.packing.problems import make_problem, rooms_problem
 
 

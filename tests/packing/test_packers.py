@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.core.order import FreeOrder, zone_ordered
-from extender.core.packing import DEFAULT_PACKER, PACKERS, SINGLE_ZONE, Packing, Problem, packer_named
+from extender.core.nodes.order import FreeOrder, zone_ordered
+from extender.core.queue.packing import DEFAULT_PACKER, PACKERS, SINGLE_ZONE, Packing, Problem, packer_named
 from tests.packing.by_hand import BY_HAND, Answer
 from tests.packing.problems import make_problem, placed, problems
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from extender.core.packing import packer_named
+from extender.core.queue.packing import packer_named
 from tests.cases import case_params
 from tests.packing.problems import case_problem
 

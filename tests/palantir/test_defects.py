@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from extender.core import queue, rooms
+from extender.adapters.spark import SpecReader
+from extender.adapters.webhooks import wire
 from extender.core.events import PodGone, PodSeen
 from extender.core.facts import PodFacts
-from extender.core.gangs import GangSpec, SpecProblem
+from extender.core.gangs.spec import GangSpec, SpecProblem
+from extender.core.nodes import fit_counts as rooms
+from extender.core.nodes.resources import CPU
+from extender.core.nodes.terms import PlacementTerms, Taint, Toleration
 from extender.core.outcomes import Outcome
-from extender.core.packing import base
 from extender.core.policy import FifoMode, Policy
-from extender.core.resources import CPU
-from extender.core.terms import PlacementTerms, Taint, Toleration
-from extender.spark import SpecReader
-from extender.webhooks import wire
+from extender.core.queue import queue_pass as queue
+from extender.core.queue.packing import base
 from tests.gang.world import World, node, size, spec
 
 TIGHT = Policy(packer="tightly-pack")

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from extender.core.nodes.terms import PlacementTerms, Taint
 from extender.core.offers import Listed
 from extender.core.outcomes import Outcome
-from extender.core.packing import PACKERS
 from extender.core.policy import FifoMode, Policy
-from extender.core.terms import PlacementTerms, Taint
+from extender.core.queue.packing import PACKERS
 from tests.gang.world import World, node, size, spec
 
 GROUP = {"terms": PlacementTerms(node_selector=(("carbon-scheduler/pool", "group"),))}

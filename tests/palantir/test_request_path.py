@@ -13,10 +13,10 @@ import pytest
 
 from extender.core.decisions import FilterDecision
 from extender.core.facts import PodFacts
+from extender.core.gangs.reservation import RESERVATION
+from extender.core.nodes.resources import CPU, GPU, MEMORY
 from extender.core.outcomes import Outcome
 from extender.core.policy import Policy
-from extender.core.reservations import RESERVATION
-from extender.core.resources import CPU, GPU, MEMORY
 from tests.gang.world import World, node, spec
 
 DRIVER = {CPU: 1_000, MEMORY: 1, GPU: 1}

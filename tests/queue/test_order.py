@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 
 from extender.core.facts import GangKey
-from extender.core.gangs import SpecProblem
+from extender.core.gangs.spec import SpecProblem
+from extender.core.nodes.resources import CPU
+from extender.core.nodes.terms import NodeTerm, PlacementTerms, Requirement
 from extender.core.offers import Listed
 from extender.core.outcomes import Outcome
 from extender.core.policy import FifoMode, Policy
-from extender.core.resources import CPU
-from extender.core.terms import NodeTerm, PlacementTerms, Requirement
 from tests.gang.world import World, node, size, spec
 
 

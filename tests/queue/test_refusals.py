@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from extender.core import queue
-from extender.core.gangs import SpecProblem
+from extender.core.gangs.spec import SpecProblem
 from extender.core.offers import Listed
 from extender.core.outcomes import EXPLANATIONS, Outcome, reason
 from extender.core.policy import FifoMode, Policy
+from extender.core.queue import queue_pass as queue
 from tests.gang.world import World, node, size, spec
 
 

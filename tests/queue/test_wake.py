@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from extender.core.changes import ACTIVE_FOR_S
-from extender.core.gangs import WAIT_FOR_CONFIGURATION
+from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION
+from extender.core.handlers import ACTIVE_FOR_S
 from extender.core.outcomes import Outcome
 from extender.core.policy import Policy
 from tests.gang.world import World, node, size, spec

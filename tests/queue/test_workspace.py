@@ -6,11 +6,12 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given
 
-from extender.core.nodes import NodeTable
-from extender.core.packing import Packing, room_for
-from extender.core.rooms import ROOM_LIMIT
-from extender.core.terms import ANYWHERE, PlacementTerms
-from extender.core.workspace import Workspace
+from extender.core.nodes.arrays import room_for
+from extender.core.nodes.fit_counts import ROOM_LIMIT
+from extender.core.nodes.table import NodeTable
+from extender.core.nodes.terms import ANYWHERE, PlacementTerms
+from extender.core.queue.packing import Packing
+from extender.core.queue.workspace import Workspace
 from tests.gang.world import node, size
 
 SSD = PlacementTerms(node_selector=(("disk", "ssd"),))

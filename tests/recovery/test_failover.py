@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from extender.core.changes import ACTIVE_FOR_S
+from extender.core.gangs.reservation import RESERVATION
+from extender.core.handlers import ACTIVE_FOR_S
 from extender.core.invariants import snapshot, violations
 from extender.core.outcomes import Outcome
 from extender.core.policy import Policy
-from extender.core.reservations import RESERVATION
 from tests.gang.world import World, node, size, spec
 
 POLICY = Policy(packer="tightly-pack")

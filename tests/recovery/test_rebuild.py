@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from extender.core.gangs.reservation import RESERVATION
 from extender.core.outcomes import Outcome
 from extender.core.policy import Policy
-from extender.core.reservations import RESERVATION
 from tests.gang.world import World, node, size, spec
 
 POLICY = Policy(packer="tightly-pack")

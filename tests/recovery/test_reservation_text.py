@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 
 from extender.core.facts import GangKey
-from extender.core.gangs import GangSpec
+from extender.core.gangs.reservation import MOST_HELD, MOST_WORKERS, RESERVATION, Reservation, decode, encode
+from extender.core.gangs.spec import GangSpec
 from extender.core.outcomes import Outcome
-from extender.core.reservations import MOST_HELD, MOST_WORKERS, RESERVATION, Reservation, decode, encode
 from tests.gang.world import World, node, size, spec
 
 GOOD = {"v": 1, "min": 2, "max": 3, "packer": "", "worker": {"cpu": 1000}, "slots": [["n1", 2]]}

@@ -13,8 +13,8 @@ import aiohttp
 from aiohttp import web
 
 from extender.core.facts import PodFacts
-from extender.service import Service
-from extender.settings import load
+from extender.runtime.service import Service
+from extender.settings.root import load
 from tests.cluster.apiserver import ApiServer, Fault, Object, Proceed, Stream
 from tests.wire import go
 
@@ -105,7 +105,7 @@ class Client:
 
 def delivered(service: Service, name: str) -> asyncio.Event:
     """Set once the watch has shown the pod of this name to the service."""
-    there, feed = asyncio.Event(), service.feeds.pods
+    there, feed = asyncio.Event(), service.sinks.pods
     seen = feed.seen
 
     def look(item: PodFacts) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from extender.api.tables import age, amount, print_application, print_queue
+from extender.adapters.api.tables import age, amount, print_application, print_queue
 from tests.cluster.apiserver import pod
 from tests.service.cluster import Client, Cluster, driver, driver_config_map, executor, ready
 

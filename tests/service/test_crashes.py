@@ -14,9 +14,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from extender import faults
+from extender.core.gangs.reservation import RESERVATION
 from extender.core.invariants import violations
-from extender.core.reservations import RESERVATION
+from extender.support import crash_points as faults
 from tests.service.cluster import PATIENCE_S, Client, Cluster, driver, driver_config_map, executor, ready
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from extender.core.facts import GangKey, PodFacts, Role
-from extender.core.gangs import WAIT_FOR_CONFIGURATION, GangSpec, SpecProblem
-from extender.feeds import SpecIndex, config_map_facts
+from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION, GangSpec, SpecProblem
+from extender.engine import RequestIndex
+from extender.runtime.watch_sinks import config_map_facts
 
 LEADER = PodFacts(
     "u",
@@ -68,7 +69,7 @@ def test_config_maps_of_executors_and_of_others_are_not_kept():
 
 def test_a_request_is_read_once_for_each_version_of_what_it_is_read_from():
     reader = CountingReader()
-    index = SpecIndex(reader)
+    index = RequestIndex(reader)
     assert index.follow(LEADER) is WAIT_FOR_CONFIGURATION
     assert index.read(replace(LEADER, node="n0")) is WAIT_FOR_CONFIGURATION
     assert reader.reads == 1
@@ -84,14 +85,14 @@ def test_a_request_is_read_once_for_each_version_of_what_it_is_read_from():
 
 
 def test_a_config_map_that_comes_before_its_driver_is_used():
-    index = SpecIndex(CountingReader())
+    index = RequestIndex(CountingReader())
     assert index.keep("ns/conf", {"workers": "1"}) == []
     assert index.read(LEADER) == GangSpec({}, 1, 1)
     assert index.read(replace(LEADER, namespace="other")) is WAIT_FOR_CONFIGURATION
 
 
 def test_a_leader_that_is_gone_is_not_found_any_more():
-    index = SpecIndex(CountingReader())
+    index = RequestIndex(CountingReader())
     index.follow(LEADER)
     assert index.keep("ns/template", {}) == [LEADER]
     index.forget(LEADER.uid)
@@ -100,7 +101,7 @@ def test_a_leader_that_is_gone_is_not_found_any_more():
 
 
 def test_what_is_gone_is_not_kept():
-    index = SpecIndex(CountingReader())
+    index = RequestIndex(CountingReader())
     index.keep("ns/conf", {"workers": "1"})
     assert len(index) == 1
     index.keep("ns/conf", None)

@@ -9,12 +9,12 @@ import socket
 import pytest
 import uvicorn
 
+from extender.core.gangs.reservation import RESERVATION
 from extender.core.invariants import snapshot, violations
-from extender.core.parked import WAKE
-from extender.core.reservations import RESERVATION
-from extender.server import Server
-from extender.service import Service, ServiceFailed
-from extender.settings import load
+from extender.core.wakes import WAKE
+from extender.runtime.http.server import Server
+from extender.runtime.service import Service, ServiceFailed
+from extender.settings.root import load
 from tests.cluster.apiserver import lose, pod
 from tests.service.cluster import (
     PATIENCE_S,

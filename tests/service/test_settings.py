@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from extender.cli import app
 from extender.core.policy import FifoMode, Policy
-from extender.settings import Settings, SettingsError, load, markdown
+from extender.settings.root import Settings, SettingsError, load, markdown
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
+from extender.adapters.spark import SpecReader, identify
 from extender.core.facts import GangKey, PodFacts, Role
-from extender.core.gangs import GangSpec, SpecProblem
+from extender.core.gangs.spec import GangSpec, SpecProblem
+from extender.core.nodes.terms import ANYWHERE, PlacementTerms
 from extender.core.outcomes import Outcome
-from extender.core.terms import ANYWHERE, PlacementTerms
-from extender.kube.objects import Pod
-from extender.kube.projection import PodProjector
-from extender.spark import SpecReader, identify
+from extender.objects.projection import PodProjector
+from extender.objects.structs import Pod
 from tests.cases import case_path
 
 MIB = 1 << 20

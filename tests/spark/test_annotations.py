@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from extender.core.gangs import WAIT_FOR_CONFIGURATION, SpecProblem
-from extender.core.packing import PACKERS
-from extender.core.terms import ANYWHERE, NodeTerm, PlacementTerms, Requirement, Toleration
-from extender.spark import SpecReader
+from extender.adapters.spark import SpecReader
+from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION, SpecProblem
+from extender.core.nodes.terms import ANYWHERE, NodeTerm, PlacementTerms, Requirement, Toleration
+from extender.core.queue.packing import PACKERS
 from tests.spark.support import (
     MIB,
     OWN,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from extender.core.gangs import WAIT_FOR_CONFIGURATION
-from extender.core.terms import Toleration
-from extender.spark import SpecReader
+from extender.adapters.spark import SpecReader
+from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION
+from extender.core.nodes.terms import Toleration
 from tests.spark.support import MIB, capture, read_conf, spec
 
 VERSIONS = ("3.5.9", "4.3.0")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from extender.core.gangs import GangSpec, SpecProblem
-from extender.core.packing import PACKERS
-from extender.spark import conf
-from extender.spark.annotations import FIELDS, PALANTIR_DRIVER
+from extender.adapters.spark import conf
+from extender.adapters.spark.annotations import FIELDS, PALANTIR_DRIVER
+from extender.core.gangs.spec import GangSpec, SpecProblem
+from extender.core.queue.packing import PACKERS
 from tests.spark.support import OWN, PALANTIR, read_annotations, read_conf, refusal
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "annotations.md").read_text(encoding="utf-8")

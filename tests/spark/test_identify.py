@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extender.adapters.spark import identify
 from extender.core.facts import Identity, Role
-from extender.spark import identify
 
 LABELS = st.dictionaries(
     st.sampled_from(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.spark.properties import PropertiesError, parse_properties
+from extender.adapters.spark.properties import PropertiesError, parse_properties
 from tests.spark.support import escaped
 
 ALPHABET = "ab\\\\\\=:#! \t\f\n\r\u00e9u0041"

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.core.gangs import GangSpec, SpecProblem
+from extender.adapters.spark import SpecReader
+from extender.core.gangs.reservation import MOST_WORKERS
+from extender.core.gangs.spec import GangSpec, SpecProblem
 from extender.core.outcomes import Outcome, reason
-from extender.core.reservations import MOST_WORKERS
-from extender.spark import SpecReader
 from tests.spark.support import OWN, PALANTIR, config_map, leader, read_annotations, read_conf, refusal
 
 ANNOTATIONS = [

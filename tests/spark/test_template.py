@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.core.gangs import GangSpec, SpecProblem
-from extender.core.terms import NodeTerm, Requirement, Toleration
-from extender.spark import SpecReader
-from extender.spark.yamltext import YamlProblem, parse_yaml
+from extender.adapters.spark import SpecReader
+from extender.adapters.spark.yamltext import YamlProblem, parse_yaml
+from extender.core.gangs.spec import GangSpec, SpecProblem
+from extender.core.nodes.terms import NodeTerm, Requirement, Toleration
 from tests.spark.support import MIB, config_map, leader, read_conf, refusal, spec
 
 TEMPLATE = """

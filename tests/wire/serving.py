@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from extender.server import Server, webhook_server
-from extender.settings import load
-from extender.webhooks.asgi import WebhookApplication
+from extender.adapters.webhooks.asgi import WebhookApplication
+from extender.runtime.http.server import Server, webhook_server
+from extender.settings.root import load
 
 
 class Running:

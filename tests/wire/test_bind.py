@@ -7,9 +7,9 @@ import json
 
 import pytest
 
+from extender.adapters.webhooks.ports import BindFailure
 from extender.core.events import Tick
-from extender.core.reservations import RESERVATION
-from extender.webhooks.ports import BindFailure
+from extender.core.gangs.reservation import RESERVATION
 from tests.wire import go
 from tests.wire.world import World, bind_args, driver, executor, pod
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.webhooks.offered import BadRequest, OfferedNames, is_plain, refusals_of
+from extender.adapters.webhooks.offered import BadRequest, OfferedNames, is_plain, refusals_of
 
 NAMES = st.text(st.sampled_from('abz019.-,:[]{}"\\ \t\n\x00é☃'), max_size=6)
 NODE_NAMES = st.from_regex(r"[a-z0-9][a-z0-9.\-]{0,20}", fullmatch=True)

@@ -8,18 +8,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from extender.adapters.spark.identify import identify
+from extender.adapters.spark.reader import SpecReader
+from extender.adapters.webhooks.asgi import Application, Message, Receive, Scope, Send, WebhookApplication
+from extender.adapters.webhooks.calls import Calls
+from extender.adapters.webhooks.ports import BindFailure
 from extender.core.events import Instruction, NodeSeen, PodGone, PodSeen, Synced
 from extender.core.facts import NodeFacts, PodFacts
 from extender.core.policy import Policy
-from extender.core.store import Store
-from extender.feeds import SpecIndex
-from extender.kube.objects import decode_pod
-from extender.kube.projection import PodProjector
-from extender.spark.identify import identify
-from extender.spark.reader import SpecReader
-from extender.webhooks.asgi import Application, Message, Receive, Scope, Send, WebhookApplication
-from extender.webhooks.calls import Calls
-from extender.webhooks.ports import BindFailure
+from extender.engine import Engine
+from extender.objects.projection import PodProjector
+from extender.objects.structs import decode_pod
 from tests.wire import go
 
 Object = dict[str, Any]
@@ -120,16 +119,14 @@ class World:
         **policy: Any,
     ) -> None:
         self.now = 1000.0
-        self.store = Store(Policy(**policy))
+        self.engine = Engine(Policy(**policy), SpecReader())
+        self.store = self.engine.store
         self.projector = PodProjector(identify)
-        self.specs = SpecIndex(SpecReader())
         self.writer = Writer()
         self.writer.gate.set()
         self.asked: list[Instruction] = []
         self.seen: list[tuple[str, str]] = []
-        self.calls = Calls(
-            self.store, self.specs, self.projector, self.writer, self.perform, lambda: self.now
-        )
+        self.calls = Calls(self.engine, self.projector, self.writer, self.perform, lambda: self.now)
         self.application = WebhookApplication(self.calls, behind, self.observe, max_body_bytes=max_body_bytes)
         self.names = [f"n{number}" for number in range(nodes)]
         for name in self.names:

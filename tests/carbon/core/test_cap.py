@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import assume, given
 
-from extender.core.provisioning.cap import alpha_exact, alpha_limit, lambert_w0, quota, thresholds
+from extender.core.carbon.width.cap import alpha_exact, alpha_limit, lambert_w0, quota, thresholds
 
 bounds = st.floats(0.0, 1000.0, allow_nan=False)
 

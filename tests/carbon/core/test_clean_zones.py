@@ -8,15 +8,15 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from extender.api.carbon import held
-from extender.core.carbon import Signal
+from extender.adapters.api.carbon import held
+from extender.core.carbon.signal import Signal
+from extender.core.carbon.start.flexibility import Flexibility, HoldPolicy
 from extender.core.events import CarbonSeen
-from extender.core.gangs import GangSpec
+from extender.core.gangs.spec import GangSpec
+from extender.core.nodes.terms import PlacementTerms
 from extender.core.outcomes import Outcome
-from extender.core.packing import PACKERS
 from extender.core.policy import CarbonPolicy, FifoMode, Policy
-from extender.core.provisioning.flexibility import Flexibility, HoldPolicy
-from extender.core.terms import PlacementTerms
+from extender.core.queue.packing import PACKERS
 from tests.gang.world import World, node, size, spec
 
 HOUR = 3600.0

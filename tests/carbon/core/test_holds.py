@@ -6,14 +6,14 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from extender.core.carbon import Outlook, Signal
+from extender.core.carbon.signal import Outlook, Signal
+from extender.core.carbon.start import suspend_resume, threshold
+from extender.core.carbon.start.flexibility import Flexibility, HoldPolicy
 from extender.core.events import CarbonSeen, RemoveGate, Tick
 from extender.core.facts import GangKey, PodFacts
-from extender.core.gangs import GangSpec
+from extender.core.gangs.spec import GangSpec
 from extender.core.outcomes import Outcome
 from extender.core.policy import CapPolicy, CarbonPolicy, Policy
-from extender.core.provisioning import suspend_resume, threshold
-from extender.core.provisioning.flexibility import Flexibility, HoldPolicy
 from tests.gang.world import World, node, size
 
 HOUR = 3600.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis import given
 
-from extender.core.carbon import CarbonBook, Kind, Signal
+from extender.core.carbon.signal import CarbonBook, Kind, Signal
 from extender.core.events import CarbonSeen
 from extender.core.policy import CapPolicy, CarbonPolicy, Policy
 from tests.gang.world import World, node

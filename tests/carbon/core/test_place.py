@@ -6,9 +6,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from extender.core.scoring.place import node_score
-from extender.core.terms import ANYWHERE, PlacementTerms, Taint
-from extender.core.workspace import preferred
+from extender.core.nodes.terms import ANYWHERE, PlacementTerms, Taint
+from extender.core.queue.scoring.place import node_score
+from extender.core.queue.workspace import preferred
 from tests.gang.world import World, node, size
 
 shapes = st.lists(

@@ -10,8 +10,16 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from extender.core.carbon import Signal
-from extender.core.dag.events import (
+from extender.core.carbon.signal import Signal
+from extender.core.carbon.start.flexibility import Flexibility, HoldPolicy
+from extender.core.carbon.width.pcaps import Candidate, admit
+from extender.core.carbon.width.precedence import TRUSTED_FOR_S
+from extender.core.events import CarbonSeen, StagesReported, SwitchesSeen
+from extender.core.facts import GangKey
+from extender.core.gangs.spec import GangSpec
+from extender.core.outcomes import Outcome
+from extender.core.policy import CapPolicy, CarbonPolicy, PcapsPolicy, Policy, Switches
+from extender.core.stages.events import (
     JobEnded,
     JobStarted,
     MoreTasksEnded,
@@ -19,16 +27,8 @@ from extender.core.dag.events import (
     StageInfo,
     StageSubmitted,
 )
-from extender.core.dag.graph import StageGraph
-from extender.core.dag.importance import Application, CriticalPath, Ranking, WeightedFair
-from extender.core.events import CarbonSeen, StagesReported, SwitchesSeen
-from extender.core.facts import GangKey
-from extender.core.gangs import GangSpec
-from extender.core.outcomes import Outcome
-from extender.core.policy import CapPolicy, CarbonPolicy, PcapsPolicy, Policy, Switches
-from extender.core.precedence import TRUSTED_FOR_S
-from extender.core.provisioning.flexibility import Flexibility, HoldPolicy
-from extender.core.provisioning.pcaps import Candidate, admit
+from extender.core.stages.graph import StageGraph
+from extender.core.stages.importance import Application, CriticalPath, Ranking, WeightedFair
 from tests.gang.world import World, node, size
 
 HOUR = 3600.0
@@ -330,7 +330,7 @@ def test_a_report_of_one_application_judges_no_other(monkeypatch: pytest.MonkeyP
         judged.append(len(candidates))
         return admit(candidates, *rest, **more)
 
-    monkeypatch.setattr("extender.core.precedence.admit", count)
+    monkeypatch.setattr("extender.core.carbon.width.precedence.admit", count)
     report(world, one, MoreTasksEnded(1, 0, 4, 4000))
     assert [world.store.target(key, world.now) for key in (one, other, one, other)] == [2, 4, 2, 4]
     assert len(judged) == 1

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from extender.core.carbon import Signal
+from extender.core.carbon.signal import Signal
 from extender.core.events import CarbonSeen
-from extender.core.packing import PACKERS
-from extender.core.packing.base import IntArray
+from extender.core.nodes.arrays import IntArray
 from extender.core.policy import CarbonPolicy, Policy
-from extender.core.scoring.carbon import carbon_cost
-from extender.core.scoring.energy import energy_cost
-from extender.core.scoring.fragmentation import fragmentation_cost
+from extender.core.queue.packing import PACKERS
+from extender.core.queue.scoring.carbon import carbon_cost
+from extender.core.queue.scoring.energy import energy_cost
+from extender.core.queue.scoring.fragmentation import fragmentation_cost
 from tests.gang.world import World, node, spec
 
 every_packer = pytest.mark.parametrize("packer", sorted(PACKERS))

@@ -1,0 +1,215 @@
+"""Probes, metrics, and what people ask: the queue, applications explained, nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import FastAPI, HTTPException, Query, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+import extender
+from extender.adapters.api import carbon, models
+from extender.adapters.api.metrics import Metrics
+from extender.adapters.api.openapi import STAGE_PRIORITY, describe_plain_routes
+from extender.adapters.api.ports import CacheHealth, ServiceHealth
+from extender.adapters.api.stages import StagePriorities, in_force, progress
+from extender.core import queries as views
+from extender.core.facts import GangKey
+from extender.core.store import Store
+
+JSON = "application/json"
+
+_STALE_AFTER_S = 600.0
+
+
+def create_app(store: Store, health: ServiceHealth, metrics: Metrics, clock: Callable[[], float]) -> FastAPI:
+    """The API over one store. `clock` gives seconds since the epoch."""
+    app = FastAPI(
+        title="carbon-scheduler",
+        version=extender.__version__,
+        summary="Gang- and carbon-aware kube-scheduler extender",
+        docs_url=None,  # the page would load scripts from elsewhere
+        redoc_url=None,
+    )
+    _add_probes(app, store, health, clock)
+    _add_views(app, store, clock)
+    _add_priorities(app, store)
+
+    @app.get("/metrics", tags=["operation"], response_class=Response)
+    async def read_metrics() -> Response:
+        """Prometheus metrics."""
+        return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+    describe_plain_routes(app)
+    return app
+
+
+def _add_probes(app: FastAPI, store: Store, health: ServiceHealth, clock: Callable[[], float]) -> None:
+    @app.get("/livez", tags=["operation"])
+    async def live() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["operation"], responses={503: {"model": models.Problem}})
+    async def ready() -> dict[str, str]:
+        """All caches were filled; until then filter answers an error."""
+        if not store.state.synced:
+            missing = ", ".join(cache.name for cache in health.caches() if not cache.synced)
+            raise HTTPException(503, f"not synced yet: {missing or 'about to be'}")
+        return {"status": "ok"}
+
+    @app.get("/healthz", tags=["operation"])
+    async def detail() -> models.Health:
+        """The service in detail. Always 200; look at `status`."""
+        return _health(store, health, clock())
+
+
+def _add_views(app: FastAPI, store: Store, clock: Callable[[], float]) -> None:
+    @app.get("/v1/queue", tags=["gangs"], response_model=list[models.QueueEntry])
+    async def queue(
+        explained: Annotated[
+            int, Query(ge=0, le=1000, description="How many gangs at the head to explain.")
+        ] = views.MOST_EXPLAINED,
+    ) -> Any:
+        """Waiting gangs in order, and why each waits."""
+        return views.queue(store, clock(), explained)
+
+    @app.get("/v1/applications", tags=["gangs"], response_model=list[models.Summary])
+    async def applications() -> Any:
+        """Every known gang."""
+        return views.applications(store)
+
+    @app.get(
+        "/v1/applications/{namespace}/{app_id}",
+        tags=["gangs"],
+        response_model=models.Application,
+        responses={404: {"model": models.Problem}},
+    )
+    async def application(namespace: str, app_id: str) -> Any:
+        """One gang explained, with the stages its driver told of."""
+        return Response(explained(store, GangKey(namespace, app_id), clock()), media_type=JSON)
+
+    @app.get("/v1/nodes", tags=["cluster"], response_model=list[models.Node])
+    async def nodes() -> Any:
+        """Every node: what it offers, what is used, held and free."""
+        return views.nodes(store)
+
+    @app.get("/v1/carbon", tags=["cluster"])
+    async def carbon_view() -> carbon.Carbon:
+        """The carbon signal by zone, the budget of executors, and who waits for cleaner power."""
+        return carbon.carbon(store, clock())
+
+
+def explained(store: Store, key: GangKey, now: float) -> bytes:
+    """All that is known of one gang, as JSON of `models.Application`.
+
+    Stages may be thousands: they are written as they are, without a model of each.
+
+    Raises:
+        HTTPException: 404, the gang is not known.
+    """
+    found = views.application(store, key.namespace, key.app_id, now)
+    if found is None:
+        raise HTTPException(404, _unknown(key))
+    more = {"hold": carbon.hold_of(store, key, now), **dict(progress(store, key, now))}
+    model = models.Application.model_validate(found).model_copy(update=more)
+    return msgspec.json.encode({**model.model_dump(mode="json"), "stages": store.state.stages.stages(key)})
+
+
+def _unknown(key: GangKey) -> str:
+    return f"no gang {key} is known; see /v1/applications"
+
+
+def _add_priorities(app: FastAPI, store: Store) -> None:
+    """A plain route: what it answers is written already, so that nothing is left to validate."""
+    priorities = StagePriorities(store)
+
+    async def priority(request: Request) -> Response:
+        key = GangKey(request.path_params["namespace"], request.path_params["app_id"])
+        body = priorities.answer(key)
+        if body is None:
+            return JSONResponse({"detail": _unknown(key)}, 404)
+        return Response(body, media_type=JSON)
+
+    # First of all routes: they are tried in order.
+    app.router.routes.insert(0, Route(STAGE_PRIORITY, priority))
+
+
+def _health(store: Store, health: ServiceHealth, now: float) -> models.Health:
+    caches = [_cache(cache, now) for cache in health.caches()]
+    problems = [f"node {name} is over-committed" for name in store.state.nodes.overcommitted()]
+    if store.state.synced:
+        problems += [
+            f"the watch of {cache.name} is not connected: {cache.last_problem or 'no reason known'}"
+            for cache in caches
+            if not cache.connected
+        ]
+    problems += [
+        f"the watch of {cache.name} has been silent for {cache.last_event_age_s:.0f} s"
+        for cache in caches
+        if cache.last_event_age_s is not None and cache.last_event_age_s > _STALE_AFTER_S
+    ]
+    status = "not-ready" if not store.state.synced else "degraded" if problems else "ok"
+    return models.Health(
+        status=status,
+        problems=problems,
+        caches=caches,
+        nodes=len(store.state.nodes),
+        waiting=len(store.waiting),
+        binds_under_way=health.binds_under_way(),
+        annotations_waiting=health.annotations_waiting(),
+        carbon=_carbon_source(health, now),
+        accounting=_accounting(health),
+        stage_sources=_stage_sources(health),
+        on=in_force(health.allowed(), store.state.switches),
+    )
+
+
+def _carbon_source(health: ServiceHealth, now: float) -> models.CarbonSource | None:
+    source = health.carbon_source()
+    if source is None:
+        return None
+    return models.CarbonSource(
+        url=source.url,
+        polls=source.polls,
+        failures=source.failures,
+        last_good_age_s=None if source.last_good_s is None else max(0.0, now - source.last_good_s),
+        problems=dict(source.problems),
+    )
+
+
+def _stage_sources(health: ServiceHealth) -> models.StageSources | None:
+    sources = health.stage_sources()
+    return None if sources is None else models.StageSources(**asdict(sources))
+
+
+def _accounting(health: ServiceHealth) -> models.Accounting | None:
+    books = health.books()
+    if books is None:
+        return None
+    return models.Accounting(
+        writes=books.writes,
+        problem=books.problem,
+        unwritten=books.unwritten,
+        fallbacks=dict(books.fallbacks),
+    )
+
+
+def _cache(cache: CacheHealth, now: float) -> models.Cache:
+    age_s = None if cache.last_event_s is None else max(0.0, now - cache.last_event_s)
+    return models.Cache(
+        name=cache.name,
+        synced=cache.synced,
+        connected=cache.connected,
+        last_event_age_s=age_s,
+        restarts=cache.restarts,
+        lists=cache.lists,
+        skipped=cache.skipped,
+        last_problem=cache.last_problem,
+    )

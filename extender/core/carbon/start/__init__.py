@@ -1,0 +1,1 @@
+"""When a gang may start: one file a policy."""

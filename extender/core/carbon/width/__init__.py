@@ -1,0 +1,1 @@
+"""How many executors may run: one file a policy."""

@@ -1,0 +1,1 @@
+"""Gangs: the request, the members, the reserved room."""

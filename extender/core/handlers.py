@@ -1,0 +1,366 @@
+"""Events change the state: what was seen, learned, bound, or has run out of time.
+
+All matching of workers with slots, all taking over of reservations and all waking is here; requests are
+answered in `store`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from extender.core.carbon.width.extras import Extras
+from extender.core.events import (
+    BindFailed,
+    CarbonSeen,
+    Event,
+    Instruction,
+    NodeGone,
+    NodeSeen,
+    PodBound,
+    PodGone,
+    PodSeen,
+    SpecRead,
+    StagesReported,
+    SwitchesSeen,
+    Synced,
+    Tick,
+)
+from extender.core.facts import GangKey, PodFacts, Role
+from extender.core.gangs import placement as members
+from extender.core.gangs.reservation import RESERVATION, Gang, decode
+from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION, GangSpec
+from extender.core.queue.waiting import WaitingGangs
+from extender.core.state import State, with_unwritten
+from extender.core.wakes import Parked, wake
+
+ACTIVE_FOR_S: Final = 15.0
+"""Only the extender beside the leading kube-scheduler is asked; one unasked this long does not write."""
+
+
+class Changes:
+    """What events do to the state and the queue.
+
+    A pod that we bound exists, however late the watch is; only a complete list without it says otherwise.
+    `parked` knows who was answered no, `asked_s` is when kube-scheduler asked last.
+    """
+
+    def __init__(self, state: State, waiting: WaitingGangs) -> None:
+        self.policy = state.policy
+        self.state = state
+        self.waiting = waiting
+        self.extras = Extras(state)
+        self.parked = Parked(state, waiting, self.extras)
+        self.asked_s = float("-inf")
+        self._unconfirmed: dict[str, float] = {}
+        self._bound_unseen: dict[str, float] = {}
+        self._owed_version = -1
+        self._tended_version = -1
+
+    def apply(self, event: Event, now: float) -> list[Instruction]:
+        """Change the state; returns what the shell has to do about it. `now` is seconds since the epoch."""
+        out = self._change(event, now)
+        self.settle()
+        return self._writes(now) + out
+
+    def _change(self, event: Event, now: float) -> list[Instruction]:
+        match event:
+            case NodeSeen():
+                lost = self.state.nodes.lost(event.node.name)
+                self.state.nodes.upsert(event.node)
+                if lost is event.node.ready:
+                    self._unsettle_workers_on(event.node.name)
+            case NodeGone():
+                self.state.nodes.remove(event.name)
+                self._unsettle_workers_on(event.name)
+            case PodSeen():
+                self._unconfirmed.pop(event.pod.uid, None)
+                self._bound_unseen.pop(event.pod.uid, None)
+                self.state.ended.pop(event.pod.uid, None)  # a restored API server brings pods back
+                self._see(event.pod, now)
+            case PodGone():
+                self.state.bury(event.uid)
+                self._lose(event.uid, now)
+            case SpecRead():
+                return self._learn(event, now)
+            case PodBound():
+                pod = self.state.pods.get(event.uid)
+                if event.uid in self._unconfirmed:
+                    del self._unconfirmed[event.uid]
+                    self._bound_unseen[event.uid] = now
+                if pod is not None:
+                    self._see(replace(pod, node=event.node), now, ours=True)
+            case BindFailed():
+                self.state.release_claim(event.uid)
+                self.requeue(event.uid, now)
+            case CarbonSeen():
+                # A source whose clock runs ahead must not hold the newest place for hours.
+                self.state.carbon.see(replace(event.signal, at_s=min(event.signal.at_s, now)))
+                self._refresh_carbon(now)
+            case StagesReported():
+                self._hear(event, now)
+            case SwitchesSeen():
+                self.state.switches = event.switches
+                self.extras.precedence.refresh(now)
+            case Synced():
+                self._sync(now)
+            case Tick():
+                return self._tick(now)
+        return []
+
+    def settle(self) -> None:
+        """Match slots and workers of the gangs in which something changed.
+
+        Not before every reservation is taken over, and all matches come before any move: until a bound
+        worker has its slot its room counts twice, and a slot would move for want of room.
+        """
+        if not self.state.synced:
+            return
+        settled: dict[GangKey, Gang] = {}
+        while self.state.unsettled:
+            key = next(iter(self.state.unsettled))
+            del self.state.unsettled[key]
+            gang = self.state.gangs.get(key)
+            if gang is not None:
+                self.state.settle(gang)
+                settled[key] = gang
+        for gang in settled.values():
+            members.follow_workers(self.state, gang)
+            self.state.widen_stages(gang)
+        # Gangs that run come before gangs that wait: a slot that is owed gets new room first.
+        if self.state.owed and self._owed_version != self.state.nodes.version:
+            for key in list(self.state.owed):
+                gang = self.state.gangs.get(key)
+                del self.state.owed[key]
+                if gang is not None:
+                    members.tend(self.state, gang)
+            self._owed_version = self.state.nodes.version
+
+    def _unsettle_workers_on(self, node: str) -> None:
+        """A node went away or came back: workers being deleted on it count differently now."""
+        for gang in self.state.gangs.values():
+            if any(pod.deleting and pod.node == node for pod in gang.workers.values()):
+                self.state.unsettled[gang.key] = None
+
+    def _step_down(self, now: float) -> None:
+        """Another replica binds our pods, so its kube-scheduler leads: what we promised is void."""
+        self.asked_s = float("-inf")
+        for uid in [uid for uid, claim in self.state.claims.items() if not claim.binding]:
+            self.state.release_claim(uid)
+            self.requeue(uid, now)
+
+    def _see(self, pod: PodFacts, now: float, *, ours: bool = False) -> None:
+        state = self.state
+        known = state.pods.get(pod.uid)
+        if known is not None and known.node and not pod.node:
+            return  # an event from before our own Binding; a bound pod never loses its node
+        news = bool(pod.node) and (known is None or not known.node)
+        if news and not ours and state.synced and pod.scheduler_name in self.policy.scheduler_names:
+            claim = state.claims.get(pod.uid)
+            if claim is None or state.nodes.names[claim.row] != pod.node:
+                self._step_down(now)
+        if pod.occupies:
+            state.seat(pod)
+        else:
+            state.unseat(pod.uid)
+        if pod.scheduler_name not in self.policy.scheduler_names:
+            return
+        if pod.finished or (pod.deleting and not pod.node):
+            state.release_claim(pod.uid)
+            state.pods.pop(pod.uid, None)
+        else:
+            state.pods[pod.uid] = pod
+        if pod.gang is not None:
+            gang = state.gang(pod.gang)
+            if pod.role is Role.LEADER:
+                self._see_leader(gang, pod, now, news=news, ours=ours)
+            elif pod.role is Role.WORKER:
+                self._see_worker(gang, pod)
+
+    def _see_leader(self, gang: Gang, pod: PodFacts, now: float, *, news: bool, ours: bool) -> None:
+        gang.leaders[pod.uid] = pod
+        gang.leader_ended = False
+        if pod.finished or pod.deleting:
+            if gang.owner_uid == pod.uid:
+                self._disband(gang, now)
+        elif pod.node and self.state.synced and not ours:
+            self._own(gang, pod, news=news)
+        self.waiting.update(pod, now)
+
+    def _see_worker(self, gang: Gang, pod: PodFacts) -> None:
+        if pod.finished:
+            gang.workers.pop(pod.uid, None)
+        else:
+            gang.workers[pod.uid] = pod
+        self.state.unsettled[gang.key] = None
+
+    def _own(self, gang: Gang, leader: PodFacts, *, news: bool = False) -> None:
+        """A bound leader owns its gang's reservation: ours, another replica's, or one to be rebuilt.
+
+        `news` says that we did not know it was bound: then what the pod carries counts, whatever we planned.
+        """
+        text = leader.annotations.get(RESERVATION, "")
+        owner, reservation = gang.owner, decode(text)
+        if gang.owner_uid == leader.uid:
+            if reservation is None or text == gang.written:
+                return
+            if not news and reservation.sequence < gang.sequence:
+                return  # an echo of what has been written since
+        elif owner is not None and owner.node:
+            return  # the first bound leader keeps the reservation
+        if owner is not None:
+            self.state.release_claim(owner.uid)
+            self.state.disband(gang)
+        if reservation is not None:
+            self.state.adopt(gang, leader, reservation)
+        else:
+            spec = gang.specs.get(leader.uid)
+            if not isinstance(spec, GangSpec):
+                return
+            self.state.adopt_bare(gang, leader, spec)
+
+    def _disband(self, gang: Gang, now: float) -> None:
+        self.state.disband(gang)
+        self._find_owner(gang)
+        for leader in gang.leaders.values():
+            self.waiting.update(leader, now)
+
+    def _find_owner(self, gang: Gang) -> None:
+        """The oldest leader that runs owns the gang's reservation."""
+        bound = [pod for pod in gang.leaders.values() if pod.occupies and not pod.deleting]
+        for leader in sorted(bound, key=lambda pod: (pod.created_s, pod.uid)):
+            self._own(gang, leader)
+
+    def _lose(self, uid: str, now: float) -> None:
+        state = self.state
+        state.release_claim(uid)
+        state.unseat(uid)
+        self.waiting.remove(uid)
+        self._unconfirmed.pop(uid, None)
+        self._bound_unseen.pop(uid, None)
+        self.parked.forget(uid)
+        pod = state.pods.pop(uid, None)
+        for gang in self._gangs_naming(uid, pod):
+            gang.specs.pop(uid, None)
+            if gang.leaders.pop(uid, None) is not None:
+                gang.leader_ended = not gang.leaders
+                if gang.owner_uid == uid:
+                    self._disband(gang, now)
+            if gang.workers.pop(uid, None) is not None:
+                state.unsettled[gang.key] = None
+            if not gang.leaders and not gang.workers:
+                state.gangs.pop(gang.key, None)
+                state.forget_stages(gang.key)
+
+    def _gangs_naming(self, uid: str, pod: PodFacts | None) -> list[Gang]:
+        if pod is not None:
+            gang = self.state.gang_of(pod)
+            return [] if gang is None else [gang]
+        # A finished pod has left `pods`; its leader entry keeps the gang until the object goes.
+        return [gang for gang in self.state.gangs.values() if uid in gang.leaders or uid in gang.workers]
+
+    def _learn(self, event: SpecRead, now: float) -> list[Instruction]:
+        leader = event.leader
+        if leader.gang is None or leader.uid in self.state.ended:
+            return []
+        gang = self.state.gang(leader.gang)
+        before = gang.specs.get(leader.uid)
+        gang.specs[leader.uid] = event.spec
+        known = gang.leaders.get(leader.uid)
+        if known is None:
+            return []
+        if known.occupies and not known.deleting and self.state.synced:
+            if gang.owner_uid != known.uid:
+                self._own(gang, known)
+            elif gang.spec is not None and isinstance(event.spec, GangSpec):
+                gang.spec = with_unwritten(gang.spec, event.spec)
+        self.waiting.update(known, now)
+        waited = before == WAIT_FOR_CONFIGURATION and before != event.spec
+        if waited and leader.uid in self.waiting and leader.uid in self.parked.refused:
+            return [wake(known, now)]
+        return []
+
+    def _hear(self, event: StagesReported, now: float) -> None:
+        """Stages of a gang that nobody leads are nobody's."""
+        gang = self.state.gangs.get(event.key)
+        if gang is not None and gang.owner_uid:
+            if event.anew:
+                self.state.forget_stages(event.key)
+            self.state.hear_stages(gang, event.events, now)
+
+    def _sync(self, now: float) -> None:
+        self.state.synced = True
+        listed_s = now - self.policy.hold_ttl_s  # a list may be as old as the request that fetched it
+        for uid in [uid for uid, bound_s in self._bound_unseen.items() if bound_s < listed_s]:
+            self._lose(uid, now)
+        for gang in list(self.state.gangs.values()):
+            self._find_owner(gang)
+            self.state.unsettled[gang.key] = None
+            for leader in gang.leaders.values():
+                self.waiting.update(leader, now)
+
+    def _tick(self, now: float) -> list[Instruction]:
+        state = self.state
+        out: list[Instruction] = []
+        expired = [uid for uid, claim in state.claims.items() if not claim.binding and now >= claim.expires_s]
+        for uid in expired:
+            state.release_claim(uid)
+            self.requeue(uid, now)
+        for uid in [uid for uid, until in self._unconfirmed.items() if now >= until]:
+            claim = state.claims.get(uid)
+            if claim is None or not claim.binding:
+                self._lose(uid, now)
+        if not state.synced:
+            return out
+        self.settle()
+        if state.nodes.version != self._tended_version:
+            for gang in state.gangs.values():
+                members.tend(state, gang)
+            self._tended_version = state.nodes.version
+        if expired:
+            out += [
+                wake(pod, now) for uid in self.parked.refused if (pod := state.pods.get(uid)) and pod.waiting
+            ]
+        if self.active(now):
+            out += [wake(leader, now) for leader in self.waiting.to_wake(now)]
+        self._refresh_carbon(now)
+        return out + self.parked.released(now)
+
+    def _refresh_carbon(self, now: float) -> None:
+        """Values get stale with time: what is scored and allowed follows."""
+        carbon = self.state.carbon
+        values = {zone: carbon.value(zone, now) for zone in carbon.signals}
+        if values != self.state.intensities:
+            self.state.intensities = values
+            carbon.version += 1
+        self.extras.budget.refresh(now)
+        self.state.stages.widen()
+        if self.state.stages.behind:
+            self.state.offer_room(self.extras.budget.left())
+            self.state.stages.catch_up()
+        self.extras.precedence.refresh(now)
+
+    def requeue(self, uid: str, now: float) -> None:
+        """A leader whose claim was given back waits again."""
+        pod = self.state.pods.get(uid)
+        if pod is not None and pod.role is Role.LEADER:
+            self.waiting.update(pod, now)
+
+    def _writes(self, now: float) -> list[Instruction]:
+        if not self.state.dirty or not self.active(now):
+            return []
+        return list(self.state.unwritten())
+
+    def active(self, now: float) -> bool:
+        """Whether our kube-scheduler is the one that schedules now."""
+        return now - self.asked_s < ACTIVE_FOR_S
+
+    def meet(self, pod: PodFacts, now: float) -> PodFacts:
+        """kube-scheduler may know a pod a moment before our watch does."""
+        known = self.state.pods.get(pod.uid)
+        if known is None:
+            self._unconfirmed[pod.uid] = now + self.policy.hold_ttl_s
+            self._see(replace(pod, node=""), now)
+        elif known.gated:
+            self._see(replace(known, gated=False, hold_gate=False), now)  # a gated pod is never asked for
+        return self.state.pods.get(pod.uid, pod)

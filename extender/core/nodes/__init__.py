@@ -1,0 +1,1 @@
+"""The cluster as arrays: nodes, constraint classes, fit counts, order."""

@@ -1,1 +1,0 @@
-"""When work may start and how much of it: one file a policy. Pure functions of an outlook and a clock."""

@@ -1,0 +1,375 @@
+"""What people ask the store: the queue, an application explained, nodes. Pure readings, no change of state.
+
+(Asking plans the queue as kube-scheduler's next call would; the plan is kept, the answers are the same.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from extender.core.facts import GangKey, PodFacts
+from extender.core.gangs.reservation import NOWHERE, Gang
+from extender.core.gangs.spec import GangSpec
+from extender.core.nodes.arrays import IntArray, Rows
+from extender.core.nodes.table import NodeTable
+from extender.core.outcomes import EXPLANATIONS, Outcome
+from extender.core.queue.queue_pass import Verdict, Waiting, pool_of
+from extender.core.store import Store
+
+MOST_EXPLAINED = 100
+"""Waiting gangs judged for one look at the queue: planning costs time that kube-scheduler waits for."""
+
+DORMANT_REASON = "kube-scheduler does not ask for the leader: another of its plugins refuses it"
+
+
+class GangState(StrEnum):
+    """Where a gang is in its life."""
+
+    WAITING = "waiting"
+    ADMITTED = "admitted"
+    RUNNING = "running"
+    ENDED = "ended"
+    LEADERLESS = "leaderless"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """A waiting gang. `position` counts from 1 in its pool; `outcome` is empty while it was not judged."""
+
+    namespace: str
+    app_id: str
+    leader: str
+    pool: str
+    position: int
+    outcome: str
+    reason: str
+    blocked_by: str
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """One resource of a waiting gang: what the whole gang asks for and what is free where it may run.
+
+    `missing` is 0 where enough is free in total, although perhaps in pieces too small. `fits_workers`
+    is how many workers fit by this resource alone. Base units.
+    """
+
+    resource: str
+    requested: int
+    free: int
+    missing: int
+    fits_workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotView:
+    """Room for one worker. `node` is empty while no node has room for it, `pod` while nobody has it."""
+
+    node: str
+    pod: str
+    bound: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A worker pod; `node` is empty while it waits. Without a slot it is above the gang's minimum."""
+
+    pod: str
+    node: str
+    has_slot: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a gang asks for, in base units, and where that was read."""
+
+    leader: Mapping[str, int]
+    worker: Mapping[str, int]
+    min_workers: int
+    max_workers: int
+    packer: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A gang in one line."""
+
+    namespace: str
+    app_id: str
+    state: GangState
+    leader: str
+    leader_node: str
+    pool: str
+    slots: int
+    slots_open: int
+    workers_bound: int
+    workers_waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A gang explained. `request` is None while it is not known; `waiting` is None unless it waits.
+
+    `workers_fit_now` is how many of its workers would find room at this moment.
+    """
+
+    summary: Summary
+    request: Request | None
+    slots: list[SlotView]
+    workers: list[WorkerView]
+    waiting: QueueEntry | None
+    workers_fit_now: int | None
+    shortages: list[Shortage]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node's amounts in base units. `free` is what is neither used nor held; below 0 is over-committed."""
+
+    name: str
+    ready: bool
+    unschedulable: bool
+    zone: str
+    allocatable: Mapping[str, int]
+    used: Mapping[str, int]
+    held: Mapping[str, int]
+    free: Mapping[str, int]
+
+
+def queue(store: Store, now: float, most: int = MOST_EXPLAINED) -> list[QueueEntry]:
+    """Waiting gangs in queue order, those that kube-scheduler does not ask for last."""
+    positions: dict[str, int] = {}
+    out: list[QueueEntry] = []
+    for number, entry in enumerate(store.waiting.entries(now)):
+        positions[entry.pool] = positions.get(entry.pool, 0) + 1
+        out.append(_entry(store, entry, positions[entry.pool], now, judge=number < most))
+    return out
+
+
+def _waiting(store: Store, leader: PodFacts, now: float) -> QueueEntry | None:
+    if leader.uid not in store.waiting:
+        return None
+    position = 0
+    pool = pool_of(leader.terms, store.policy.pool_label)
+    for entry in store.waiting.entries(now):
+        position += entry.pool == pool
+        if entry.leader.uid == leader.uid:
+            return _entry(store, entry, position, now, judge=True)
+    return None
+
+
+def _entry(store: Store, entry: Waiting, position: int, now: float, *, judge: bool) -> QueueEntry:
+    outcome, text, blocker = "", "", ""
+    if judge:
+        verdict = store.waiting.verdict(entry.leader.uid, now)
+        outcome, text = _why(verdict)
+        blocker = str(verdict.blocker) if verdict is not None and verdict.blocker is not None else ""
+    return QueueEntry(
+        namespace=entry.key.namespace,
+        app_id=entry.key.app_id,
+        leader=entry.leader.name,
+        pool=entry.pool,
+        position=position,
+        outcome=outcome,
+        reason=text,
+        blocked_by=blocker,
+        age_s=max(0.0, now - entry.leader.created_s),
+    )
+
+
+def _why(verdict: Verdict | None) -> tuple[str, str]:
+    if verdict is None:
+        return "dormant", DORMANT_REASON
+    if verdict.outcome is Outcome.ADMITTED:
+        return verdict.outcome, "there is room; it is admitted when kube-scheduler asks for it"
+    return verdict.outcome, verdict.detail or EXPLANATIONS[verdict.outcome]
+
+
+def applications(store: Store) -> list[Summary]:
+    """Every known gang, by namespace and id."""
+    gangs = store.state.gangs
+    return [_summary(store, gangs[key]) for key in sorted(gangs)]
+
+
+def application(store: Store, namespace: str, app_id: str, now: float) -> Application | None:
+    """One gang explained, or None if it is not known."""
+    gang = store.state.gangs.get(GangKey(namespace, app_id))
+    if gang is None:
+        return None
+    leader = _leader(gang)
+    spec = gang.spec or (gang.specs.get(leader.uid) if leader is not None else None)
+    waiting = _waiting(store, leader, now) if leader is not None else None
+    fits, shortages = None, []
+    if waiting is not None and leader is not None and isinstance(spec, GangSpec):
+        fits, shortages = shortage(store, leader, spec)
+    seated = {slot.pod_uid for slot in gang.slots}
+    return Application(
+        summary=_summary(store, gang),
+        request=_request(leader, spec) if leader is not None and isinstance(spec, GangSpec) else None,
+        slots=_slots(store, gang),
+        workers=[
+            WorkerView(pod.name, pod.node, uid in seated)
+            for uid, pod in sorted(gang.workers.items(), key=lambda item: item[1].name)
+        ],
+        waiting=waiting,
+        workers_fit_now=fits,
+        shortages=shortages,
+    )
+
+
+def shortage(store: Store, leader: PodFacts, spec: GangSpec) -> tuple[int, list[Shortage]]:
+    """How many workers fit now, and for every resource of the gang what it asks for and what is free."""
+    table = store.state.nodes
+    _, fits = table.rooms(table.vector(spec.worker), spec.worker_terms)
+    worker, lead = table.widened(table.vector(spec.worker)), table.widened(table.vector(leader.requests))
+    rows = np.flatnonzero(table.eligible(spec.worker_terms) | table.eligible(leader.terms))
+    free = np.maximum(table.free[:, rows], 0)
+    out: list[Shortage] = []
+    for number, resource in enumerate(table.columns):
+        requested = int(lead[number] + worker[number] * spec.min_workers)
+        if not requested:
+            continue
+        there = int(free[number].sum())
+        size = int(worker[number])
+        fitting = int((free[number] // size).sum()) if size else spec.min_workers
+        out.append(Shortage(resource, requested, there, max(0, requested - there), fitting))
+    return fits, out
+
+
+def nodes(store: Store) -> list[NodeView]:
+    """Every node that exists, by name."""
+    table = store.state.nodes
+    out: list[NodeView] = []
+    for name in sorted(table.row_of):
+        row = table.row_of[name]
+        facts = table.facts[row]
+        if facts is None:
+            continue
+        out.append(
+            NodeView(
+                name=name,
+                ready=facts.ready,
+                unschedulable=facts.unschedulable,
+                zone=table.zones[int(table.zone[row])],
+                allocatable=_amounts(table, table.allocatable, row),
+                used=_amounts(table, table.used, row),
+                held=_amounts(table, table.held, row),
+                free=_amounts(table, table.free, row),
+            )
+        )
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over the cluster, in base units, and numbers of gangs and slots."""
+
+    nodes: int
+    allocatable: Mapping[str, int]
+    used: Mapping[str, int]
+    held: Mapping[str, int]
+    gangs: Mapping[GangState, int]
+    waiting_by_pool: Mapping[str, int]
+    slots: int
+    slots_open: int
+
+
+def totals(store: Store) -> Totals:
+    """Sums for metrics; costs no planning."""
+    table = store.state.nodes
+    alive: Rows = np.flatnonzero(table.class_of >= 0)
+    states = dict.fromkeys(GangState, 0)
+    pools: dict[str, int] = {}
+    slots = slots_open = 0
+    label = store.policy.pool_label
+    for gang in store.state.gangs.values():
+        state = _state(gang)
+        states[state] += 1
+        slots += len(gang.slots)
+        slots_open += sum(1 for slot in gang.slots if slot.open)
+        leader = _leader(gang)
+        if state is GangState.WAITING and leader is not None:
+            pool = pool_of(leader.terms, label)
+            pools[pool] = pools.get(pool, 0) + 1
+    return Totals(
+        nodes=len(table),
+        allocatable=_sums(table, table.allocatable, alive),
+        used=_sums(table, table.used, alive),
+        held=_sums(table, table.held, alive),
+        gangs=states,
+        waiting_by_pool=pools,
+        slots=slots,
+        slots_open=slots_open,
+    )
+
+
+def _leader(gang: Gang) -> PodFacts | None:
+    """The leader that matters: the owner of the reservation, else the oldest one."""
+    if gang.owner is not None:
+        return gang.owner
+    return min(gang.leaders.values(), key=lambda pod: (pod.created_s, pod.uid), default=None)
+
+
+def _state(gang: Gang) -> GangState:
+    if gang.owner is not None:
+        return GangState.RUNNING if gang.owner.node else GangState.ADMITTED
+    if any(leader.waiting for leader in gang.leaders.values()):
+        return GangState.WAITING
+    return GangState.ENDED if gang.leaders or gang.leader_ended else GangState.LEADERLESS
+
+
+def _summary(store: Store, gang: Gang) -> Summary:
+    leader = _leader(gang)
+    bound = sum(1 for pod in gang.workers.values() if pod.occupies)
+    return Summary(
+        namespace=gang.key.namespace,
+        app_id=gang.key.app_id,
+        state=_state(gang),
+        leader=leader.name if leader is not None else "",
+        leader_node=leader.node if leader is not None else "",
+        pool=pool_of(leader.terms, store.policy.pool_label) if leader is not None else "",
+        slots=len(gang.slots),
+        slots_open=sum(1 for slot in gang.slots if slot.open),
+        workers_bound=bound,
+        workers_waiting=len(gang.workers) - bound,
+    )
+
+
+def _request(leader: PodFacts, spec: GangSpec) -> Request:
+    return Request(
+        leader=dict(leader.requests),
+        worker=dict(spec.worker),
+        min_workers=spec.min_workers,
+        max_workers=spec.max_workers,
+        packer=spec.packer,
+        source=spec.source,
+    )
+
+
+def _slots(store: Store, gang: Gang) -> list[SlotView]:
+    names = store.state.nodes.names
+    out: list[SlotView] = []
+    for slot in gang.slots:
+        pod = gang.workers.get(slot.pod_uid)
+        out.append(
+            SlotView(
+                node="" if slot.row == NOWHERE else names[slot.row],
+                pod=pod.name if pod is not None else slot.pod_uid,
+                bound=pod is not None and pod.occupies,
+            )
+        )
+    return out
+
+
+def _amounts(table: NodeTable, column: IntArray, row: int) -> dict[str, int]:
+    return {name: int(column[number, row]) for number, name in enumerate(table.columns)}
+
+
+def _sums(table: NodeTable, column: IntArray, rows: Rows) -> dict[str, int]:
+    return dict(zip(table.columns, column[:, rows].sum(axis=1).tolist(), strict=True))

@@ -1,0 +1,1 @@
+"""Waiting gangs and the pass that plans them together."""

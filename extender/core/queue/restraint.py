@@ -1,0 +1,47 @@
+"""What keeps a pod from taking free room although it fits: gangs that came first, and the grid.
+
+A gang's held slots are promised and never restrained; workers above the minimum and pods outside gangs are.
+"""
+
+from __future__ import annotations
+
+from extender.core.carbon.width.extras import Extras
+from extender.core.decisions import FilterDecision
+from extender.core.facts import PodFacts
+from extender.core.gangs.reservation import Gang
+from extender.core.outcomes import Outcome
+from extender.core.queue.queue_pass import pool_of, rank_of
+from extender.core.queue.waiting import WaitingGangs
+from extender.core.state import State
+
+
+class Restraint:
+    """Judges pods that ask for room nobody promised them."""
+
+    def __init__(self, state: State, waiting: WaitingGangs, extras: Extras) -> None:
+        self._state = state
+        self._waiting = waiting
+        self._extras = extras
+
+    def above_minimum(self, gang: Gang, worker: PodFacts, now: float) -> FilterDecision | None:
+        """Why one more worker above its gang's minimum must wait, if it must."""
+        assert gang.owner is not None
+        behind = self._behind(worker, gang.owner, now)
+        if behind is not None:
+            return behind
+        refusal = self._extras.refuses(gang, now)
+        return None if refusal is None else FilterDecision(refusal)
+
+    def single(self, pod: PodFacts, now: float) -> FilterDecision | None:
+        """Why a pod outside any gang must wait, if it must."""
+        return self._behind(pod, pod, now)
+
+    def _behind(self, pod: PodFacts, of_pool: PodFacts, now: float) -> FilterDecision | None:
+        """An earlier gang of the same strict pool waits for room: what gets free is for it."""
+        policy = self._state.policy
+        if not policy.extras_behind_queue:
+            return None
+        blocker = self._waiting.blocker(pool_of(of_pool.terms, policy.pool_label), now)
+        if blocker is None or rank_of(pod) < rank_of(blocker):
+            return None
+        return FilterDecision(Outcome.EARLIER_GANG_WAITS)

@@ -1,0 +1,207 @@
+"""Gangs that wait: who is in the queue, the current queue pass, and whom to wake.
+
+kube-scheduler offers no way to ask for a pod again, so a leader that could start but is not being
+asked for is woken by an annotation. One that never reacts is refused by some other plugin before we
+are called; it goes dormant, so that it cannot hold up the gangs behind it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from extender.core.carbon.start.holds import Holds
+from extender.core.facts import PodFacts
+from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION
+from extender.core.nodes.arrays import BoolArray
+from extender.core.outcomes import Outcome
+from extender.core.policy import FifoMode
+from extender.core.queue.queue_pass import CapacityMemo, QueuePass, Verdict, Waiting, pool_of
+from extender.core.state import State
+
+_LOOKED_AT: Final = 64
+"""Gangs at the head of a pool's queue that a tick considers for waking: planning costs time."""
+
+
+WAKE_AGAIN_S: Final = 15.0
+"""The annotation that wakes a pod may be lost; whoever is not asked for within this time is woken again."""
+
+
+@dataclass(slots=True)
+class _Attention:
+    """When a waiting leader was last asked for (or first seen), and when it was last woken."""
+
+    asked_s: float
+    woken_s: float | None = None
+    released_s: float = -math.inf
+    dormant: bool = False
+
+
+class WaitingGangs:
+    """The queue over the store's state."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._capacity = CapacityMemo(state.nodes, state.policy)
+        self.holds = Holds(state)
+        self._waiting: dict[str, Waiting] = {}
+        self._attention: dict[str, _Attention] = {}
+        self._offered: dict[str, tuple[BoolArray, int]] = {}
+        self._pass: QueuePass | None = None
+        self._pass_version = -1
+        self._pass_carbon = -1
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._waiting
+
+    def update(self, leader: PodFacts, now: float) -> None:
+        """Put a leader into the queue, change it there, or take it out, as its gang stands."""
+        gang = self._state.gang_of(leader)
+        if gang is None or not leader.waiting or leader.gated or gang.owner is not None:
+            self.remove(leader.uid)
+            return
+        assert leader.gang is not None
+        spec = gang.specs.get(leader.uid, WAIT_FOR_CONFIGURATION)
+        entry = Waiting(leader.gang, leader, spec, pool_of(leader.terms, self._state.policy.pool_label))
+        before = self._waiting.get(leader.uid)
+        self._waiting[leader.uid] = entry
+        attention = self._attention.setdefault(leader.uid, _Attention(now))
+        if attention.dormant or (before is not None and _asks_the_same(before, entry)):
+            return
+        if self._pass is None:
+            return
+        if before is not None:
+            if not self._pass.change(entry):
+                self._pass = None
+            return
+        last = self._pass.last_rank()
+        if last is None or entry.rank > last:
+            self._pass.append(entry)
+        else:
+            self._pass = None
+
+    def remove(self, uid: str) -> None:
+        """A leader waits no longer."""
+        if self._waiting.pop(uid, None) is not None:
+            self._attention.pop(uid, None)
+            self._offered.pop(uid, None)
+            self._pass = None
+
+    def admitted(self, uid: str) -> None:
+        """A leader was admitted just as the pass planned it: the rest of the pass still holds."""
+        entry = self._waiting.pop(uid, None)
+        if entry is None:
+            return
+        self._attention.pop(uid, None)
+        self._offered.pop(uid, None)
+        if self._state.policy.fifo_for(entry.pool) is FifoMode.OFF:
+            self._pass = None  # gangs without order are planned alone, not after one another
+        self._pass_version = self._state.nodes.version
+
+    def plan_anew(self) -> None:
+        """What was planned does not hold any more."""
+        self._pass = None
+
+    def asked(self, uid: str, now: float) -> None:
+        """kube-scheduler asked for a leader."""
+        attention = self._attention.get(uid)
+        if attention is None:
+            return
+        attention.asked_s = now
+        attention.woken_s, attention.released_s = None, -math.inf
+        if attention.dormant:
+            attention.dormant = False
+            self._pass = None
+
+    def verdict(self, uid: str, now: float) -> Verdict | None:
+        """Plan or refusal of a waiting leader, whatever nodes are offered; None if it does not wait."""
+        return self.current(now).verdict(uid)
+
+    def verdict_on(self, uid: str, offered: BoolArray, now: float) -> Verdict | None:
+        """Plan or refusal of a waiting leader when exactly these nodes are offered for it: planned anew."""
+        self._offered[uid] = (offered, self._state.nodes.rows_epoch)
+        self._pass = None
+        return self.current(now).verdict(uid)
+
+    def current(self, now: float) -> QueuePass:
+        """The pass over the present state."""
+        nodes = self._state.nodes
+        if (
+            self._pass is None
+            or self._pass_version != nodes.version
+            or self._pass_carbon != self._state.carbon.version
+            or now >= self._pass.valid_until
+        ):
+            queue = sorted(
+                (entry for uid, entry in self._waiting.items() if not self._attention[uid].dormant),
+                key=lambda entry: entry.rank,
+            )
+            epoch = nodes.rows_epoch
+            offered = {uid: mask for uid, (mask, made) in self._offered.items() if made == epoch}
+            self._pass = QueuePass(nodes, self._state.policy, queue, offered, self._capacity, self.holds, now)
+            self._pass_version = nodes.version
+            self._pass_carbon = self._state.carbon.version
+        self._pass.now = now
+        return self._pass
+
+    def blocker(self, pool: str, now: float) -> PodFacts | None:
+        """The leader that younger gangs of a pool wait for; None where the pool knows no order."""
+        if not self._waiting or self._state.policy.fifo_for(pool) in (FifoMode.OFF, FifoMode.BACKFILL):
+            return None
+        return self.current(now).blocker(pool)
+
+    def entries(self, now: float) -> list[Waiting]:
+        """Waiting gangs in queue order, dormant ones last."""
+        dormant = [entry for uid, entry in self._waiting.items() if self._attention[uid].dormant]
+        waiting = [entry for entry in self.current(now).queue if entry.leader.uid in self._waiting]
+        return waiting + sorted(dormant, key=lambda entry: entry.rank)
+
+    def to_wake(self, now: float) -> Iterator[PodFacts]:
+        """Leaders that should be asked for again; puts those that never react to sleep."""
+        policy = self._state.policy
+        looked_at: Counter[str] = Counter()
+        for entry in self.current(now).queue:
+            looked_at[entry.pool] += 1
+            if looked_at[entry.pool] > _LOOKED_AT:
+                continue
+            uid = entry.leader.uid
+            attention = self._attention.get(uid)
+            if attention is None or now - attention.asked_s < policy.silent_after_s:
+                continue  # it has just been answered, or the events that changed the answer bring it back
+            verdict = self.verdict(uid, now)
+            if verdict is None or verdict.outcome is not Outcome.ADMITTED:
+                continue
+            if attention.woken_s is None:
+                attention.woken_s = now
+                yield entry.leader
+            elif now - attention.woken_s >= policy.dormant_after_s:
+                attention.dormant = True
+                self._pass = None
+
+    def released(self, uids: Iterable[str], now: float) -> Iterator[PodFacts]:
+        """Of these leaders, refused because they were held, those that could start now.
+
+        No event tells kube-scheduler that a hold has ended. One that is not asked for is woken again.
+        """
+        for uid in uids:
+            entry, attention = self._waiting.get(uid), self._attention.get(uid)
+            if entry is None or attention is None or now - attention.released_s < WAKE_AGAIN_S:
+                continue
+            verdict = self.verdict(uid, now)
+            if verdict is not None and verdict.outcome is Outcome.ADMITTED:
+                attention.released_s = now
+                if attention.woken_s is None:
+                    attention.woken_s = now
+                yield entry.leader
+
+
+def _asks_the_same(before: Waiting, now: Waiting) -> bool:
+    """Whether a leader changed in nothing that matters to the plan (a wake changes its annotations)."""
+    same = replace(before.leader, annotations=now.leader.annotations)
+    return before.spec == now.spec and before.pool == now.pool and same == now.leader

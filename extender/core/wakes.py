@@ -1,0 +1,126 @@
+"""Pods that kube-scheduler keeps in its queue, and whom it must be told to try again.
+
+No event of Kubernetes tells that a clean hour has begun, so what was refused for carbon is woken by an
+annotation on the pod, and what was created with our scheduling gate has it taken off.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from extender.core.carbon.width.extras import FOR_CARBON, Extras
+from extender.core.events import AnnotatePod, Instruction, RemoveGate
+from extender.core.facts import PodFacts, Role
+from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION
+from extender.core.outcomes import Outcome
+from extender.core.queue.waiting import WAKE_AGAIN_S, WaitingGangs
+from extender.core.state import State
+
+WAKE: Final = "carbon-scheduler/wake"
+"""Annotation whose change makes kube-scheduler try a refused pod again."""
+
+_FORGOTTEN_AT_ONCE: Final = 20
+_GATE_AGAIN_S: Final = 15.0
+"""A gate that is still there this long after it was to be taken off is taken off again."""
+
+
+class Parked:
+    """Who was answered no, and when that ends. `refused` are outcomes by uid."""
+
+    def __init__(self, state: State, waiting: WaitingGangs, extras: Extras) -> None:
+        self._state = state
+        self._waiting = waiting
+        self._extras = extras
+        self._gates_asked: dict[str, float] = {}
+        self._reminded: set[str] = set()
+        self._since_s = math.inf
+        self.refused: dict[str, Outcome] = {}
+
+    def forget(self, uid: str) -> None:
+        """A pod is gone."""
+        self.answered(uid, None)
+        self._gates_asked.pop(uid, None)
+        self._reminded.discard(uid)
+
+    def released(self, now: float) -> list[Instruction]:
+        """Wake what was held for carbon and may go now; take our gate off what was created gated."""
+        waiting = [pod for pod in self._state.pods.values() if pod.waiting]
+        unasked = [
+            pod
+            for pod in waiting
+            if not pod.gated and pod.uid not in self.refused and pod.uid not in self._state.claims
+        ]
+        # Refused by who was here before us: kube-scheduler does not ask again by itself.
+        for pod in unasked:
+            self._restrain_unasked(pod, now)
+        held = [uid for uid, outcome in self.refused.items() if outcome is Outcome.HELD_FOR_CARBON]
+        out: list[Instruction] = [wake(leader, now) for leader in self._waiting.released(held, now)]
+        slowed = [uid for uid, outcome in self.refused.items() if outcome in FOR_CARBON]
+        out += [wake(pod, now) for pod in self._extras.released(slowed, now)]
+        out += [wake(pod, now) for pod in self._forgotten(unasked, now)]
+        for pod in [pod for pod in waiting if pod.hold_gate]:
+            if now >= self._gates_asked.get(pod.uid, now) and self._gate_opens(pod, now):
+                self._gates_asked[pod.uid] = now + _GATE_AGAIN_S
+                out.append(RemoveGate(pod.uid, pod.namespace, pod.name))
+        return out
+
+    def _restrain_unasked(self, pod: PodFacts, now: float) -> None:
+        gang = self._state.gang_of(pod)
+        if gang is None:
+            return
+        if pod.role is Role.LEADER and gang.owner is None:
+            if self._waiting.holds.judge(pod, gang.specs.get(pod.uid), now) is not None:
+                self.refused[pod.uid] = Outcome.HELD_FOR_CARBON
+        elif pod.role is Role.WORKER and gang.owner is not None and not any(gang.open_slots()):
+            outcome = self._extras.refuses(gang, now)
+            if outcome is not None:
+                self.refused[pod.uid] = outcome
+
+    def _forgotten(self, unasked: Iterable[PodFacts], now: float) -> Iterator[PodFacts]:
+        """Workers that nothing keeps back and nobody asks for: each is woken once.
+
+        Who was here before us may have refused them for a reason that has gone. A pod that is new, or that we
+        have only just begun to watch, is left to kube-scheduler.
+        """
+        self._since_s = min(self._since_s, now)
+        left = _FORGOTTEN_AT_ONCE
+        for pod in unasked:
+            if left == 0:
+                return
+            gang = self._state.gang_of(pod)
+            leads = gang is not None and gang.owner is not None and bool(gang.owner.node)
+            if (
+                pod.role is not Role.WORKER
+                or not leads
+                or pod.uid in self.refused
+                or pod.uid in self._reminded
+            ):
+                continue
+            if now - max(self._since_s, pod.created_s) >= WAKE_AGAIN_S:
+                left -= 1
+                self._reminded.add(pod.uid)
+                yield pod
+
+    def answered(self, uid: str, outcome: Outcome | None) -> None:
+        """kube-scheduler asked for a pod and was answered a node (None), or why there is none."""
+        self._extras.asked(uid)
+        if outcome is None:
+            self.refused.pop(uid, None)
+        else:
+            self.refused[uid] = outcome
+
+    def _gate_opens(self, pod: PodFacts, now: float) -> bool:
+        gang = self._state.gang_of(pod)
+        if pod.role is Role.WORKER and gang is not None:
+            return gang.owner is not None
+        spec = gang.specs.get(pod.uid) if gang is not None else None
+        if gang is not None and spec in (None, WAIT_FOR_CONFIGURATION):
+            return False
+        return self._waiting.holds.hold(pod, spec, now) is None
+
+
+def wake(pod: PodFacts, now: float) -> AnnotatePod:
+    """Make kube-scheduler try a refused pod again."""
+    return AnnotatePod(pod.uid, pod.namespace, pod.name, {WAKE: f"{now:.3f}"}, wake=True)

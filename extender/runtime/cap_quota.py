@@ -1,0 +1,93 @@
+"""Wires the budget of executors to the ResourceQuota that enforces it."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from extender.adapters.kubernetes.client import ApiClient
+from extender.adapters.kubernetes.quota import CapQuota, Share
+from extender.core.facts import PodFacts
+from extender.core.gangs.reservation import Gang
+from extender.core.store import Store
+from extender.objects.quantity import LARGEST
+from extender.settings.root import Settings
+
+_UNLIMITED: Final = Share(LARGEST, LARGEST)
+"""More than any cluster has; larger quantities could not be read back."""
+
+
+def cap_quota(
+    settings: Settings, client: ApiClient, store: Store, clock: Callable[[], float]
+) -> CapQuota | None:
+    """The quota as configured; None unless CAP is on and a namespace is named for it."""
+    namespace = settings.cap_quota_namespace
+    if not settings.cap or namespace is None:
+        return None
+    executor = Share(
+        round(settings.cap_executor_cores * 1000), round(settings.cap_executor_memory_gib * 2**30)
+    )
+    spare_drivers = settings.cap_quota_spare_drivers
+
+    def wanted(used: Share) -> Share | None:
+        return quota_share(store, namespace, executor, spare_drivers, used, clock())
+
+    replica = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+    return CapQuota(client, namespace, settings.cap_quota_name, wanted, replica=replica, clock=clock)
+
+
+def quota_share(
+    store: Store, namespace: str, executor: Share, spare_drivers: int, used: Share, now: float
+) -> Share | None:
+    """What the pods of a namespace may request together; None while the intensity sets no limit.
+
+    It is the sum of
+    - what drivers there request, and `spare_drivers` times `executor`: a full quota would refuse drivers;
+    - the workers that run or are promised there, at their own size: a promise is kept whatever the budget;
+    - as many more as the budget leaves, at the size of `executor` or of the largest gang that may grow;
+    - all that gangs ask for which carbon must not slow down.
+    `used` is what the quota counts now. Workers that wait for the budget count in it as soon as they exist,
+    and so do pods of others; while promised workers do not exist yet, there is room for them above all that.
+    """
+    allowed = store.budget(now)
+    if allowed is None:
+        return None
+    state = store.state
+    total, owed, extra = executor.times(spare_drivers), Share(), executor
+    capacity = _capacity(store)
+    for key, gang in state.gangs.items():
+        if key.namespace != namespace:
+            continue
+        for pod in _there(store, gang):
+            total = total.plus(Share.of(pod.requests))
+        if gang.owner is None or gang.spec is None:
+            continue
+        worker = Share.of(gang.spec.worker)
+        held = sum(1 for slot in gang.slots if slot.open)
+        growth = max(0, gang.spec.max_workers - state.workers_counted(gang) - held)
+        if growth and store.changes.extras.exempt(gang, now):
+            held += min(growth, capacity.holds(worker))
+        elif growth:
+            extra = extra.at_least(worker)
+        created = sum(1 for pod in gang.workers.values() if pod.waiting and pod.uid not in state.claims)
+        total = total.plus(worker.times(held))
+        owed = owed.plus(worker.times(max(0, held - created)))
+    total = total.plus(extra.times(max(0, allowed - state.workers_promised())))
+    if owed != Share():
+        total = total.at_least(used.plus(owed))
+    return total.at_most(_UNLIMITED)
+
+
+def _there(store: Store, gang: Gang) -> Iterator[PodFacts]:
+    """Pods of a gang that do not wait for the budget: its leaders, and the workers that have room."""
+    state = store.state
+    yield from (pod for pod in gang.leaders.values() if not pod.finished)
+    yield from (pod for uid, pod in gang.workers.items() if state.runs(pod) or uid in state.claims)
+
+
+def _capacity(store: Store) -> Share:
+    """What all nodes offer together: more than that could not start anyway."""
+    cpu, memory, *_ = store.state.nodes.capacity().sum(axis=1).tolist()
+    return Share(cpu, memory)

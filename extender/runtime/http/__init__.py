@@ -1,0 +1,1 @@
+"""HTTP servers: TLS, limits of connections."""

@@ -1,0 +1,329 @@
+"""Accounting beside the store: every event and answer is booked, and nothing ever waits for the books."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+import aiohttp
+
+from extender.adapters.accounting.accountant import DAY_S, Accountant
+from extender.adapters.accounting.amounts import Missing
+from extender.adapters.accounting.books import UNASKED
+from extender.adapters.accounting.exporters import CpuUsage, Dcgm, Kepler, Scaphandre
+from extender.adapters.accounting.intensity import Intensity
+from extender.adapters.accounting.ledger import Ledger, LedgerError, LedgerUnusable
+from extender.adapters.accounting.power import PowerModels
+from extender.adapters.accounting.prometheus import Prometheus
+from extender.adapters.accounting.rapl import Rapl
+from extender.adapters.accounting.readings import Meter, MeterReader
+from extender.core.decisions import FilterDecision
+from extender.core.events import (
+    CarbonSeen,
+    Event,
+    NodeGone,
+    NodeSeen,
+    PodBound,
+    PodGone,
+    PodSeen,
+    Synced,
+    Tick,
+)
+from extender.core.facts import PodFacts
+from extender.core.outcomes import Outcome
+from extender.core.queue.scoring.place import node_score
+from extender.core.store import Store
+from extender.settings.root import Settings
+
+UNKNOWN: Final = Missing("unknown or stale")
+
+LAPSE_FLUSHES: Final = 3
+"""A ledger that was not written for so many intervals has no writer any more."""
+
+_OPENING: Final = "the ledger cannot be opened yet"
+_METERS: Final = "power was not read"
+_LEDGER: Final = "the ledger was not written"
+_PRUNING: Final = "old bookings were not deleted"
+_MOST_REPORTED: Final = 100
+_log = logging.getLogger(__name__)
+
+
+class Bookkeeper:
+    """Keeps the ledger of one store. Whatever fails in it never reaches the scheduling: it is logged, told in
+    `problem`, and tried again.
+
+    Of several replicas that share a ledger one writes: the one that wrote last, until another is the one that
+    kube-scheduler asks, or until the ledger has stood still for `LAPSE_FLUSHES` intervals.
+
+    Raises `LedgerUnusable` when it can never work. A ledger that cannot be reached is opened later.
+    """
+
+    def __init__(self, settings: Settings, store: Store, clock: Callable[[], float]) -> None:
+        assert settings.ledger is not None
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._told: dict[str, float | None] = {}
+        self._reported: dict[str, None] = {}
+        self._troubles: dict[str, str] = {}
+        self._stood_s: tuple[float | None, float] = (None, clock())
+        self._pruned_s: float | None = None
+        self._arrivals = Arrivals()
+        self.accountant: Accountant | None = None
+        try:
+            self.accountant = self._opened()
+        except LedgerUnusable:
+            raise
+        except LedgerError as problem:
+            self._report(_OPENING, problem)
+
+    @property
+    def problem(self) -> str:
+        """Why something is not in the ledger; empty while everything is."""
+        parts = [f"{what}: {why}" for what, why in self._troubles.items()]
+        books = self.accountant
+        if books is not None and books.last_error:
+            parts.append(books.last_error)
+        if books is not None and books.dropped:
+            parts.append(f"{books.dropped} bookings and decisions were dropped")
+        return "; ".join(parts)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this replica wrote the ledger last; another one that shares it does otherwise."""
+        return self.accountant is not None and not self.accountant.standing_by
+
+    @property
+    def unwritten(self) -> int:
+        """Bookings and decisions that wait for the ledger."""
+        return 0 if self.accountant is None else self.accountant.unwritten
+
+    @property
+    def fallbacks(self) -> Mapping[str, str]:
+        """By node, why its power is not from the best source."""
+        return {} if self.accountant is None else self.accountant.fallbacks
+
+    # -- what happens ------------------------------------------------------------------------------
+
+    def after(self, event: Event, now: float) -> None:
+        """The store has taken an event."""
+        try:
+            if self.accountant is None:
+                self._arrivals.apply(event, now)
+                return
+            self.accountant.apply(event, now)
+            if isinstance(event, CarbonSeen | Tick):
+                self._tell_intensities(self.accountant, now)
+        except Exception as problem:
+            self._report(f"{type(event).__name__} was not booked", problem)
+
+    def answered(self, pod: PodFacts, decision: FilterDecision, now: float) -> None:
+        """The store has answered filter."""
+        if self.accountant is None:
+            return
+        try:
+            zone = self._store.state.nodes.carbon_zone_of(decision.node) if decision.node else ""
+            intensity: Intensity = UNASKED
+            if zone:
+                value = self._store.state.intensities.get(zone)
+                intensity = UNKNOWN if value is None else value
+            self.accountant.decided(
+                pod, decision, now, score=lambda: self._score(pod, decision), intensity=intensity
+            )
+        except Exception as problem:
+            self._report("a decision was not logged", problem)
+
+    def _score(self, pod: PodFacts, decision: FilterDecision) -> float | None:
+        """How the node stood in the order of preference when it was chosen (see `node_score`)."""
+        state = self._store.state
+        claim = state.claims.get(pod.uid)
+        if not decision.node or claim is None or decision.outcome is Outcome.ALREADY_ADMITTED:
+            return None  # nothing was chosen now
+        slots = [claim.slot] if decision.outcome is Outcome.SLOT_MOVED else []
+        if decision.outcome is Outcome.ADMITTED and (gang := state.gang_of(pod)) is not None:
+            slots = gang.slots
+        holders = [claim, *(slot for slot in slots if slot is not None)]
+        taken = [(each.row, each.held) for each in holders if each.held is not None]
+        return node_score(state.nodes, pod.terms, claim.row, taken)
+
+    # -- reading and writing -----------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Read meters and write the ledger at each interval, for ever. Ends only by cancellation."""
+        async with aiohttp.ClientSession() as session:
+            meters = None
+            try:
+                meters = _meters(self._settings, session)
+            except Exception as problem:
+                self._report(_METERS, problem)
+            while True:
+                await asyncio.sleep(self._settings.flush_s)
+                await self.turn(meters)
+
+    async def turn(self, meters: MeterReader | None = None) -> None:
+        """One interval: read the meters, write what was booked."""
+        if self.accountant is None:
+            await self._open_later()
+        if self.accountant is None:
+            return
+        lead = self.leads()
+        if meters is not None and lead:
+            try:
+                readings = await meters.read(list(self._store.state.nodes.row_of))
+                now = self._clock()
+                for node, reading in readings.nodes.items():
+                    self.accountant.reading(node, reading, now)
+                self._troubles.pop(_METERS, None)
+            except Exception as problem:
+                self._report(_METERS, problem)
+        try:
+            await self.accountant.flush(self._clock(), lead=lead)
+            self._troubles.pop(_LEDGER, None)
+        except Exception as problem:
+            self._report(_LEDGER, problem)
+        await self._prune(self.accountant)
+
+    async def _prune(self, books: Accountant) -> None:
+        """Delete what is too old, once a day, if it is this replica that writes the ledger."""
+        keep_days, written_s, now = self._settings.ledger_keep_days, books.booked_until_s, self._clock()
+        if keep_days is None or written_s is None or not self.writes or books.last_error:
+            return
+        if self._pruned_s is not None and now - self._pruned_s < DAY_S:
+            return
+        try:
+            await books.prune(written_s - keep_days * DAY_S)
+            self._pruned_s = now
+            self._troubles.pop(_PRUNING, None)
+        except Exception as problem:
+            self._report(_PRUNING, problem)
+
+    def leads(self) -> bool:
+        """Whether this replica writes the ledger now."""
+        books, now = self.accountant, self._clock()
+        if books is None:
+            return False
+        stands, since_s = self._stood_s
+        if books.booked_until_s != stands:
+            # At the start the ledger's own moment says how long it has stood; later our clock does.
+            since_s = now if stands is not None or books.booked_until_s is None else books.booked_until_s
+            self._stood_s = (books.booked_until_s, since_s)
+        lapsed = now - since_s >= LAPSE_FLUSHES * self._settings.flush_s
+        return not books.standing_by or self._store.changes.active(now) or lapsed
+
+    def close(self) -> None:
+        """Write what was booked until now, if it is ours to write, and close the ledger."""
+        try:
+            if self.accountant is not None:
+                self.accountant.close(self._clock(), lead=self.leads())
+        except Exception:
+            _log.exception("the ledger was not closed in order")
+
+    def _opened(self) -> Accountant:
+        """An accountant on the ledger. Blocks; raises `LedgerError`."""
+        settings, zone_of = self._settings, self._store.policy.carbon.zone_of
+        assert settings.ledger is not None
+        return Accountant(
+            Ledger(settings.ledger),
+            PowerModels(pue=settings.pue),
+            lambda node: zone_of(node.labels),
+            strategy=_strategy(settings),
+        )
+
+    async def _open_later(self) -> None:
+        """Try the ledger again; the accountant is told what is there by now."""
+        try:
+            books = await asyncio.to_thread(self._opened)
+            for event, then in self._arrivals.taken(synced=self._store.state.synced, now=self._clock()):
+                books.apply(event, then)
+            self.accountant = books
+            self._troubles.pop(_OPENING, None)
+        except Exception as problem:
+            self._report(_OPENING, problem)
+
+    def _tell_intensities(self, books: Accountant, now: float) -> None:
+        intensities = self._store.state.intensities
+        if intensities == self._told:
+            return
+        for zone, value in intensities.items():
+            if zone not in self._told or self._told[zone] != value:
+                books.intensity(zone, UNKNOWN if value is None else value, now)
+        self._told = dict(intensities)
+
+    def _report(self, what: str, problem: Exception) -> None:
+        """Log it once, however often it comes."""
+        self._troubles[what] = str(problem) or type(problem).__name__
+        text = f"{what}: {self._troubles[what]}"
+        if text in self._reported:
+            return
+        if len(self._reported) >= _MOST_REPORTED:
+            self._reported.clear()
+        self._reported[text] = None
+        known = isinstance(problem, LedgerError)
+        _log.error("accounting: %s", text, exc_info=None if known else problem)
+
+
+class Arrivals:
+    """What is there, while there is no accountant to be told: the last word on each node and pod."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, tuple[Event, float]] = {}
+        self._pods: dict[str, tuple[PodSeen, float]] = {}
+
+    def apply(self, event: Event, now: float) -> None:
+        """Something happened in the cluster."""
+        match event:
+            case NodeSeen(node):
+                self._nodes[node.name] = (event, self._nodes.get(node.name, (event, now))[1])
+            case NodeGone(name):
+                self._nodes.pop(name, None)
+            case PodSeen(pod) if pod.finished:
+                self._pods.pop(pod.uid, None)
+            case PodSeen(pod):
+                known = self._pods.get(pod.uid)
+                since_s = known[1] if known is not None and known[0].pod.node == pod.node else now
+                self._pods[pod.uid] = (event, since_s)
+            case PodBound(uid, node) if uid in self._pods:
+                pod = self._pods[uid][0].pod
+                if not pod.node:
+                    self._pods[uid] = (PodSeen(replace(pod, node=node)), now)
+            case PodGone(uid):
+                self._pods.pop(uid, None)
+            case _:
+                pass
+
+    def taken(self, *, synced: bool, now: float) -> list[tuple[Event, float]]:
+        """All of it in order of time, as the first lists would have told it; nothing is kept."""
+        events: list[tuple[Event, float]] = [*self._nodes.values(), *self._pods.values()]
+        events.sort(key=lambda each: each[1])
+        self._nodes, self._pods = {}, {}
+        return [*events, (Synced(), now)] if synced else events
+
+
+def _meters(settings: Settings, session: aiohttp.ClientSession) -> MeterReader | None:
+    cpu: list[tuple[str, Meter]] = []
+    gpu: list[tuple[str, Meter]] = []
+    if settings.prometheus_url is not None:
+        prometheus = Prometheus(settings.prometheus_url, session)
+        cpu += [("kepler", Kepler(prometheus)), ("scaphandre", Scaphandre(prometheus))]
+        gpu.append(("dcgm", Dcgm(prometheus)))
+    if settings.rapl_node is not None:
+        cpu.append(("rapl", Rapl(settings.rapl_node, time.monotonic)))
+    if settings.prometheus_url is not None:
+        cpu.append(("cpu-usage", CpuUsage(Prometheus(settings.prometheus_url, session))))
+    return MeterReader(cpu, gpu) if cpu or gpu else None
+
+
+def _strategy(settings: Settings) -> str:
+    """Name under which applications are booked: the packer, and what of carbon is used."""
+    parts = [settings.packer]
+    if settings.carbon_weight:
+        parts.append("carbon-score")
+    if settings.carbon_policy is not None and settings.carbon_policy != "none":
+        parts.append(settings.carbon_policy.value)
+    if settings.cap and settings.carbon_policy != "cap":
+        parts.append("cap")
+    return "+".join(parts)

@@ -1,0 +1,400 @@
+"""Wires the rooms together and keeps them running."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any, Final
+
+from extender.adapters.accounting.ledger import LedgerError
+from extender.adapters.api.app import create_app
+from extender.adapters.api.metrics import Metrics
+from extender.adapters.api.ports import Books, CacheHealth, CarbonSource, StageSourcesHealth
+from extender.adapters.carbon.client import CarbonClient
+from extender.adapters.kubernetes.backoff import Sleep
+from extender.adapters.kubernetes.binding import Binder
+from extender.adapters.kubernetes.client import ApiClient, ApiError
+from extender.adapters.kubernetes.patching import PodPatcher
+from extender.adapters.kubernetes.reflector import Reflector, name_of, namespaced_name_of, uid_of
+from extender.adapters.spark.identify import identify
+from extender.adapters.spark.reader import SpecReader
+from extender.adapters.webhooks.asgi import WebhookApplication
+from extender.adapters.webhooks.calls import Calls
+from extender.core.carbon.signal import Signal
+from extender.core.events import AnnotatePod, CarbonSeen, Instruction, RemoveGate
+from extender.core.facts import NodeFacts, PodFacts
+from extender.core.nodes.resources import Resources
+from extender.core.policy import Switches
+from extender.engine import ConfigMapSeen, Engine
+from extender.objects.projection import PodProjector, node_facts
+from extender.objects.structs import decode_node, decode_pod
+from extender.runtime.agent_reports import driver_application
+from extender.runtime.bind_writer import BindWriter
+from extender.runtime.cap_quota import cap_quota
+from extender.runtime.http.server import CannotListen, api_server, driver_server, webhook_server
+from extender.runtime.ledger_recorder import Bookkeeper
+from extender.runtime.stage_polling import StageSources
+from extender.runtime.watch_sinks import WatchSinks, config_map_facts
+from extender.settings.carbon import without_password
+from extender.settings.root import Settings
+
+TICK_S: Final = 1.0
+_CRASHES: Final = 5
+_CALM_S: Final = 60.0
+_GRACE_S: Final = 10.0
+_CARBON: Final = "carbon"
+_FIRST_SIGNAL_S: Final = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class ServiceFailed(Exception):
+    """The service cannot go on; the text says why."""
+
+
+class Service:
+    """The extender for one API server.
+
+    `clock` gives seconds since the epoch. Call `run`; `stop` ends it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: ApiClient,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self.settings = settings
+        self.engine = Engine(settings.to_policy(), SpecReader())
+        self.store = self.engine.store
+        self.bookkeeper: Bookkeeper | None = None
+        try:
+            self.store.state.stages.use(settings.to_provider())
+        except ValueError as problem:
+            raise ServiceFailed(f"the importance of stages cannot be told: {problem}") from None
+        self.metrics = Metrics(self.store, self, clock)
+        self.patcher = PodPatcher(client)
+        self._clock = clock
+        self._sleep = sleep
+        self.carbon = self._carbon_client()
+        self._zones_asked = 1
+        self._open_books()
+        self.quota = cap_quota(settings, client, self.store, clock)
+        self._projector = PodProjector(identify)
+        also = () if self.carbon is None else (_CARBON,)
+        self.sinks = WatchSinks(self.engine, self.perform, clock, self._synced, also, settings.switches)
+        self.reflectors = self._reflectors(client)
+        binder = Binder(client, self._allocatable, self._projector, last_look=settings.last_look)
+        self.calls = Calls(self.engine, self._projector, BindWriter(binder), self.perform, clock)
+        self.sources = StageSources(settings, client, self.engine, self.perform, clock, sleep)
+        api = create_app(self.store, self, self.metrics, clock)
+        self.application = WebhookApplication(
+            self.calls, api, self.metrics.answered, max_body_bytes=settings.max_body_bytes
+        )
+        self._servers = [webhook_server(self.application, settings)]
+        if settings.api_port is not None:
+            self._servers.append(api_server(api, settings))
+        if settings.driver_port is not None:
+            parts = (self.engine, self.perform, self.metrics, clock)
+            drivers = driver_application(settings, client, *parts, self.sources.agent_reported)
+            self._servers.append(driver_server(drivers, settings))
+        self._stop = asyncio.Event()
+        self.listening = asyncio.Event()
+        self.ready = asyncio.Event()
+
+    def _carbon_client(self) -> CarbonClient | None:
+        settings = self.settings
+        if settings.carbon_url is None:
+            return None
+        return CarbonClient(
+            settings.carbon_url,
+            lambda: self.store.state.nodes.carbon_zones,
+            self._signal,
+            self._clock,
+            poll_s=settings.carbon_poll_s,
+            timeout_s=settings.carbon_timeout_s,
+            kind=settings.carbon_kind,
+            stale_after_s=settings.carbon_stale_after_s,
+        )
+
+    def _signal(self, signal: Signal) -> None:
+        """The carbon service said something of a zone."""
+        self.perform(self.engine.observe(CarbonSeen(signal), self._clock()))
+
+    async def _keep_quota(self) -> None:
+        """Not before all is known: a restart must not lift the limit for a moment."""
+        assert self.quota is not None
+        await self.ready.wait()
+        await self.quota.run()
+
+    async def _restore_quota(self) -> None:
+        if self.quota is None:
+            return
+        try:
+            await self.quota.restore()
+        except ApiError as problem:
+            _log.error("the ResourceQuota of CAP was not restored; the next start does it: %s", problem)
+
+    def _open_books(self) -> None:
+        if self.settings.ledger is None:
+            return
+        try:
+            self.bookkeeper = Bookkeeper(self.settings, self.store, self._clock)
+        except LedgerError as problem:
+            raise ServiceFailed(f"the ledger cannot be used: {problem}") from None
+        self.engine.observers.append(self.bookkeeper)
+
+    def _reflectors(self, client: ApiClient) -> tuple[Reflector[Any], ...]:
+        options: dict[str, Any] = {"clock": self._clock, "page_size": self.settings.page_size}
+        nodes: Reflector[NodeFacts] = Reflector(
+            client,
+            "/api/v1/nodes",
+            lambda raw: node_facts(decode_node(raw)),
+            self.sinks.nodes,
+            name="nodes",
+            key=name_of,
+            **options,
+        )
+        pods: Reflector[PodFacts] = Reflector(
+            client,
+            "/api/v1/pods",
+            lambda raw: self._projector.facts(decode_pod(raw)),
+            self.sinks.pods,
+            name="pods",
+            key=uid_of,
+            # A list from the API server's cache may be old: after a restart it could lack a driver bound
+            # a moment before, whose room would then be given away twice.
+            first_list_from_cache=False,
+            **options,
+        )
+        config_maps: Reflector[ConfigMapSeen] = Reflector(
+            client,
+            "/api/v1/configmaps",
+            lambda raw: config_map_facts(raw, self.settings.switches),
+            self.sinks.config_maps,
+            name="config maps",
+            key=namespaced_name_of,
+            **options,
+        )
+        return nodes, pods, config_maps
+
+    # -- what other rooms ask of the service -------------------------------------------------------
+
+    def perform(self, instructions: Iterable[Instruction]) -> None:
+        """Carry out what the store asks for."""
+        for each in instructions:
+            match each:
+                case AnnotatePod():
+                    self.patcher.submit(each.namespace, each.name, each.uid, each.annotations)
+                    self.metrics.annotated(wake=each.wake)
+                case RemoveGate():
+                    self.patcher.ungate(each.namespace, each.name, each.uid)
+                    self.metrics.ungated()
+
+    def caches(self) -> list[CacheHealth]:
+        """How the watches are doing."""
+        return [
+            CacheHealth(
+                name=each.name,
+                synced=each.synced.is_set(),
+                connected=each.health.connected,
+                last_event_s=each.health.last_event_s,
+                restarts=each.health.restarts,
+                lists=each.health.lists,
+                skipped=each.health.skipped,
+                last_problem=each.health.last_problem,
+            )
+            for each in self.reflectors
+        ]
+
+    def binds_under_way(self) -> int:
+        """Bindings being written."""
+        return len(self.calls.binds)
+
+    def annotations_waiting(self) -> int:
+        """Pods whose annotations are not written yet."""
+        return self.patcher.backlog
+
+    def carbon_source(self) -> CarbonSource | None:
+        """How the carbon service is doing."""
+        if self.carbon is None:
+            return None
+        health = self.carbon.health
+        url = without_password(health.url)
+        return CarbonSource(url, health.polls, health.failures, health.last_good_s, health.problems)
+
+    def books(self) -> Books | None:
+        """How accounting is doing."""
+        books = self.bookkeeper
+        if books is None:
+            return None
+        return Books(books.writes, books.problem, books.unwritten, books.fallbacks)
+
+    def stage_sources(self) -> StageSourcesHealth | None:
+        """How event logs and drivers' REST APIs are doing."""
+        return self.sources.health if self.sources.enabled else None
+
+    def allowed(self) -> Switches:
+        """What the settings turn on."""
+        return self.settings.allowed()
+
+    @property
+    def ports(self) -> list[int]:
+        """Ports listened on: webhooks, the API's own if it has one, the drivers' if it is open."""
+        return [server.port for server in self._servers]
+
+    # -- life --------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End `run`: answer what was asked, finish the Bindings under way, then go."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until `stop` is called.
+
+        Raises:
+            ServiceFailed: a port cannot be listened on, or a part fails again and again.
+        """
+        try:
+            sockets = [server.bound_socket() for server in self._servers]
+        except CannotListen as problem:
+            raise ServiceFailed(str(problem)) from None
+        background = {"annotations": self.patcher.run, "clock": self._tick}
+        if self.carbon is not None:
+            background["carbon"] = self.carbon.run
+        if self.quota is not None:
+            background["quota"] = self._keep_quota
+        if self.bookkeeper is not None:
+            background["accounting"] = self.bookkeeper.run
+        if self.sources.enabled:
+            background["stage sources"] = self.sources.run
+        background |= {each.name: each.run for each in self.reflectors}
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._keep_running(name, work), name=name)
+                    for name, work in background.items()
+                ]
+                serving = [
+                    group.create_task(server.serve(sockets=[listener]))
+                    for server, listener in zip(self._servers, sockets, strict=True)
+                ]
+                group.create_task(self._announce())
+                tasks.append(group.create_task(self._await_first_signal()))
+                await self._stop.wait()
+                await self._wind_down(serving)
+                for task in tasks:
+                    task.cancel()
+        except* ServiceFailed as failures:
+            raise failures.exceptions[0] from None
+        finally:
+            for listener in sockets:
+                listener.close()
+            await self._restore_quota()
+            if self.bookkeeper is not None:
+                self.bookkeeper.close()
+
+    async def _wind_down(self, serving: Iterable[asyncio.Task[None]]) -> None:
+        _log.info("stopping")
+        for server in self._servers:
+            server.should_exit = True
+        await asyncio.wait(serving)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_S):
+                await self.calls.binds.settled()
+                await self.patcher.idle()
+
+    async def _announce(self) -> None:
+        for server in self._servers:
+            await server.listening.wait()
+        _log.info("listening on %s", ", ".join(f"{s.config.host}:{s.port}" for s in self._servers))
+        self.listening.set()
+
+    async def _await_first_signal(self) -> None:
+        """A moment's patience: unknown carbon holds nothing, so a restart would release all that waits."""
+        if self.carbon is None:
+            return
+        nodes = next(each for each in self.reflectors if each.name == "nodes")
+        await nodes.synced.wait()
+        if any(self.store.state.nodes.carbon_zones):
+            self.carbon.wake()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FIRST_SIGNAL_S):
+                    await self.carbon.asked.wait()
+        self.sinks.listed(_CARBON)
+
+    def _synced(self) -> None:
+        """All caches are filled."""
+        state = self.store.state
+        nodes, pods, gangs = len(state.nodes), len(state.seats), len(state.gangs)
+        _log.info("ready: %d nodes, %d bound pods, %d gangs", nodes, pods, gangs)
+        self.ready.set()
+
+    async def _tick(self) -> None:
+        while True:
+            await self._sleep(TICK_S)
+            self.perform(self.engine.tick(self._clock()))
+            zones = len(self.store.state.nodes.carbon_zones)
+            if self.carbon is not None and zones != self._zones_asked:
+                self._zones_asked = zones
+                self.carbon.wake()
+
+    async def _keep_running(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Start a part again when it fails; give the whole service up when that does not help."""
+        crashes = 0
+        loop = asyncio.get_running_loop()
+        while True:
+            began_s = loop.time()
+            try:
+                await work()
+                _log.error("%s ended by itself", name)
+            except Exception:
+                _log.exception("%s failed", name)
+            crashes = 1 if loop.time() - began_s > _CALM_S else crashes + 1
+            self.metrics.restarted(name)
+            if crashes >= _CRASHES:
+                raise ServiceFailed(f"{name} failed {crashes} times in a row; see the log")
+            await self._sleep(float(crashes))
+
+    def _allocatable(self, node: str) -> Resources | None:
+        nodes = self.store.state.nodes
+        row = nodes.row_of.get(node)
+        facts = nodes.facts[row] if row is not None else None
+        return facts.allocatable if facts is not None else None
+
+
+async def serve(settings: Settings) -> None:
+    """Run the service until SIGTERM or SIGINT.
+
+    Raises:
+        ServiceFailed: it could not start or could not go on.
+        CredentialsError: there are no usable credentials for the API server.
+    """
+    if settings.kubeconfig is not None:
+        client = await ApiClient.from_kubeconfig(settings.kubeconfig, settings.kube_context)
+    else:
+        client = await ApiClient.in_cluster()
+    async with client:
+        service = Service(settings, client)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, service.stop)
+        freezing = asyncio.create_task(_freeze(service))
+        try:
+            await service.run()
+        finally:
+            freezing.cancel()
+
+
+async def _freeze(service: Service) -> None:
+    """What fills the caches lives long: the collector need not look at it again with every round."""
+    await service.ready.wait()
+    gc.collect()
+    gc.freeze()
