@@ -67,7 +67,10 @@ class Changes:
         match event:
             case NodeSeen():
                 lost = self.state.nodes.lost(event.node.name)
+                columns = self.state.nodes.columns_epoch
                 self.state.nodes.upsert(event.node)
+                if self.state.nodes.columns_epoch != columns:
+                    self.state.recount()
                 if lost is event.node.ready:
                     self._unsettle_workers_on(event.node.name)
             case NodeGone():

@@ -7,8 +7,11 @@ alone: no counters, no times.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
+
+_MOST_NAMED: Final = 3
 
 
 class Outcome(StrEnum):
@@ -83,6 +86,12 @@ EXPLANATIONS: Final[dict[Outcome, str]] = {
     Outcome.NOT_READY: "the caches are not synced yet",
     Outcome.BAD_REQUEST: "the request could not be read",
 }
+
+
+def no_node_offers(resources: Sequence[str]) -> str:
+    """Detail of a refusal: the first three resources that are requested and that no node offers, by name."""
+    more = f" and {len(resources) - _MOST_NAMED} more" if len(resources) > _MOST_NAMED else ""
+    return f"no node offers {', '.join(resources[:_MOST_NAMED])}{more}"
 
 
 def reason(outcome: Outcome, detail: str = "") -> str:

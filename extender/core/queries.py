@@ -15,6 +15,7 @@ from extender.core.facts import GangKey, PodFacts
 from extender.core.gangs.reservation import NOWHERE, Gang
 from extender.core.gangs.spec import GangSpec
 from extender.core.nodes.arrays import IntArray, Rows
+from extender.core.nodes.resources import NOT_OFFERED
 from extender.core.nodes.table import NodeTable
 from extender.core.outcomes import EXPLANATIONS, Outcome
 from extender.core.queue.queue_pass import Verdict, Waiting, pool_of
@@ -233,12 +234,17 @@ def shortage(store: Store, leader: PodFacts, spec: GangSpec) -> tuple[int, list[
     out: list[Shortage] = []
     for number, resource in enumerate(table.columns):
         requested = int(lead[number] + worker[number] * spec.min_workers)
-        if not requested:
+        if not requested or resource == NOT_OFFERED:
             continue
         there = int(free[number].sum())
         size = int(worker[number])
         fitting = int((free[number] // size).sum()) if size else spec.min_workers
         out.append(Shortage(resource, requested, there, max(0, requested - there), fitting))
+    known = set(table.columns)
+    for resource in sorted({*spec.worker, *leader.requests} - known):
+        requested = leader.requests.get(resource, 0) + spec.worker.get(resource, 0) * spec.min_workers
+        if requested:
+            out.append(Shortage(resource, requested, 0, requested, 0))
     return fits, out
 
 
@@ -368,8 +374,12 @@ def _slots(store: Store, gang: Gang) -> list[SlotView]:
 
 
 def _amounts(table: NodeTable, column: IntArray, row: int) -> dict[str, int]:
-    return {name: int(column[number, row]) for number, name in enumerate(table.columns)}
+    return {
+        name: int(column[number, row]) for number, name in enumerate(table.columns) if name != NOT_OFFERED
+    }
 
 
 def _sums(table: NodeTable, column: IntArray, rows: Rows) -> dict[str, int]:
-    return dict(zip(table.columns, column[:, rows].sum(axis=1).tolist(), strict=True))
+    sums = dict(zip(table.columns, column[:, rows].sum(axis=1).tolist(), strict=True))
+    del sums[NOT_OFFERED]
+    return sums

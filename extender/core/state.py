@@ -16,6 +16,7 @@ from extender.core.facts import GangKey, PodFacts
 from extender.core.gangs.reservation import NOWHERE, RESERVATION, Claim, Gang, Reservation, Slot, encode
 from extender.core.gangs.spec import GangSpec
 from extender.core.nodes.arrays import IntArray
+from extender.core.nodes.resources import Resources
 from extender.core.nodes.table import NodeTable
 from extender.core.policy import Policy, Switches
 from extender.core.queue.packing import Packing
@@ -27,11 +28,12 @@ _MOST_TOMBSTONES: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """Room a bound pod uses."""
+    """Room a bound pod uses. `uncounted` are resources that had no column."""
 
     row: int
     used: IntArray
     daemon: bool = False
+    uncounted: Resources | None = None
 
 
 class State:
@@ -53,6 +55,7 @@ class State:
         self.gangs: dict[GangKey, Gang] = {}
         self.pods: dict[str, PodFacts] = {}
         self.seats: dict[str, Seat] = {}
+        self._incomplete: dict[str, None] = {}
         self.claims: dict[str, Claim] = {}
         self.unsettled: dict[GangKey, None] = {}
         self.owed: dict[GangKey, None] = {}
@@ -70,7 +73,7 @@ class State:
 
     def seat(self, pod: PodFacts) -> None:
         """A bound pod takes its room; a claim it had is fulfilled."""
-        row, used = self.nodes.row(pod.node), self.nodes.vector(pod.requests)
+        row, used = self.nodes.row(pod.node), self.nodes.accountable(pod.requests)
         seat = self.seats.get(pod.uid)
         if seat is not None:
             if seat.row == row and seat.used is used:
@@ -86,17 +89,50 @@ class State:
             else:
                 self._give_back(claim)
                 self.nodes.use(row, used)
-        self.seats[pod.uid] = Seat(row, used, pod.daemon)
+        uncounted = None
+        if used is not self.nodes.vector(pod.requests):
+            uncounted = self.nodes.uncounted(pod.requests)
+            self._incomplete[pod.uid] = None
+        self.seats[pod.uid] = Seat(row, used, pod.daemon, uncounted)
         if pod.daemon:
             self.nodes.use_for_good(row, used)
 
     def unseat(self, uid: str) -> None:
         """A pod that was bound ended or is gone."""
         seat = self.seats.pop(uid, None)
+        self._incomplete.pop(uid, None)
         if seat is not None:
             self.nodes.use(seat.row, seat.used, -1)
             if seat.daemon:
                 self.nodes.use_for_good(seat.row, seat.used, -1)
+
+    def recount(self) -> None:
+        """Nodes offer a resource that none offered before: what is used and reserved of it counts now."""
+        nodes = self.nodes
+        for uid in list(self._incomplete):
+            seat = self.seats[uid]
+            before = seat.uncounted or {}
+            uncounted = nodes.uncounted(before)
+            if len(uncounted) == len(before):
+                continue
+            more = nodes.amounts({name: before[name] for name in before if name not in uncounted})
+            nodes.use(seat.row, more)
+            if seat.daemon:
+                nodes.use_for_good(seat.row, more)
+            self.seats[uid] = replace(seat, used=nodes.widened(seat.used) + more, uncounted=uncounted)
+            if not uncounted:
+                del self._incomplete[uid]
+        for claim in self.claims.values():
+            if claim.slot is None and claim.held is not None:
+                nodes.hold(claim.row, claim.held, -1)
+                claim.held = nodes.accountable(claim.pod.requests)
+                nodes.hold(claim.row, claim.held)
+        for gang in self.gangs.values():
+            for slot in gang.slots:
+                claim = self.claims.get(slot.pod_uid)
+                size = claim.pod.requests if claim is not None else gang.spec.worker if gang.spec else None
+                if slot.held is not None and size is not None:
+                    self.put(slot, slot.row, nodes.accountable(size))
 
     def bury(self, uid: str) -> None:
         """Remember that a pod object is gone."""
@@ -118,7 +154,7 @@ class State:
     def claim_room(self, pod: PodFacts, row: int, expires_s: float) -> None:
         """Hold the room of a pod that was answered a node (leader, extra worker or single pod)."""
         assert pod.uid not in self.claims
-        held = self.nodes.vector(pod.requests)
+        held = self.nodes.accountable(pod.requests)
         self.nodes.hold(row, held)
         self.claims[pod.uid] = Claim(pod, row, expires_s, held=held)
 
@@ -128,7 +164,7 @@ class State:
         assert pod.uid not in self.claims
         if slot.row != row:
             self.dirty[gang.key] = None
-        self.put(slot, row, self.nodes.vector(pod.requests))
+        self.put(slot, row, self.nodes.accountable(pod.requests))
         slot.pod_uid = pod.uid
         self.claims[pod.uid] = Claim(pod, row, expires_s, slot=slot)
 
@@ -166,14 +202,14 @@ class State:
         slot.pod_uid = ""
         if gang is not None and gang.spec is not None:
             self.unsettled[gang.key] = None
-            self.put(slot, slot.row, self.nodes.vector(gang.spec.worker))
+            self.put(slot, slot.row, self.nodes.accountable(gang.spec.worker))
 
     def move_slot(self, gang: Gang, slot: Slot, row: int) -> None:
         """Hold an open slot on another node, or NOWHERE."""
         assert slot.open
         assert gang.spec is not None
         if slot.row != row:
-            self.put(slot, row, self.nodes.vector(gang.spec.worker))
+            self.put(slot, row, self.nodes.accountable(gang.spec.worker))
             self.dirty[gang.key] = None
 
     # -- gangs -----------------------------------------------------------------------------------
@@ -219,7 +255,7 @@ class State:
     def _open_slots(self, gang: Gang, leader: PodFacts, spec: GangSpec, rows: list[int]) -> None:
         if self._stages_of.get(gang.key, leader.uid) != leader.uid:
             self.forget_stages(gang.key)  # another run under the same name
-        worker = self.nodes.vector(spec.worker)
+        worker = self.nodes.accountable(spec.worker)
         for row, number in Counter(rows).items():
             if row != NOWHERE:
                 self.nodes.hold(row, worker * number)

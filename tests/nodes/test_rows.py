@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from extender.core.nodes.resources import CPU, GPU, MEMORY, PODS
+from extender.core.nodes.resources import BASE_COLUMNS, CPU, GPU, MEMORY, NOT_OFFERED, PODS
 from extender.core.nodes.table import NodeTable
 from extender.core.nodes.terms import ANYWHERE
 from tests.gang.world import GIB, node, size
@@ -160,18 +160,55 @@ def test_rows_may_be_added_after_columns_and_columns_after_rows() -> None:
     table = NodeTable()
     for number in range(150):
         table.upsert(node(f"n{number}", number + 1, extra={f"example.com/{number % 5}": 1}))
-    assert len(table.columns) == 4 + 5
+    assert len(table.columns) == len(BASE_COLUMNS) + 5
     for number in range(150):
         assert amount(table, "free", f"n{number}") == (number + 1) * 1_000
         assert amount(table, "free", f"n{number}", f"example.com/{number % 5}") == 1
     for array in (table.allocatable, table.used, table.held, table.free):
-        assert array.shape == (9, 150)
+        assert array.shape == (len(BASE_COLUMNS) + 5, 150)
 
 
 def test_nobody_fits_where_a_requested_resource_is_not_offered() -> None:
     table = NodeTable()
     table.upsert(node("n1", 4))
-    assert table.rooms(table.vector(size(1, 1, **{"example.com/x": 1})), ANYWHERE)[1] == 0
+    wanted = size(1, 1, **{"example.com/x": 1})
+    assert table.rooms(table.vector(wanted), ANYWHERE)[1] == 0
+    assert table.not_offered(wanted) == ["example.com/x"]
+
+
+def test_what_pods_request_adds_no_column() -> None:
+    table = NodeTable()
+    table.upsert(node("n1", 4))
+    for number in range(1_000):
+        wanted = size(1, 1, **{f"r{number}.example.com/x": 1})
+        table.vector(wanted)
+        table.use(0, table.accountable(wanted))
+    assert table.columns == list(BASE_COLUMNS)
+    assert amount(table, "used", "n1") == 1_000_000
+    assert amount(table, "free", "n1", NOT_OFFERED) == 0
+
+
+def test_a_column_that_no_node_offers_any_more_is_given_back() -> None:
+    table = NodeTable()
+    table.upsert(node("n1", 4, extra={"example.com/a": 1}))
+    row, pod = table.row_of["n1"], size(1, 1, **{"example.com/a": 1})
+    table.use(row, table.accountable(pod))
+    table.remove("n1")
+    table.upsert(node("n2", 4, extra={"example.com/b": 1}))
+    assert table.columns[-2:] == ["example.com/a", "example.com/b"], "a pod still uses the first one"
+    table.use(row, table.accountable(pod), -1)
+    table.upsert(node("n3", 4, extra={"example.com/c": 2}))
+    assert table.columns[-2:] == ["example.com/c", "example.com/b"]
+    assert table.rooms(table.vector(size(1, 1, **{"example.com/c": 1})), ANYWHERE)[1] == 2
+    assert table.rooms(table.vector(size(1, 1, **{"example.com/b": 1})), ANYWHERE)[1] == 1
+    assert table.rooms(table.vector(pod), ANYWHERE)[1] == 0
+
+
+def test_a_node_that_offers_many_resources_widens_the_table_once() -> None:
+    table = NodeTable()
+    table.upsert(node("n1", 4, extra={f"example.com/{number}": 1 for number in range(400)}))
+    assert table.columns_epoch == 1
+    assert len(table.columns) == len(BASE_COLUMNS) + 400
 
 
 # -- names ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from extender.core.gangs.reservation import NOWHERE, Gang, Slot
 from extender.core.nodes.arrays import IntArray
 from extender.core.nodes.resources import largest
 from extender.core.offers import Offered
-from extender.core.outcomes import Outcome
+from extender.core.outcomes import Outcome, no_node_offers
 from extender.core.queue.packing import SINGLE_ZONE
 from extender.core.queue.queue_pass import pool_of
 from extender.core.queue.restraint import Restraint
@@ -34,9 +34,7 @@ def place_single(
         return held_back
     row = choose_row(state, None, pod, offered)
     if row is None:
-        return FilterDecision(
-            Outcome.NO_ROOM, detail="no offered node has free, unreserved room for this pod"
-        )
+        return _no_room(state, pod, "no offered node has free, unreserved room for this pod")
     state.claim_room(pod, row, now + state.policy.hold_ttl_s)
     return FilterDecision(Outcome.SINGLE_PLACED, state.nodes.names[row])
 
@@ -79,12 +77,18 @@ def place_worker(
             if free_slot is None
             else "the node of the slot held for this worker is not offered and no other offered node has room"
         )
-        return FilterDecision(Outcome.NO_ROOM, detail=detail)
+        return _no_room(state, pod, detail)
     if free_slot is not None:
         state.claim_slot(gang, pod, free_slot, row, expires_s)
         return FilterDecision(Outcome.SLOT_MOVED, state.nodes.names[row])
     state.claim_room(pod, row, expires_s)
     return FilterDecision(Outcome.EXTRA_ADMITTED, state.nodes.names[row])
+
+
+def _no_room(state: State, pod: PodFacts, detail: str) -> FilterDecision:
+    """A refusal for want of room; a resource that no node offers is named instead."""
+    missing = state.nodes.not_offered(pod.requests)
+    return FilterDecision(Outcome.NO_ROOM, detail=no_node_offers(missing) if missing else detail)
 
 
 def _leader_missing(gang: Gang | None) -> FilterDecision | None:
@@ -183,7 +187,7 @@ def follow_workers(state: State, gang: Gang) -> None:
         state.dirty[gang.key] = None
         for slot in gang.slots:
             if slot.open:
-                state.put(slot, slot.row, state.nodes.vector(worker))
+                state.put(slot, slot.row, state.nodes.accountable(worker))
     tend(state, gang)
 
 

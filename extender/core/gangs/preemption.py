@@ -70,5 +70,5 @@ def _without(state: State, row: int, victims: set[str]) -> Workspace:
         extra = sum(1 for pod in gang.workers.values() if state.runs(pod) and pod.uid not in seated | victims)
         reopened = len(seated & victims) - extra
         if reopened > 0 and gang.spec is not None:
-            space.give(row, -reopened * state.nodes.widened(state.nodes.vector(gang.spec.worker)))
+            space.give(row, -reopened * state.nodes.accountable(gang.spec.worker))
     return space

@@ -17,8 +17,11 @@ MEMORY: Final = "memory"
 PODS: Final = "pods"
 GPU: Final = "nvidia.com/gpu"
 
-BASE_COLUMNS: Final = (CPU, MEMORY, PODS, GPU)
-"""Columns every NodeTable has; extended resources are appended when first seen."""
+NOT_OFFERED: Final = "not-offered"
+"""Stands for all resources that no node offers: a pod that requests one of them fits nowhere."""
+
+BASE_COLUMNS: Final = (CPU, MEMORY, PODS, GPU, NOT_OFFERED)
+"""Columns every NodeTable has; the extended resources that nodes offer come after them."""
 
 
 def total(parts: Iterable[Resources]) -> dict[str, int]:

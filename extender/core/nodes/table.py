@@ -8,7 +8,7 @@ node while pods are still accounted on it; such a row is not alive and offers no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 
 import numpy as np
@@ -19,7 +19,7 @@ from extender.core.nodes.arrays import BoolArray, IntArray, Rows
 from extender.core.nodes.classes import NodeClasses
 from extender.core.nodes.fit_counts import RoomCache
 from extender.core.nodes.order import FreeOrder
-from extender.core.nodes.resources import BASE_COLUMNS, CPU, MEMORY, Resources, one_pod
+from extender.core.nodes.resources import BASE_COLUMNS, CPU, MEMORY, NOT_OFFERED, Resources, one_pod
 from extender.core.nodes.terms import PlacementTerms
 
 ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
@@ -39,6 +39,10 @@ class NodeTable:
     `carbon_zone` are numbers of `carbon_zones` (0: none), `milliwatts_per_core` 0 where not known. `cost`
     gives float64[n_rows], added to the place of a node in the order of preference; `zone_cost` float64 by
     carbon zone, by which a gang is tried in one after the other. None changes nothing.
+
+    Columns exist for what nodes offer and for nothing else, so that no pod can make the table wider.
+    `columns_epoch` counts the changes of columns: amounts of pods that were seen before are then counted
+    again (`State.recount`).
     """
 
     def __init__(self, carbon_zone_of: Callable[[Mapping[str, str]], str] = lambda _: "") -> None:
@@ -64,10 +68,11 @@ class NodeTable:
         self.version = 0
         self.rows_epoch = 0
         self.capacity_epoch = 0
+        self.columns_epoch = 0
         self._zone_numbers: dict[str, int] = {}
         self._column_numbers = {name: number for number, name in enumerate(self.columns)}
         self._masks: dict[tuple[PlacementTerms, bool], BoolArray] = {}
-        self._vectors: dict[frozenset[tuple[str, int]], IntArray] = {}
+        self._vectors: dict[frozenset[tuple[str, int]], tuple[IntArray, IntArray]] = {}
         self._label_ranks: dict[tuple[str, tuple[str, ...]], IntArray] = {}
         self._order: FreeOrder | None = None
         self._rooms = RoomCache()
@@ -84,8 +89,7 @@ class NodeTable:
         before = self.facts[row]
         if before == node:
             return False
-        for name in node.allocatable:
-            self._column(name)
+        self._add_columns(node.allocatable)
         if before is None:
             self._dead -= 1
         self.facts[row] = node
@@ -141,19 +145,54 @@ class NodeTable:
     # -- amounts ---------------------------------------------------------------------------------
 
     def vector(self, requests: Resources) -> IntArray:
-        """int64[n_resources] of one pod with these requests, its pod slot included. Do not modify."""
+        """What one pod with these requests needs, its pod slot included: int64[n_resources]. Do not modify.
+
+        A pod that requests something no node offers needs NOT_OFFERED, which fits nowhere.
+        """
+        return self._vectors_of(requests)[0]
+
+    def accountable(self, requests: Resources) -> IntArray:
+        """The same, of what nodes offer only: what a pod uses, or what is reserved for it, on its node.
+
+        Amounts of the resources that no node offers cannot be overdrawn. They are counted as soon as a node
+        offers the resource (`columns_epoch`). Do not modify.
+        """
+        return self._vectors_of(requests)[1]
+
+    def amounts(self, resources: Resources) -> IntArray:
+        """int64[n_resources] of these amounts, without a pod slot. Every resource must have a column."""
+        return self._spread(resources)
+
+    def uncounted(self, requests: Resources) -> dict[str, int]:
+        """The part of `requests` for which there is no column, so that `accountable` leaves it out."""
+        return {
+            name: amount for name, amount in requests.items() if amount and name not in self._column_numbers
+        }
+
+    def not_offered(self, requests: Resources) -> list[str]:
+        """Resources that are requested and that no node offers, by name."""
+        return sorted(
+            name
+            for name, amount in requests.items()
+            if amount
+            and ((number := self._column_numbers.get(name)) is None or not self.allocatable[number].any())
+        )
+
+    def _vectors_of(self, requests: Resources) -> tuple[IntArray, IntArray]:
         key = frozenset(requests.items())
-        vector = self._vectors.get(key)
-        if vector is None or len(vector) != len(self.columns):
+        known = self._vectors.get(key)
+        if known is None:
             pod = one_pod(requests)
-            for name in pod:
-                self._column(name)
-            vector = self._spread(pod)
-            vector.flags.writeable = False
+            there = {name: amount for name, amount in pod.items() if name in self._column_numbers}
+            accountable = needed = self._spread(there)
+            if len(there) < len(pod):
+                needed = self._spread(there | {NOT_OFFERED: 1})
+                needed.flags.writeable = False
+            accountable.flags.writeable = False
             if len(self._vectors) > 4096:
                 self._vectors.clear()
-            self._vectors[key] = vector
-        return vector
+            known = self._vectors[key] = (needed, accountable)
+        return known
 
     def widened(self, vector: IntArray) -> IntArray:
         """The vector with a zero for every column that was added after it was made."""
@@ -276,18 +315,37 @@ class NodeTable:
             vector[self._column_numbers[name]] = amount
         return vector
 
-    def _column(self, name: str) -> int:
-        number = self._column_numbers.get(name)
-        if number is None:
-            number = len(self.columns)
+    def _add_columns(self, names: Iterable[str]) -> None:
+        """Columns for what a node offers: those that stand idle are taken before the arrays grow."""
+        new = [name for name in names if name not in self._column_numbers]
+        if not new:
+            return
+        for number in self._idle_columns():
+            if not new:
+                break
+            del self._column_numbers[self.columns[number]]
+            self.columns[number] = new.pop(0)
+            self._column_numbers[self.columns[number]] = number
+        for name in new:
+            self._column_numbers[name] = len(self.columns)
             self.columns.append(name)
-            self._column_numbers[name] = number
+        if new:
             for array in _AMOUNTS:
                 old: IntArray = getattr(self, array)
-                setattr(self, array, np.vstack([old, np.zeros((1, old.shape[1]), dtype=np.int64)]))
-            self._rooms.forget()
-            self.version += 1
-        return number
+                setattr(self, array, np.vstack([old, np.zeros((len(new), old.shape[1]), dtype=np.int64)]))
+        self._vectors.clear()
+        self._rooms.forget()
+        self.version += 1
+        self.capacity_epoch += 1
+        self.columns_epoch += 1
+
+    def _idle_columns(self) -> list[int]:
+        """Columns of extended resources that no node offers any more and of which nothing is counted."""
+        busy = np.zeros(len(self.columns), dtype=np.bool_)
+        for array in (self.allocatable, self.used, self.held, self.daemons):
+            busy |= array.any(axis=1)
+        busy[: len(BASE_COLUMNS)] = True
+        return np.flatnonzero(~busy).tolist()
 
     def _new_row(self, name: str) -> int:
         row = self._recycle()

@@ -17,10 +17,11 @@ from extender.core.facts import GangKey, PodFacts
 from extender.core.gangs.spec import GangSpec, SpecProblem
 from extender.core.nodes.arrays import BoolArray, Rows, room_for
 from extender.core.nodes.fit_counts import ROOM_LIMIT
+from extender.core.nodes.resources import largest
 from extender.core.nodes.table import NodeTable
 from extender.core.nodes.terms import PlacementTerms
 from extender.core.offers import Offered
-from extender.core.outcomes import Outcome
+from extender.core.outcomes import Outcome, no_node_offers
 from extender.core.policy import FifoMode, Policy
 from extender.core.queue.packing import Packer, Packing, Problem, packer_named
 from extender.core.queue.workspace import Workspace
@@ -324,7 +325,7 @@ class QueuePass:
             self.valid_until = min(self.valid_until, self._holds.free_until_s(waiting.leader, spec, self.now))
         if blocker is not None:
             if not self._fits_empty(waiting):
-                return Verdict(Outcome.EXCEEDS_CLUSTER)
+                return self._exceeds_cluster(waiting, spec)
             return Verdict(Outcome.EARLIER_GANG_WAITS, blocker=blocker.key)
         zones = hold.zones if hold is not None else _ANYWHERE
         if hold is not None:
@@ -338,7 +339,7 @@ class QueuePass:
         if refused is Outcome.NO_ROOM:
             return self._no_room(waiting, mode, hold)
         if refused is not None:
-            return Verdict(refused)
+            return self._exceeds_cluster(waiting, spec)
         alone = mode is FifoMode.OFF
         space = Workspace(self._table) if alone else self._space
         offered = self._offered.get(waiting.leader.uid)
@@ -352,8 +353,13 @@ class QueuePass:
         if any_nodes and not alone:
             self._refused[shape] = Outcome.NO_ROOM if fits_empty else Outcome.EXCEEDS_CLUSTER
         if not fits_empty:
-            return Verdict(Outcome.EXCEEDS_CLUSTER)
+            return self._exceeds_cluster(waiting, spec)
         return replace(self._no_room(waiting, mode, hold), any_nodes=any_nodes, offered=offered)
+
+    def _exceeds_cluster(self, waiting: Waiting, spec: GangSpec) -> Verdict:
+        """Refused for good, unless nodes join; a resource that no node offers is named."""
+        missing = self._table.not_offered(largest([waiting.leader.requests, spec.worker]))
+        return Verdict(Outcome.EXCEEDS_CLUSTER, detail=no_node_offers(missing) if missing else "")
 
     def _no_room(self, waiting: Waiting, mode: FifoMode, hold: Hold | None) -> Verdict:
         if hold is None:
