@@ -1,0 +1,1 @@
+"""Discrete-event simulation: cluster, users and grids in virtual time around the engine of the service."""
