@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 import extender.adapters.spark.agent
+from carbon_api import settings as carbon_settings
+from carbon_api import synthetic
 from extender.core.policy import Switches
 from extender.runtime.switches import read_switches
 from extender.settings.root import load
@@ -29,8 +34,12 @@ from tests.config.files import (
 BASE = MANIFESTS / "base"
 SEPARATE = MANIFESTS / "separate-extender"
 READS = {"get", "list", "watch"}
+ENVIRONMENT = "carbon-scheduler-environment"
+PREFIX = "CARBON_SCHEDULER_"
 AGENT_PORT = MANIFESTS / "components" / "driver-agent"
 AGENT = Path(extender.adapters.spark.agent.__file__).parent
+COMPONENTS = sorted(path.parent for path in (MANIFESTS / "components").glob("*/kustomization.yaml"))
+CARBON = MANIFESTS / "components" / "carbon"
 
 each_kustomization = pytest.mark.parametrize(
     "folder", kustomizations(), ids=lambda path: str(path.relative_to(path.parents[1]))
@@ -75,7 +84,8 @@ def test_kustomizations_refer_to_files_that_exist(folder: Path):
     content = documents(folder / "kustomization.yaml")[0]
     entries = [*content.get("resources", []), *content.get("components", [])]
     entries += [patch["path"] for patch in content.get("patches", [])]
-    entries += [file for generator in content.get("configMapGenerator", []) for file in generator["files"]]
+    for generator in content.get("configMapGenerator", []):
+        entries += generator.get("files", [])
     assert entries
     for entry in entries:
         assert (folder / entry).exists(), f"{folder.name}/kustomization.yaml names {entry}"
@@ -92,6 +102,7 @@ def test_every_file_beside_a_kustomization_is_used(folder: Path):
 
 @pytest.mark.parametrize("folder", [BASE, SEPARATE], ids=lambda path: path.name)
 def test_mounted_config_maps_are_generated(folder: Path):
+    """Those of the pod's environment too."""
     generated = {
         generator["name"]
         for each in kustomizations()
@@ -103,8 +114,15 @@ def test_mounted_config_maps_are_generated(folder: Path):
         for volume in deployment["spec"]["template"]["spec"]["volumes"]
         if "configMap" in volume
     }
+    sources = {
+        source["configMapRef"]["name"]
+        for deployment in deployments(folder).values()
+        for container in containers(deployment).values()
+        for source in container.get("envFrom", [])
+    }
     assert mounted
-    assert mounted <= generated
+    assert sources == {ENVIRONMENT}
+    assert mounted | sources <= generated
 
 
 def test_kube_scheduler_is_started_with_files_that_are_in_the_config_map():
@@ -148,14 +166,25 @@ def test_only_these_built_in_roles_are_bound():
 
 
 def test_the_extender_writes_bindings_and_annotations_only():
-    writes = {each for each in granted("carbon-scheduler:extender") if each[0] not in READS}
-    # A TokenReview is a question that the API takes as a creation.
-    assert writes == {("patch", "pods"), ("create", "pods/binding"), ("create", "tokenreviews")}
+    writes = {each for each in granted("carbon-scheduler:extender-in-namespace") if each[0] not in READS}
+    assert writes == {("patch", "pods"), ("create", "pods/binding")}
+    assert {verb for verb, _ in granted("carbon-scheduler:extender")} <= READS
 
 
 def test_the_extender_may_watch_what_its_reflectors_watch():
-    wanted = {(verb, kind) for verb in ("list", "watch") for kind in ("pods", "nodes", "configmaps")}
-    assert wanted <= granted("carbon-scheduler:extender")
+    may = granted("carbon-scheduler:extender") | granted("carbon-scheduler:extender-in-namespace")
+    assert {(verb, kind) for verb in ("list", "watch") for kind in ("pods", "nodes", "configmaps")} <= may
+
+
+def test_tokens_are_reviewed_only_where_drivers_have_a_port():
+    assert "tokenreviews" not in {resource for rule in rules() for resource in rule["resources"]}
+    resources = {
+        resource
+        for each in of_kind(AGENT_PORT, "ClusterRole")
+        for rule in each["rules"]
+        for resource in rule["resources"]
+    }
+    assert resources == {"tokenreviews"}
 
 
 @pytest.mark.parametrize("folder", [BASE, SEPARATE], ids=lambda path: path.name)
@@ -182,8 +211,23 @@ def test_strict_roles_give_each_account_its_own_process_only():
     for binding in of_kind(MANIFESTS / "rbac", "RoleBinding", "ClusterRoleBinding"):
         for subject in binding["subjects"]:
             by_account.setdefault(subject["name"], set()).add(binding["roleRef"]["name"])
-    assert by_account["carbon-scheduler-extender"] == {"carbon-scheduler:extender"}
-    assert "carbon-scheduler:extender" not in by_account["carbon-scheduler"]
+    extender = {"carbon-scheduler:extender", "carbon-scheduler:extender-in-namespace"}
+    assert by_account["carbon-scheduler-extender"] == extender
+    assert not extender & by_account["carbon-scheduler"]
+
+
+def test_components_give_rights_to_the_identity_that_the_extender_has_on_both_bases():
+    accounts = {
+        deployments(BASE)[NAME]["spec"]["template"]["spec"]["serviceAccountName"],
+        deployments(SEPARATE)["carbon-scheduler-extender"]["spec"]["template"]["spec"]["serviceAccountName"],
+    }
+    subjects = {
+        subject["name"]
+        for folder in COMPONENTS
+        for binding in of_kind(folder, "RoleBinding", "ClusterRoleBinding")
+        for subject in binding["subjects"]
+    }
+    assert subjects == accounts == {"carbon-scheduler-extender"}
 
 
 # -- pods --------------------------------------------------------------------------------------------
@@ -192,7 +236,7 @@ def test_strict_roles_give_each_account_its_own_process_only():
 def hardened() -> list[Any]:
     return [
         pytest.param(deployment, name, id=f"{folder.name}-{deployment['metadata']['name']}-{name}")
-        for folder in (BASE, SEPARATE)
+        for folder in (BASE, SEPARATE, CARBON)
         for deployment in deployments(folder).values()
         for name in containers(deployment)
     ]
@@ -268,10 +312,25 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+def environment(*folders: Path) -> dict[str, str]:
+    """Variables that kustomizations give the extender, by option name; later ones come first."""
+    literals = [
+        literal
+        for folder in folders
+        for generator in documents(folder / "kustomization.yaml")[0].get("configMapGenerator", [])
+        if generator["name"] == ENVIRONMENT
+        for literal in generator["literals"]
+    ]
+    return {
+        name.removeprefix(PREFIX).lower(): value
+        for name, _, value in (each.partition("=") for each in literals)
+    }
+
+
 @pytest.mark.usefixtures("no_variables")
 @pytest.mark.parametrize("folder", [BASE, SEPARATE], ids=lambda path: path.name)
-def test_settings_files_are_accepted_and_fit_the_pod(folder: Path):
-    settings = load(folder / "settings.yaml")
+def test_settings_are_accepted_and_fit_the_pod(folder: Path):
+    settings = load(BASE / "settings.yaml", environment(BASE, folder))
     name = NAME if folder == BASE else "carbon-scheduler-extender"
     deployment = deployments(folder)[name]
     ports = {each["name"]: each["containerPort"] for each in containers(deployment)["extender"]["ports"]}
@@ -288,14 +347,39 @@ def test_settings_files_are_accepted_and_fit_the_pod(folder: Path):
         assert ports["webhooks"] == settings.listen_port
 
 
+@pytest.mark.usefixtures("no_variables")
+@pytest.mark.parametrize("folder", COMPONENTS, ids=lambda path: path.name)
+def test_variables_of_components_are_options_with_usable_values(folder: Path):
+    load(flags=environment(BASE, folder))
+
+
+def test_the_carbon_service_is_where_the_extender_asks_and_reads_its_settings():
+    settings = carbon_settings.load(CARBON / "settings.yaml")
+    (service,) = of_kind(CARBON, "Service")
+    (port,) = service["spec"]["ports"]
+    metadata = service["metadata"]
+    url = f"http://{metadata['name']}.{metadata['namespace']}.svc:{port['port']}"
+    assert environment(CARBON) == {"carbon_url": url}
+    assert settings.listen_address == "0.0.0.0"
+    (deployment,) = deployments(CARBON).values()
+    (listened,) = containers(deployment)["carbon"]["ports"]
+    assert (listened["name"], listened["containerPort"]) == (port["targetPort"], settings.listen_port)
+    assert set(settings.zones) == set(synthetic.GRIDS)
+    text = (CARBON / "settings.yaml").read_text(encoding="utf-8")
+    real = yaml.safe_load("\n".join(re.findall(r"^  # ([A-Z]{2}: \{.*\})$", text, re.MULTILINE)))
+    assert len(carbon_settings.parse({"zones": real}).zones) == 2
+
+
 # -- examples ----------------------------------------------------------------------------------------
 
 
-def test_pod_templates_ask_for_our_scheduler():
+def test_pod_templates_ask_for_our_scheduler_and_for_no_special_nodes():
+    """A selector that no node has would leave the driver pending before we are asked at all."""
     for role in ("driver", "executor"):
         (template,) = documents(MANIFESTS / "examples" / f"{role}-template.yaml")
         assert template["kind"] == "Pod"
         assert template["spec"]["schedulerName"] == NAME
+        assert "nodeSelector" not in template["spec"]
 
 
 def test_spark_submit_examples_ask_for_our_scheduler_one_way_or_the_other():
@@ -310,71 +394,91 @@ def test_spark_submit_examples_ask_for_our_scheduler_one_way_or_the_other():
         assert by_conf or by_template
 
 
-def policies() -> dict[str, Object]:
+# -- network policies --------------------------------------------------------------------------------
+
+
+def policies(*folders: Path) -> list[Object]:
+    return [each["spec"] for folder in folders for each in of_kind(folder, "NetworkPolicy")]
+
+
+def opened(labels: Mapping[str, str], direction: str, *folders: Path) -> set[int]:
+    """Ports that the policies of some kustomizations open for a pod, whoever is at the other end."""
     return {
-        each["metadata"]["name"]: each["spec"]
-        for each in documents(MANIFESTS / "components" / "network-policy" / "network-policy.yaml")
+        port["port"]
+        for spec in policies(*folders)
+        if spec["podSelector"]["matchLabels"].items() <= labels.items()
+        for rule in spec.get(direction, [])
+        for port in rule["ports"]
     }
 
 
-def opened(policy: Object, direction: str, peer: str) -> dict[int, list[Object]]:
-    """Peers by port; none listed means that anybody is one."""
-    return {port["port"]: rule.get(peer, []) for rule in policy[direction] for port in rule["ports"]}
+def labels_of(deployment: Object) -> dict[str, str]:
+    return deployment["spec"]["template"]["metadata"]["labels"]
 
 
-DRIVERS = [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"spark-role": "driver"}}}]
+API_SERVER, DNS = {443, 6443, 8443}, {53}
+ALWAYS = API_SERVER | DNS
 
 
-def in_pods(name: str) -> list[Object]:
-    return [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": name}}}]
-
-
-@pytest.mark.parametrize("folder", [BASE, SEPARATE], ids=lambda path: path.name)
-def test_a_network_policy_selects_every_pod_of_ours(folder: Path):
+@pytest.mark.parametrize("folder", [BASE, SEPARATE, CARBON], ids=lambda path: path.name)
+def test_a_network_policy_closes_every_pod_of_ours(folder: Path):
     for deployment in deployments(folder).values():
-        labels = deployment["spec"]["template"]["metadata"]["labels"]
-        name = labels["app.kubernetes.io/name"]
-        assert policies()[name]["podSelector"]["matchLabels"].items() <= labels.items()
-        assert policies()[name]["policyTypes"] == ["Ingress", "Egress"]
+        mine = [
+            spec
+            for spec in policies(folder)
+            if spec["podSelector"]["matchLabels"].items() <= labels_of(deployment).items()
+        ]
+        assert ["Ingress", "Egress"] in [spec["policyTypes"] for spec in mine]
 
 
-def test_the_network_policies_open_the_ports_that_are_used_and_no_others():
-    api_port = yaml.safe_load((BASE / "settings.yaml").read_text(encoding="utf-8"))["api_port"]
-    ((port,),) = [each["ports"] for each in containers(documents(AGENT_PORT / "port.yaml")[0]).values()]
-    driver_port, rest_port = port["containerPort"], load().driver_rest_port
-    webhooks = next(
-        each["containerPort"]
-        for each in containers(deployments(SEPARATE)["carbon-scheduler-extender"])["extender"]["ports"]
-        if each["name"] == "webhooks"
-    )
-    scheduler, extender = policies()[NAME], policies()["carbon-scheduler-extender"]
-    assert opened(scheduler, "ingress", "from") == {10259: [], api_port: [], driver_port: DRIVERS}
-    assert opened(extender, "ingress", "from") == {
-        webhooks: in_pods(NAME),
-        api_port: [],
-        driver_port: DRIVERS,
-    }
-    out = {443: [], 6443: [], 53: [], 8430: [], rest_port: DRIVERS}
-    assert opened(scheduler, "egress", "to") == out | {webhooks: in_pods("carbon-scheduler-extender")}
-    assert opened(extender, "egress", "to") == out
+def test_the_bases_open_what_they_use_and_nothing_else():
+    side_car = labels_of(deployments(BASE)[NAME])
+    assert opened(side_car, "ingress", BASE) == {10259, 8421}
+    assert opened(side_car, "egress", BASE) == ALWAYS
+    alone = labels_of(deployments(SEPARATE)["carbon-scheduler-extender"])
+    assert opened(alone, "ingress", SEPARATE) == {8420, 8421}
+    assert opened(alone, "egress", SEPARATE) == ALWAYS
+    assert opened(side_car, "egress", SEPARATE) == ALWAYS | {8420}
+
+
+@pytest.mark.parametrize("base", [BASE, SEPARATE], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    ("component", "direction", "port"),
+    [
+        ("carbon", "egress", 8430),
+        ("ledger-postgresql", "egress", 5432),
+        ("power-from-prometheus", "egress", 9090),
+        ("driver-rest", "egress", 4040),
+        ("driver-agent", "ingress", 8422),
+    ],
+)
+def test_a_component_opens_the_port_it_needs(base: Path, component: str, direction: str, port: int):
+    """On both bases: it selects whichever pod has the extender in it."""
+    (deployment,) = [
+        each
+        for each in deployments(base).values()
+        if labels_of(each).get("app.kubernetes.io/component") == "extender"
+        and (base == BASE or each["metadata"]["name"] != NAME)
+    ]
+    folder = MANIFESTS / "components" / component
+    assert opened(labels_of(deployment), direction, folder) == {port}
+
+
+def test_ports_of_components_are_those_of_the_settings():
+    parts = {name: environment(MANIFESTS / "components" / name) for name in ("driver-agent", "driver-rest")}
+    assert load(flags=parts["driver-agent"]).driver_port == 8422
+    assert load(flags=parts["driver-rest"]).driver_rest_port == 4040
+    url = environment(MANIFESTS / "components" / "power-from-prometheus")["prometheus_url"]
+    assert urlsplit(url).port == 9090
 
 
 # -- the agent in drivers ----------------------------------------------------------------------------
 
 
 def test_the_drivers_port_is_the_same_everywhere():
-    (service,), (deployment,) = documents(AGENT_PORT / "service.yaml"), documents(AGENT_PORT / "port.yaml")
+    (service,) = of_kind(AGENT_PORT, "Service")
     (exposed,) = service["spec"]["ports"]
-    (opened,) = containers(deployment)["extender"]["ports"]
-    assert exposed["targetPort"] == opened["name"]
-    comment = (AGENT_PORT / "kustomization.yaml").read_text(encoding="utf-8")
-    assert f"driver_port: {opened['containerPort']}" in comment
-    (real,) = [
-        each
-        for each in of_kind(SEPARATE, "Service")
-        if each["metadata"] == service["metadata"] | {"labels": each["metadata"]["labels"]}
-    ]
-    assert exposed["port"] not in {each["port"] for each in real["spec"]["ports"]}
+    assert str(exposed["targetPort"]) == environment(AGENT_PORT)["driver_port"]
     url = agent_environment()["CARBON_SCHEDULER_URL"]["value"]
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
     assert url == f"https://{name}.{namespace}.svc:{exposed['port']}"
@@ -386,8 +490,7 @@ def test_the_switches_are_those_that_are_read():
     assert (read, problems) == (Switches(), [])
     assert len(switches["data"]) == 3
     metadata = switches["metadata"]
-    comment = (AGENT_PORT / "kustomization.yaml").read_text(encoding="utf-8")
-    assert f"switches: {metadata['namespace']}/{metadata['name']}" in comment
+    assert environment(AGENT_PORT)["switches"] == f"{metadata['namespace']}/{metadata['name']}"
 
 
 def agent_environment() -> dict[str, Object]:

@@ -29,9 +29,13 @@ GROUPS = {
     "networkpolicies": "apis/networking.k8s.io/v1",
     "poddisruptionbudgets": "apis/policy/v1",
     "priorityclasses": "apis/scheduling.k8s.io/v1",
+    "validatingadmissionpolicies": "apis/admissionregistration.k8s.io/v1",
+    "mutatingadmissionpolicies": "apis/admissionregistration.k8s.io/v1",
+    "mutatingadmissionpolicybindings": "apis/admissionregistration.k8s.io/v1",
 }
 STRATEGIC_MERGE = "application/strategic-merge-patch+json"
 MERGE = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
 
 
@@ -163,7 +167,7 @@ class Client:
         self,
         kind: str,
         name: str,
-        body: Object,
+        body: object,
         namespace: str = "",
         sub: str = "",
         content_type: str = STRATEGIC_MERGE,

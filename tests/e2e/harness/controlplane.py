@@ -95,6 +95,10 @@ class ControlPlane:
             "cert-dir": self.work / "apiserver",
             "tls-cert-file": self.pki / "apiserver.crt",
             "tls-private-key-file": self.pki / "apiserver.key",
+            # also fills the ConfigMap by which other components check who asks them
+            "client-ca-file": self.ca_file,
+            "requestheader-client-ca-file": self.ca_file,
+            "requestheader-allowed-names": "front-proxy",
             "token-auth-file": self.pki / "tokens.csv",
             "authorization-mode": "RBAC",
             "service-cluster-ip-range": "10.0.0.0/24",

@@ -215,7 +215,9 @@ class Kubelet:
         """A pod that does not fit fails for good, whoever bound it: schedulers must not overcommit."""
         meta = pod["metadata"]
         directory = self.directory / "pods" / f"{meta['name']}_{meta['uid'][:8]}"
-        sandbox = Sandbox(pod, directory, loopback_address(), HOST_IP, self.hosts_file, self.client)
+        sandbox = Sandbox(
+            pod, directory, loopback_address(), HOST_IP, self.hosts_file, self.client, self.service_address
+        )
         local = LocalPod(pod, sandbox)
         short = self.shortage(pod)
         self.pods[local.uid] = local
@@ -334,6 +336,21 @@ class Kubelet:
                 process.signal(number)
 
     # --- names
+
+    def service_address(self, namespace: str, name: str) -> str | None:
+        """Address of a pod of this kubelet that a Service selects; None if there is none."""
+        service = self.client.find("services", name, namespace)
+        for local in self.pods.values() if service else ():
+            assert service is not None
+            labels = local.pod["metadata"].get("labels", {})
+            same = local.sandbox.namespace == namespace
+            if (
+                same
+                and local.stage is not Stage.FINISHED
+                and service["spec"]["selector"].items() <= labels.items()
+            ):
+                return local.sandbox.ip
+        return None
 
     def write_hosts(self, services: Iterable[Object]) -> None:
         """Name service for the Java processes: headless services to pod addresses, no root rights needed.

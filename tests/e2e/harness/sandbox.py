@@ -3,7 +3,8 @@
 There is no image. Spark containers are recognised by their first argument (`driver`, `executor`) and get
 the commands that Spark's image would run, from the PySpark version that the pod's `spark-version` label
 names. Any other container must bring a command that exists on this machine. Mount paths are rewritten to the
-pod's own directories in arguments, environment and properties files.
+pod's own directories in arguments, environment and properties files. Containers of this repository's own
+images are told where things are on this machine by `images`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import base64
 import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.harness import images
 from tests.e2e.harness.client import ApiError, Client, Object
 from tests.e2e.harness.sparks import SparkHome, spark_home
 
@@ -53,6 +56,8 @@ class Sandbox:
     host_ip: str
     hosts_file: Path
     client: Client
+    service_address: Callable[[str, str], str | None]
+    """Namespace and name of a Service to the address of a pod that it selects."""
 
     @property
     def namespace(self) -> str:
@@ -60,11 +65,20 @@ class Sandbox:
 
     def prepare(self) -> list[Command]:
         """Writes the volumes, then says what to run. May be called again after NotYetError."""
+        try:
+            return self.commands()
+        except images.NoPodYet as missing:
+            raise NotYetError(str(missing)) from missing
+
+    def commands(self) -> list[Command]:
         volumes = {volume["name"]: volume for volume in self.pod["spec"].get("volumes", [])}
         commands: list[Command] = []
-        for container in self.pod["spec"]["containers"]:
+        for container in started_containers(self.pod):
             spark = spark_home(self.pod) if is_spark(container) else None
-            paths = Paths(self.mount_paths(container, volumes), spark)
+            image = None
+            if images.is_ours(container):
+                image = images.OurImage(container, self.directory, self.ip, self.client, self.service_address)
+            paths = Paths(self.mount_paths(container, volumes), spark, image)
             for mount in container.get("volumeMounts", []):
                 self.fill(volumes[mount["name"]], paths)
             commands.append(self.command(container, paths, spark))
@@ -114,6 +128,8 @@ class Sandbox:
             target = root / item["path"]
             target.parent.mkdir(parents=True, exist_ok=True)
             text = data[item["key"]]
+            if kind == "configmaps" and paths.image:
+                text = paths.image.file(item["path"], paths.rewrite(text), paths.mounts)
             target.write_text(paths.rewrite(text) if target.suffix == ".properties" else text)
 
     def write_downward(self, source: Object, root: Path) -> None:
@@ -177,20 +193,30 @@ class Sandbox:
                 "PYSPARK_DRIVER_PYTHON": str(spark.python),
                 "JAVA_TOOL_OPTIONS": options,
             }
+        for source in container.get("envFrom", []):
+            env |= {name: paths.rewrite(text) for name, text in self.data_of(source["configMapRef"]).items()}
         for entry in container.get("env", []):
             env[entry["name"]] = expand(paths.rewrite(self.env_value(entry)), env)
-        return env
+        return paths.image.environment(env, paths.mounts) if paths.image else env
+
+    def data_of(self, reference: Object) -> dict[str, str]:
+        found = self.client.find("configmaps", reference["name"], self.namespace)
+        if found is None:
+            raise NotYetError(f"configmaps {reference['name']}")
+        return found.get("data", {})
 
     def env_value(self, entry: Object) -> str:
         source: dict[str, Any] = entry.get("valueFrom") or {}
         if "fieldRef" in source:
             return self.field(source["fieldRef"]["fieldPath"])
         if "configMapKeyRef" in source:
-            reference = source["configMapKeyRef"]
-            found = self.client.find("configmaps", reference["name"], self.namespace)
+            return self.data_of(source["configMapKeyRef"])[source["configMapKeyRef"]["key"]]
+        if "secretKeyRef" in source:
+            reference = source["secretKeyRef"]
+            found = self.client.find("secrets", reference["name"], self.namespace)
             if found is None:
-                raise NotYetError(f"configmaps {reference['name']}")
-            return found.get("data", {})[reference["key"]]
+                raise NotYetError(f"secrets {reference['name']}")
+            return base64.b64decode(found["data"][reference["key"]]).decode()
         if source:
             raise CannotRunError(f"environment from {', '.join(source)}")
         return entry.get("value", "")
@@ -202,6 +228,8 @@ class Sandbox:
             argv = driver_command(spark, args[1:], env)
         elif spark:
             argv = executor_command(spark, env)
+        elif paths.image:
+            argv = paths.image.command(args)
         elif container.get("command"):
             argv = [expand(paths.rewrite(word), env) for word in container["command"]] + args
             if shutil.which(argv[0], path=env["PATH"]) is None:
@@ -217,6 +245,7 @@ class Paths:
 
     mounts: dict[str, str]
     spark: SparkHome | None
+    image: images.OurImage | None = None
 
     def rewrite(self, text: str) -> str:
         """All in one pass, longest first, whole path components only."""
@@ -227,6 +256,12 @@ class Paths:
             return text
         alternatives = "|".join(re.escape(path) for path in sorted(known, key=len, reverse=True))
         return re.sub(rf"(?<![\w.-])({alternatives})(?![\w.-])", lambda match: known[match[1]], text)
+
+
+def started_containers(pod: Object) -> list[Object]:
+    """Side-cars (init containers that are restarted for ever) and containers."""
+    inits = pod["spec"].get("initContainers", [])
+    return [*(each for each in inits if each.get("restartPolicy") == "Always"), *pod["spec"]["containers"]]
 
 
 def is_spark(container: Object) -> bool:
