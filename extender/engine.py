@@ -110,7 +110,7 @@ class Engine:
         store = self.store
         if pod.role is not Role.LEADER or pod.gang is None or not store.state.synced:
             return []
-        if pod.scheduler_name not in store.policy.scheduler_names or store.knows_spec(pod.uid):
+        if not store.policy.serves(pod.scheduler_name, pod.namespace) or store.knows_spec(pod.uid):
             return []
         return self._apply(SpecRead(pod, self.requests.read(pod)), now)
 
@@ -145,7 +145,7 @@ class Engine:
 
     def _read(self, pod: PodFacts, now: float) -> list[Instruction]:
         """A leader's request is read along with the leader."""
-        if pod.role is not Role.LEADER or pod.scheduler_name not in self.store.policy.scheduler_names:
+        if pod.role is not Role.LEADER or not self.store.policy.serves(pod.scheduler_name, pod.namespace):
             return []
         if pod.finished:
             self.requests.forget(pod.uid)

@@ -158,7 +158,7 @@ class Changes:
         if known is not None and known.node and not pod.node:
             return  # an event from before our own Binding; a bound pod never loses its node
         news = bool(pod.node) and (known is None or not known.node)
-        if news and not ours and state.synced and pod.scheduler_name in self.policy.scheduler_names:
+        if news and not ours and state.synced and self.policy.serves(pod.scheduler_name, pod.namespace):
             claim = state.claims.get(pod.uid)
             if claim is None or state.nodes.names[claim.row] != pod.node:
                 self._step_down(now)
@@ -166,7 +166,7 @@ class Changes:
             state.seat(pod)
         else:
             state.unseat(pod.uid)
-        if pod.scheduler_name not in self.policy.scheduler_names:
+        if not self.policy.serves(pod.scheduler_name, pod.namespace):
             return
         if pod.finished or (pod.deleting and not pod.node):
             state.release_claim(pod.uid)

@@ -39,6 +39,7 @@ class Outcome(StrEnum):
     LEADER_EXISTS = "leader-exists"
     POD_GONE = "pod-gone"
     OTHER_SCHEDULER = "other-scheduler"
+    OTHER_NAMESPACE = "other-namespace"
     NODES_UNKNOWN = "nodes-unknown"
 
     NOT_READY = "not-ready"
@@ -82,6 +83,7 @@ EXPLANATIONS: Final[dict[Outcome, str]] = {
     Outcome.LEADER_EXISTS: "another leader pod of the same gang holds its reservation",
     Outcome.POD_GONE: "the pod has been deleted",
     Outcome.OTHER_SCHEDULER: "the pod names a scheduler this extender does not serve",
+    Outcome.OTHER_NAMESPACE: "this extender does not serve the pod's namespace",
     Outcome.NODES_UNKNOWN: "none of the offered nodes is known",
     Outcome.NOT_READY: "the caches are not synced yet",
     Outcome.BAD_REQUEST: "the request could not be read",

@@ -127,6 +127,7 @@ class CarbonPolicy:
 class Policy:
     """All options of the core.
 
+    `namespaces` are those whose pods are served; none means all of them.
     `pool_label` is the node label whose required value on a leader names its pool (its queue).
     `hold_ttl_s` is how long an answer to filter is believed without a bind. `configuration_grace_s`
     is how long a leader without a readable configuration keeps its place in a strict queue. A leader
@@ -137,6 +138,7 @@ class Policy:
     """
 
     scheduler_names: frozenset[str] = frozenset({"carbon-scheduler"})
+    namespaces: frozenset[str] = frozenset()
     pool_label: str = "carbon-scheduler/pool"
     packer: str = DEFAULT_PACKER
     packer_by_pool: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -153,6 +155,14 @@ class Policy:
     dormant_after_s: float = 30.0
     extras_behind_queue: bool = True
     carbon: CarbonPolicy = CarbonPolicy()
+
+    def serves(self, scheduler_name: str, namespace: str) -> bool:
+        """Whether pods that name this scheduler in this namespace are judged here at all."""
+        return scheduler_name in self.scheduler_names and not self.elsewhere(namespace)
+
+    def elsewhere(self, namespace: str) -> bool:
+        """Whether a namespace is outside those that are served."""
+        return bool(self.namespaces) and namespace not in self.namespaces
 
     def fifo_for(self, pool: str) -> FifoMode:
         """Queue discipline of a pool."""

@@ -56,7 +56,9 @@ class Store:
         self.changes.asked_s = now
         if not self.state.synced:
             return FilterDecision(Outcome.NOT_READY)
-        if pod.scheduler_name not in self.policy.scheduler_names:
+        if self.policy.elsewhere(pod.namespace):
+            return FilterDecision(Outcome.OTHER_NAMESPACE)
+        if not self.policy.serves(pod.scheduler_name, pod.namespace):
             return FilterDecision(Outcome.OTHER_SCHEDULER)
         if pod.uid in self.state.ended:
             return FilterDecision(Outcome.POD_GONE)
@@ -193,7 +195,7 @@ class Store:
     def preempt(self, pod: PodFacts, victims: Mapping[str, Sequence[str]], now: float) -> list[str]:
         """The nodes on which evicting these pods (uids by node) would really let the pod start."""
         self.changes.asked_s = now
-        if not self.state.synced or pod.scheduler_name not in self.policy.scheduler_names:
+        if not self.state.synced or not self.policy.serves(pod.scheduler_name, pod.namespace):
             return []
         return preemption.useful(self.state, self.changes.meet(pod, now), victims)
 

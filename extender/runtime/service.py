@@ -21,6 +21,7 @@ from extender.adapters.kubernetes.binding import Binder
 from extender.adapters.kubernetes.client import ApiClient, ApiError
 from extender.adapters.kubernetes.patching import PodPatcher
 from extender.adapters.kubernetes.reflector import Reflector, name_of, namespaced_name_of, uid_of
+from extender.adapters.kubernetes.rights import RightsCheck
 from extender.adapters.spark.identify import identify
 from extender.adapters.spark.reader import SpecReader
 from extender.adapters.webhooks.asgi import WebhookApplication
@@ -38,8 +39,9 @@ from extender.runtime.bind_writer import BindWriter
 from extender.runtime.cap_quota import cap_quota
 from extender.runtime.http.server import CannotListen, api_server, driver_server, webhook_server
 from extender.runtime.ledger_recorder import Bookkeeper
+from extender.runtime.needed_rights import needed_rights
 from extender.runtime.stage_polling import StageSources
-from extender.runtime.watch_sinks import WatchSinks, config_map_facts
+from extender.runtime.watch_sinks import WatchSinks, config_map_facts, config_maps_of
 from extender.settings.carbon import without_password
 from extender.settings.root import Settings
 
@@ -81,6 +83,7 @@ class Service:
             raise ServiceFailed(f"the importance of stages cannot be told: {problem}") from None
         self.metrics = Metrics(self.store, self, clock)
         self.patcher = PodPatcher(client)
+        self.rights = RightsCheck(client, needed_rights(settings), sleep=sleep)
         self._clock = clock
         self._sleep = sleep
         self.carbon = self._carbon_client()
@@ -89,7 +92,15 @@ class Service:
         self.quota = cap_quota(settings, client, self.store, clock)
         self._projector = PodProjector(identify)
         also = () if self.carbon is None else (_CARBON,)
-        self.sinks = WatchSinks(self.engine, self.perform, clock, self._synced, also, settings.switches)
+        self.sinks = WatchSinks(
+            self.engine,
+            self.perform,
+            clock,
+            self._synced,
+            also,
+            settings.switches,
+            settings.config_map_namespaces(),
+        )
         self.reflectors = self._reflectors(client)
         binder = Binder(client, self._allocatable, self._projector, last_look=settings.last_look)
         self.calls = Calls(self.engine, self._projector, BindWriter(binder), self.perform, clock)
@@ -174,16 +185,19 @@ class Service:
             first_list_from_cache=False,
             **options,
         )
-        config_maps: Reflector[ConfigMapSeen] = Reflector(
-            client,
-            "/api/v1/configmaps",
-            lambda raw: config_map_facts(raw, self.settings.switches),
-            self.sinks.config_maps,
-            name="config maps",
-            key=namespaced_name_of,
-            **options,
-        )
-        return nodes, pods, config_maps
+        config_maps: list[Reflector[ConfigMapSeen]] = [
+            Reflector(
+                client,
+                f"/api/v1/namespaces/{namespace}/configmaps" if namespace else "/api/v1/configmaps",
+                lambda raw: config_map_facts(raw, self.settings.switches),
+                sink,
+                name=config_maps_of(namespace),
+                key=namespaced_name_of,
+                **options,
+            )
+            for namespace, sink in self.sinks.config_maps.items()
+        ]
+        return nodes, pods, *config_maps
 
     # -- what other rooms ask of the service -------------------------------------------------------
 
@@ -241,6 +255,15 @@ class Service:
         """How event logs and drivers' REST APIs are doing."""
         return self.sources.health if self.sources.enabled else None
 
+    def problems(self) -> list[str]:
+        """What is wrong beside watches and nodes."""
+        problems = [f"missing right: {right} ({right.purpose})" for right in self.rights.missing]
+        if self.quota is not None and self.quota.last_problem:
+            problems.append(f"the ResourceQuota of CAP cannot be kept: {self.quota.last_problem}")
+        if self.bookkeeper is not None and self.bookkeeper.problem:
+            problems.append(f"the ledger cannot be written: {self.bookkeeper.problem}")
+        return problems
+
     def allowed(self) -> Switches:
         """What the settings turn on."""
         return self.settings.allowed()
@@ -266,7 +289,7 @@ class Service:
             sockets = [server.bound_socket() for server in self._servers]
         except CannotListen as problem:
             raise ServiceFailed(str(problem)) from None
-        background = {"annotations": self.patcher.run, "clock": self._tick}
+        background = {"annotations": self.patcher.run, "clock": self._tick, "rights": self.rights.run}
         if self.carbon is not None:
             background["carbon"] = self.carbon.run
         if self.quota is not None:

@@ -43,7 +43,7 @@ class WatchSinks:
     """The sinks of the three watches, and the moment at which all of them have delivered once.
 
     `also_awaited` names further kinds that call `listed`. `switches` is `namespace/name` of the ConfigMap by
-    which an operator turns things off.
+    which an operator turns things off. Each of `namespaces` has a watch of its ConfigMaps; "" means all.
     """
 
     def __init__(
@@ -54,16 +54,17 @@ class WatchSinks:
         on_synced: Callable[[], None],
         also_awaited: Iterable[str] = (),
         switches: str | None = None,
+        namespaces: Iterable[str] = ("",),
     ) -> None:
         self.engine = engine
         self.nodes = NodeSink(self)
         self.pods = PodSink(self)
-        self.config_maps = ConfigMapSink(self)
+        self.config_maps = {each: ConfigMapSink(self, config_maps_of(each)) for each in namespaces}
         self.switches = switches
         self._perform = perform
         self._clock = clock
         self._on_synced = on_synced
-        self._awaited = {"nodes", "pods", "config maps", *also_awaited}
+        self._awaited = {"nodes", "pods", *map(config_maps_of, self.config_maps), *also_awaited}
 
     @property
     def awaited(self) -> frozenset[str]:
@@ -97,6 +98,11 @@ class WatchSinks:
         if switches != before:
             _log.info("switches of ConfigMap %s: %s", self.switches, describe(switches))
             self.observe(SwitchesSeen(switches))
+
+
+def config_maps_of(namespace: str) -> str:
+    """The kind as which the ConfigMaps of a namespace, or of all, are awaited and shown."""
+    return f"config maps of {namespace}" if namespace else "config maps"
 
 
 class NodeSink:
@@ -138,10 +144,11 @@ class PodSink:
 
 
 class ConfigMapSink:
-    """Sink of ConfigMaps, by `namespace/name`."""
+    """Sink of ConfigMaps, by `namespace/name`. `kind` is the name of their watch."""
 
-    def __init__(self, sinks: WatchSinks) -> None:
+    def __init__(self, sinks: WatchSinks, kind: str) -> None:
         self._sinks = sinks
+        self._kind = kind
 
     def seen(self, item: ConfigMapSeen) -> None:
         """A ConfigMap was added or changed."""
@@ -159,4 +166,4 @@ class ConfigMapSink:
 
     def listed(self) -> None:
         """All ConfigMaps were seen."""
-        self._sinks.listed("config maps")
+        self._sinks.listed(self._kind)

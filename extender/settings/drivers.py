@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from pathlib import Path
+from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from extender.core.policy import Switches
 from extender.settings.carbon import CarbonSettings, from_yaml
@@ -37,9 +38,13 @@ class DriverSettings(CarbonSettings):
     driver_address: str = Field("127.0.0.1", description="Address of `driver_port`.")
     driver_port: Port | None = Field(
         None,
-        description="Port to which the agents in Spark drivers post, over TLS if `tls_cert_file` is set. "
-        "Clients show the token of their pod, no certificate. Unset: closed.",
+        description="Port to which the agents in Spark drivers post, over TLS if `driver_tls_cert_file` or "
+        "`tls_cert_file` is set. Clients show the token of their pod, no certificate. Unset: closed.",
     )
+    driver_tls_cert_file: Path | None = Field(
+        None, description="Server certificate (PEM) of `driver_port`. Unset: `tls_cert_file`."
+    )
+    driver_tls_key_file: Path | None = Field(None, description="Private key of `driver_tls_cert_file` (PEM).")
     driver_audiences: Names = Field(
         ("carbon-scheduler",),
         min_length=1,
@@ -70,6 +75,14 @@ class DriverSettings(CarbonSettings):
         description="`namespace/name` of a ConfigMap that turns things off while everything runs: keys "
         "`pcaps`, `stage-order`, `executor-target`, values `on` or `off`. Unset: none.",
     )
+
+    @model_validator(mode="after")
+    def _driver_tls_is_complete(self) -> Self:
+        if (self.driver_tls_cert_file is None) != (self.driver_tls_key_file is None):
+            raise ValueError(
+                "driver_tls_cert_file and driver_tls_key_file belong together; give both or none"
+            )
+        return self
 
     def allowed(self) -> Switches:
         """What these settings turn on; the switches can only turn it off."""

@@ -120,6 +120,11 @@ class Settings(StageSettings, BaseSettings):
     scheduler_names: Names = Field(
         ("carbon-scheduler",), min_length=1, description="`schedulerName`s of the pods this extender serves."
     )
+    namespaces: Names = Field(
+        (),
+        description="Namespaces whose pods are served, and in which the extender reads ConfigMaps "
+        "(`manifests/components/namespaced-rights`). Empty: all.",
+    )
     pool_label: Name = Field(
         "carbon-scheduler/pool",
         description="Node label whose required value on a leader pod names its pool, which is its queue.",
@@ -201,11 +206,19 @@ class Settings(StageSettings, BaseSettings):
             raise ValueError("tls_client_names needs tls_client_ca_file, or nothing proves the names")
         return self
 
+    def config_map_namespaces(self) -> tuple[str, ...]:
+        """Namespaces whose ConfigMaps are read: those of applications, and the switches'; "" means all."""
+        if not self.namespaces:
+            return ("",)
+        switches = () if self.switches is None else (self.switches.partition("/")[0],)
+        return tuple(dict.fromkeys((*self.namespaces, *switches)))
+
     def to_policy(self) -> Policy:
         """The part of the settings the core decides by."""
         leader, worker = self.leader_label_priority, self.worker_label_priority
         return Policy(
             scheduler_names=frozenset(self.scheduler_names),
+            namespaces=frozenset(self.namespaces),
             pool_label=self.pool_label,
             packer=self.packer,
             packer_by_pool=dict(self.packer_by_pool),

@@ -18,6 +18,7 @@ Object = dict[str, Any]
 Proceed = Callable[[], Awaitable[web.StreamResponse]]
 Fault = Callable[[web.Request, Proceed], Awaitable[web.StreamResponse]]
 PATHS = {"pods": "/api/v1/pods", "nodes": "/api/v1/nodes"}
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 def pod(name: str, uid: str = "", *, namespace: str = "ns", node: str = "", **spec: Any) -> Object:
@@ -70,7 +71,8 @@ class ApiServer:
     """Pods and nodes in memory, every change with a version of its own.
 
     `faults[operation]` are applied to coming requests, one each: list, watch, get, bind, patch.
-    `requests` logs what came in.
+    `requests` logs what came in. `forbidden` are rights ("patch pods", "create pods/binding spark") that
+    reviews deny; nothing else looks at them.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -83,10 +85,11 @@ class ApiServer:
         self.opened: asyncio.Queue[Stream] = asyncio.Queue()
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.faults: dict[str, deque[Fault]] = {
-            each: deque() for each in ("list", "watch", "get", "bind", "patch")
+            each: deque() for each in ("list", "watch", "get", "bind", "patch", "review")
         }
         self.cache_ignores_limit = False
         self.tokens: set[str] | None = None
+        self.forbidden: set[str] = set()
         self._snapshots: dict[str, tuple[int, list[Object]]] = {}
         self._runner: web.AppRunner | None = None
         self.url = ""
@@ -163,6 +166,8 @@ class ApiServer:
     ) -> tuple[str, Callable[[web.Request], Awaitable[web.StreamResponse]]]:
         if request.path in PATHS.values():
             return ("watch", self._watch) if request.query.get("watch") else ("list", self._list)
+        if request.path == REVIEWS:
+            return "review", self._review
         if request.method == "POST":
             return "bind", self._bind
         return ("patch", self._patch) if request.method == "PATCH" else ("get", self._get)
@@ -231,6 +236,12 @@ class ApiServer:
     async def _get(self, request: web.Request) -> web.StreamResponse:
         found = self._pod(request)
         return web.json_response(found) if found is not None else status(404, "NotFound", "pod not found")
+
+    async def _review(self, request: web.Request) -> web.StreamResponse:
+        wanted = (await request.json())["spec"]["resourceAttributes"]
+        resource = "/".join(filter(None, (wanted["resource"], wanted.get("subresource"))))
+        right = " ".join(filter(None, (wanted["verb"], resource, wanted.get("namespace"))))
+        return web.json_response({"status": {"allowed": right not in self.forbidden}}, status=201)
 
     async def _bind(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()

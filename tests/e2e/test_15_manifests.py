@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import socket
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,9 +27,11 @@ ZONE = "synthetic-solar"
 TOGETHER = (
     "cap-quota",
     "carbon",
+    "driver-agent",
     "driver-rest",
     "hold-gate",
     "ledger-volume",
+    "namespaced-rights",
 )
 APPS = {"apps": "fake"}
 Deploy = Callable[[Overlay], RunningPods]
@@ -117,8 +122,7 @@ def test_a_gang_runs_on_what_users_install(
 def test_components_work_on_both_bases(
     cluster: ControlPlane, team: str, deploy: Deploy, fake_nodes, volume: None, base: str
 ) -> None:
-    if base == "separate-extender":
-        certificates(cluster)
+    certificates(cluster)
     pods = deploy(Overlay(cluster, base, TOGETHER))
     pods.await_ready()
     labels = {**APPS, "carbon-scheduler/carbon-zone": ZONE}
@@ -139,7 +143,38 @@ def test_components_work_on_both_bases(
         30,
         pods.explain,
     )
-    assert health(pods)[0]["problems"] == []
+    wait_for(lambda: health(pods)[0]["status"] == "ok", "no problem", 30, lambda: str(health(pods)))
+    assert state["on"] == {"pcaps": False, "stage_order": True, "executor_target": True}
+    assert status_without_token(cluster, pod) == 401
+
+
+def status_without_token(cluster: ControlPlane, pod: Object) -> int:
+    """Of the port for drivers, as an agent reaches it: by the Service's name, checked by the authority."""
+    secret = cluster.admin.get("secrets", "carbon-scheduler-extender-tls", HOME)
+    authority = base64.b64decode(secret["data"]["ca.crt"]).decode()
+    context = ssl.create_default_context(cadata=authority)
+    with (
+        socket.create_connection((pod["status"]["podIP"], 8422), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname=f"carbon-scheduler-drivers.{HOME}.svc") as channel,
+    ):
+        channel.sendall(b"GET /v1/applications/a/b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        return int(channel.recv(100).split()[1])
+
+
+def test_a_missing_right_is_a_problem_that_operators_see(
+    cluster: ControlPlane, team: str, deploy: Deploy
+) -> None:
+    pods = deploy(Overlay(cluster, "base", ["cap-quota"]))
+    cluster.admin.delete("rolebindings", "carbon-scheduler-cap-quota", team)
+    cluster.admin.delete_all("pods", HOME, grace_s=0)
+    pods.await_ready()
+    wanted = f"missing right: create resourcequotas in namespace {team}"
+    wait_for(
+        lambda: all(any(wanted in each for each in state["problems"]) for state in health(pods)),
+        "the problem in /healthz",
+        60,
+        lambda: str(health(pods)),
+    )
 
 
 def test_postgresql_and_both_replicas_of_the_base(cluster: ControlPlane, deploy: Deploy) -> None:

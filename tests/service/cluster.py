@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,7 +20,7 @@ from tests.cluster.apiserver import ApiServer, Fault, Object, Proceed, Stream
 from tests.wire import go
 
 PATIENCE_S = 20.0
-CONFIG_MAPS = "/api/v1/configmaps"
+CONFIG_MAPS = re.compile(r"/api/v1(/namespaces/[^/]+)?/configmaps")
 
 
 class Cluster(ApiServer):
@@ -33,7 +34,7 @@ class Cluster(ApiServer):
         self._changed = asyncio.Event()
 
     def _route(self, request: web.Request) -> Any:
-        if request.path == CONFIG_MAPS:
+        if CONFIG_MAPS.fullmatch(request.path):
             return ("watch", self._watch) if request.query.get("watch") else ("list", self._list)
         return super()._route(request)
 

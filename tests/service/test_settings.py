@@ -73,6 +73,7 @@ def test_variables_kubernetes_makes_for_a_service_of_our_name_do_no_harm(monkeyp
         ({"tls_cert_file": "c.pem"}, ["tls_cert_file and tls_key_file belong together"]),
         ({"tls_client_ca_file": "ca.pem"}, ["tls_client_ca_file needs tls_cert_file"]),
         ({"tls_client_names": "a"}, ["tls_client_names needs tls_client_ca_file"]),
+        ({"driver_tls_key_file": "k.pem"}, ["driver_tls_cert_file and driver_tls_key_file belong together"]),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(flags: dict[str, str], words: list[str]):

@@ -155,6 +155,7 @@ def _health(store: Store, health: ServiceHealth, now: float) -> models.Health:
         for cache in caches
         if cache.last_event_age_s is not None and cache.last_event_age_s > _STALE_AFTER_S
     ]
+    problems += health.problems()
     status = "not-ready" if not store.state.synced else "degraded" if problems else "ok"
     return models.Health(
         status=status,

@@ -95,6 +95,10 @@ class ServiceHealth(Protocol):
         """Event logs and REST APIs of drivers, if they are configured."""
         ...
 
+    def problems(self) -> Sequence[str]:
+        """What is wrong beside watches and nodes: missing rights, a quota or ledger that is not written."""
+        ...
+
     def allowed(self) -> Switches:
         """What the settings turn on; the switches can only turn it off."""
         ...

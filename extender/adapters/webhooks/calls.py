@@ -94,7 +94,7 @@ class Calls:
         pod = self._pod(call.pod)
         if not self._engine.store.state.synced:
             return Reply(wire.priorities(names, [0] * len(names)), Outcome.NOT_READY)
-        if pod.scheduler_name not in self._engine.store.policy.scheduler_names:
+        if not self._engine.store.policy.serves(pod.scheduler_name, pod.namespace):
             return Reply(wire.priorities(names, [0] * len(names)), Outcome.OTHER_SCHEDULER)
         return Reply(wire.priorities(names, self._engine.prioritize(pod, names, self._clock())), "scored")
 

@@ -9,6 +9,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Generator, Iterable
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -160,7 +161,7 @@ class LimitedServer(Server):
 
 def webhook_server(application: Any, settings: Settings) -> Server:
     """The server of the webhooks."""
-    certificate = _certificate(settings, mutual=True)
+    certificate = _webhook_certificate(settings)
     return Server(_config(application, settings.listen_address, settings.listen_port, certificate))
 
 
@@ -180,9 +181,10 @@ def driver_server(application: Any, settings: Settings) -> LimitedServer:
     Anybody in the cluster may reach it, so it has a limit of connections.
     """
     assert settings.driver_port is not None
-    if settings.tls_cert_file is None and not _loopback(settings.driver_address):
+    certificate = _driver_certificate(settings)
+    if not certificate and not _loopback(settings.driver_address):
         _log.warning(
-            "drivers' tokens travel in clear to %s: set tls_cert_file and tls_key_file",
+            "drivers' tokens travel in clear to %s: set driver_tls_cert_file and driver_tls_key_file",
             settings.driver_address,
         )
     limits = Limits(
@@ -195,7 +197,7 @@ def driver_server(application: Any, settings: Settings) -> LimitedServer:
         application,
         settings.driver_address,
         settings.driver_port,
-        _certificate(settings, mutual=False),
+        certificate,
         keep_alive_s=limits.idle_s,
     )
     return LimitedServer(config, limits)
@@ -208,16 +210,25 @@ def _loopback(address: str) -> bool:
         return address == "localhost"
 
 
-def _certificate(settings: Settings, *, mutual: bool) -> dict[str, Any]:
-    """Options of uvicorn for TLS; none where it is off."""
-    if settings.tls_cert_file is None:
-        return {}
-    options: dict[str, Any] = {"ssl_certfile": settings.tls_cert_file, "ssl_keyfile": settings.tls_key_file}
-    if mutual and settings.tls_client_ca_file is not None:
+def _webhook_certificate(settings: Settings) -> dict[str, Any]:
+    """Options of uvicorn for TLS, mutual where that is set; none where it is off."""
+    options = _certificate(settings.tls_cert_file, settings.tls_key_file)
+    if settings.tls_client_ca_file is not None:
         options |= {"ssl_ca_certs": str(settings.tls_client_ca_file), "ssl_cert_reqs": ssl.CERT_REQUIRED}
-    if mutual and settings.tls_client_names:
+    if settings.tls_client_names:
         options["http"] = protocol_for(settings.tls_client_names)
     return options
+
+
+def _driver_certificate(settings: Settings) -> dict[str, Any]:
+    """Drivers show no certificate. Without one of its own the port shows that of the webhooks."""
+    if settings.driver_tls_cert_file is not None:
+        return _certificate(settings.driver_tls_cert_file, settings.driver_tls_key_file)
+    return _certificate(settings.tls_cert_file, settings.tls_key_file)
+
+
+def _certificate(cert: Path | None, key: Path | None) -> dict[str, Any]:
+    return {} if cert is None else {"ssl_certfile": cert, "ssl_keyfile": key}
 
 
 def _config(

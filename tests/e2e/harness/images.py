@@ -1,10 +1,10 @@
 """Containers of this repository's manifests as processes: its own image, and kube-scheduler's.
 
-Arguments, environment, mounted files and identity are those that the API server has for the pod. A container
-runtime would differ in three things. Pods share one network here, so addresses that mean "this pod" become the
-pod's own loopback address, and names of Services the address of a pod behind them. The service account's token
-lies elsewhere, so a kubeconfig tells its place. There is no read-only root: where the tests run as root, the
-process runs as the pod's user, who can write nothing but its volumes.
+Arguments, environment, mounted files and identity are those that the API server has for the pod. A real
+container would differ in three things. Pods share one network here, so addresses that mean "this pod" become
+the pod's own loopback address, and names of Services the address of a pod behind them. The service account
+has its token elsewhere, so a kubeconfig tells its place. There is no read-only root: where the tests run as
+root, the process runs as the pod's user, who can write nothing but its volumes.
 """
 
 from __future__ import annotations
