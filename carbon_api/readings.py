@@ -110,8 +110,14 @@ def number(raw: object) -> float | Missing:
     return value
 
 
-def read(raw: object, at_s: float, kind: Kind, source: str, estimated: bool = False) -> Reading:
-    """The reading behind a raw number in gCO2e/kWh: the only door by which foreign numbers come in."""
+def read(
+    raw: object, at_s: float, kind: Kind, source: str, estimated: bool = False, *, zero_possible: bool = True
+) -> Reading:
+    """The reading behind a raw number in gCO2e/kWh: the only door by which foreign numbers come in.
+
+    `zero_possible` is False for life-cycle intensities: they count the building of the plants, and no kind of
+    plant comes out at 0 (IPCC AR5, table A.III.2: at least 11 g/kWh). There a 0 is how "no data" was written.
+    """
     value = number(raw)
     if isinstance(value, Missing):
         return value
@@ -119,6 +125,8 @@ def read(raw: object, at_s: float, kind: Kind, source: str, estimated: bool = Fa
         return Missing(Reason.UNREADABLE, "the value has no usable time")
     if not 0.0 <= value <= HIGHEST_G_PER_KWH:
         return Missing(Reason.ABSURD, f"{value:g} g/kWh is not within 0..{HIGHEST_G_PER_KWH:.0f}")
+    if value == 0.0 and not zero_possible:
+        return Missing(Reason.GAP, "a life-cycle intensity of 0 g/kWh means that there is no data")
     return Value(value, at_s, kind, estimated, source)
 
 

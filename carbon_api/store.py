@@ -42,12 +42,14 @@ class Zone:
     up: bool = False
     answers: int = 0
     failures: int = 0
+    refused: int = 0  # entries of the newest answer that could not be used
     version: int = 0  # grows with every change of the series
 
     def put(self, answer: Answer) -> None:
         """Take in what the source answered. A failure removes nothing that is known."""
         self.problem = answer.problem
         self.up = answer.series is not None
+        self.refused = answer.refused
         if answer.series is None:
             self.failures += 1
             return

@@ -72,7 +72,7 @@ def wire(
         if zone_id in recorded:
             source = recorded[zone_id]
             zone = Zone(zone_id, name, source.kind, source.name, clock, True, settings.replay.wrap)
-            zone.put(Answer(source.series))
+            zone.put(Answer(source.series, refused=source.refused))
         else:
             assert not isinstance(part, ReplayZone | SyntheticZone)
             source, provider_zone = live[zone_id]

@@ -52,6 +52,11 @@ class Intensities(Collector):
         failures = CounterMetricFamily(
             "grid_intensity_source_failures", "Questions that the source did not answer.", labels=_LABELS
         )
+        refused = GaugeMetricFamily(
+            "grid_intensity_refused_entries",
+            "Entries of the source's newest answer that could not be used.",
+            labels=_LABELS,
+        )
         for zone in self._store.zones():
             where = (zone.source, zone.id)
             reading = zone.reading()
@@ -63,7 +68,8 @@ class Intensities(Collector):
                 estimated.add_metric(where, float(reading.estimated))
             up.add_metric(where, float(zone.up))
             failures.add_metric(where, zone.failures)
-        return [*values.values(), age, estimated, missing, up, failures]
+            refused.add_metric(where, zone.refused)
+        return [*values.values(), age, estimated, missing, up, failures, refused]
 
 
 def add_prometheus(app: FastAPI, parts: Parts) -> None:

@@ -29,6 +29,8 @@ class ZoneInfo(BaseModel):
     source: str
     first: str | None = Field(description="Start of the first known interval; null if there is none.")
     last: str | None = Field(description="Start of the last known interval; null if there is none.")
+    refused: int = Field(ge=0, description="Entries of the newest answer, or rows of the trace, left out.")
+    problem: str | None = Field(description="Why something was left out or is missing; null if nothing is.")
 
 
 class Known(BaseModel):
@@ -189,6 +191,8 @@ def _zone(zone: Zone) -> dict[str, Any]:
         "source": zone.source,
         "first": None if first is None else times.iso(first),
         "last": None if last is None else times.iso(last),
+        "refused": zone.refused,
+        "problem": None if zone.problem is None else str(zone.problem),
     }
 
 

@@ -18,13 +18,14 @@ class SourceError(Exception):
 class Answer:
     """What a source had for a window.
 
-    `problem` says why something, or everything, is missing; `retry_after_s` how long to leave the provider
-    alone.
+    `problem` says why something, or everything, is missing; `refused` is how many entries could not be used
+    (a gap that the provider states is none); `retry_after_s` is how long to leave the provider alone.
     """
 
     series: Series | None = None
     problem: Missing | None = None
     retry_after_s: float | None = None
+    refused: int = 0
 
 
 class Source(Protocol):
@@ -55,20 +56,25 @@ def answer(
 ) -> Answer:
     """The answer made of single readings, in the source's order.
 
-    Readings outside the window asked for are not believed: one wrong year would displace everything known.
+    One bad entry costs that entry: it is left out and counted. Readings outside the requested window are not
+    believed, since one wrong year would displace everything known.
     """
     start_s, end_s = window
+    refused = 0
     values: list[Value] = []
     problem: Missing | None = None
     for reading in readings:
         if isinstance(reading, Missing):
             problem = reading
+            refused += reading.reason is not Reason.GAP
         elif not start_s <= reading.at_s < end_s:
-            problem = problem or Missing(Reason.UNREADABLE, "a value lies outside the window asked for")
+            refused += 1
+            problem = problem or Missing(Reason.UNREADABLE, "a value lies outside the requested window")
         elif reading.at_s % step_s:
+            refused += 1
             problem = Missing(Reason.UNREADABLE, f"a value does not start at a multiple of {step_s} s")
         else:
             values.append(reading)
     if not values:
-        return Answer(None, problem or Missing(Reason.GAP, "the answer holds no values"))
-    return Answer(from_values(zone, step_s, values, kind, source), problem)
+        return Answer(None, problem or Missing(Reason.GAP, "the answer holds no values"), refused=refused)
+    return Answer(from_values(zone, step_s, values, kind, source), problem, refused=refused)

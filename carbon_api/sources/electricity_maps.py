@@ -78,7 +78,14 @@ class ElectricityMaps:
                 yield fault
                 continue
             at_s = moment(entry.get("datetime"))
-            yield read(entry.get("carbonIntensity"), at_s, self.kind, self.name, _estimated(entry))
+            yield read(
+                entry.get("carbonIntensity"),
+                at_s,
+                self.kind,
+                self.name,
+                _estimated(entry),
+                zero_possible=self._factors == "direct",
+            )
 
     def _wrong(self, zone: str, part: Mapping[str, Any], must_name: bool) -> Missing | None:
         """Why a part of the answer is not what was asked for."""

@@ -2,7 +2,8 @@
 
 The result is the intensity of what a zone generates; imports and exports are not followed. An hour counts
 only when every type that the answer knows is complete in it: a missing wind farm must not make a grid look
-dirty, nor a missing coal plant clean.
+dirty, nor a missing coal plant clean. A point or a period that cannot be read costs its own hours and no
+others. A series that cannot be read costs the whole answer, because every sum would lack it.
 """
 
 from __future__ import annotations
@@ -73,17 +74,21 @@ class Entsoe:
 
     def _readings(self, zone: str, root: Element) -> Iterator[Reading]:
         mix: dict[str, _Hours] = defaultdict(lambda: defaultdict(list))
+        refused: list[Missing] = []
         for series in _all(root, "TimeSeries"):
-            fault = self._add(zone, series, mix)
-            if fault is not None:  # a part that cannot be read makes every sum wrong
+            fault = self._add(zone, series, mix, refused)
+            if fault is not None:
                 yield fault
                 return
         hours = sorted({hour for of_type in mix.values() for hour in of_type})
         for hour in hours:
             yield self._intensity(hour, mix)
+        yield from refused  # after the gaps that they leave: the cause is what people want to read
 
-    def _add(self, zone: str, series: Element, mix: dict[str, _Hours]) -> Missing | None:
-        """Add one TimeSeries to the mix, or say why it cannot be."""
+    def _add(
+        self, zone: str, series: Element, mix: dict[str, _Hours], refused: list[Missing]
+    ) -> Missing | None:
+        """Add one TimeSeries to the mix, or say why it cannot be. `refused` gets what is left out of it."""
         if _text(series, "outBiddingZone_Domain.mRID") is not None:
             return None  # what pumps consume, not what is generated
         domain = _text(series, "inBiddingZone_Domain.mRID")
@@ -98,9 +103,7 @@ class Entsoe:
         if kind not in self._factors:
             return Missing(Reason.UNREADABLE, f"no factor is known for generation type {str(kind)[:20]}")
         for period in _all(series, "Period"):
-            fault = _add_period(period, _text(series, "curveType") == "A03", mix[kind])
-            if fault is not None:
-                return fault
+            refused += _add_period(period, _text(series, "curveType") == "A03", mix[kind])
         return None
 
     def _intensity(self, hour: int, mix: Mapping[str, _Hours]) -> Reading:
@@ -118,29 +121,40 @@ class Entsoe:
         return read(emitted / total_mw, float(hour), self.kind, self.name)
 
 
-def _add_period(period: Element, repeats: bool, hours: _Hours) -> Missing | None:
-    """Add the quantities of one Period; a point that is missing is NaN. `repeats` is curve type A03."""
+def _add_period(period: Element, repeats: bool, hours: _Hours) -> list[Missing]:
+    """Add the quantities of one Period; returns what could not be read of it.
+
+    A point that is missing or cannot be read is NaN. `repeats` is curve type A03, in which a point counts
+    until the next one: an unreadable one hides all up to the next, and one without a place hides the period.
+    """
+    refused: list[Missing] = []
     interval = _first(period, "timeInterval")
     start_s = moment(None if interval is None else _text(interval, "start"))
     end_s = moment(None if interval is None else _text(interval, "end"))
     step_s = _STEPS_S.get(_text(period, "resolution") or "")
     if step_s is None or not 0.0 < end_s - start_s <= step_s * _MOST_POSITIONS or start_s % step_s:
-        return Missing(Reason.UNREADABLE, "a period has no usable interval or resolution")
+        return [Missing(Reason.UNREADABLE, "a period has no usable interval or resolution")]
     count = int((end_s - start_s) // step_s)
     points: dict[int, float] = {}
+    misplaced = False
     for point in _all(period, "Point"):
         position, quantity = _text(point, "position"), _quantity(_text(point, "quantity"))
-        if isinstance(quantity, Missing):
-            return quantity
         if position is None or not re.fullmatch(r"[0-9]{1,6}", position) or not 1 <= int(position) <= count:
-            return Missing(Reason.UNREADABLE, "a point lies outside its period")
+            refused.append(Missing(Reason.UNREADABLE, "a point lies outside its period"))
+            misplaced = True
+            continue
+        if isinstance(quantity, Missing):
+            refused.append(quantity)
+            quantity = math.nan
         points[int(position)] = quantity
+    if misplaced and repeats:
+        points = {}
     last = math.nan
     for position in range(1, count + 1):
         last = points.get(position, last if repeats else math.nan)
         at_s = int(start_s) + (position - 1) * step_s
         hours.setdefault(at_s - at_s % STEP_S, []).append((step_s, last))
-    return None
+    return refused
 
 
 def _quantity(text: str | None) -> float | Missing:

@@ -21,8 +21,9 @@ class Recorded:
 
     longest_s = math.inf
 
-    def __init__(self, series: Series) -> None:
+    def __init__(self, series: Series, refused: int = 0) -> None:
         self.series = series
+        self.refused = refused  # rows of the trace that were left out
 
     @property
     def name(self) -> str:
@@ -45,4 +46,4 @@ def replay(paths: Sequence[Path], zone: str, direct: bool = False) -> Recorded:
     """A source that replays CSV files. Raises `SourceError` if they hold nothing usable."""
     series, notes = read_trace(paths, zone, direct)
     _log.info("%s: a trace of %s every %d s", zone, notes, series.step_s)
-    return Recorded(series)
+    return Recorded(series, notes.refused_rows)

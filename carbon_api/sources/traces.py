@@ -1,7 +1,7 @@
 """Reads traces of carbon intensity: the five CSV layouts in which Electricity Maps' data is passed around.
 
-Columns are found by their normalised names, never by position. A row that cannot be believed leaves a gap,
-and is counted; nothing is interpolated.
+Columns are found by their normalised names, never by position. A row that cannot be read or believed leaves a
+gap and is counted; it costs no other row. Nothing is interpolated.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,8 @@ _LIFE_CYCLE: Final = ("carbon_intensity_life_cycle", "carbon_intensity_lca")
 _DIRECT: Final = ("carbon_intensity_direct",)
 _UNSAID: Final = ("carbon_intensity_avg", "carbon_intensity")
 _LONGEST_STEP_S: Final = 86_400
+_LONGEST_HOLE_S: Final = 366 * 86_400
+"""A hole longer than this has a wrong year beside it."""
 
 
 @dataclass
@@ -40,6 +43,11 @@ class Notes:
     duplicates: int = 0
     conflicts: int = 0
     gaps: int = 0
+
+    @property
+    def refused_rows(self) -> int:
+        """Rows that could not be used; those of other zones are not meant."""
+        return sum(count for reason, count in self.refused.items() if reason is not Reason.WRONG_ZONE)
 
     def __str__(self) -> str:
         parts = [f"{self.rows} rows", f"{self.gaps} gaps"]
@@ -113,7 +121,7 @@ def read_trace(paths: Sequence[Path], zone: str, direct: bool = False) -> tuple[
     if not values:
         hint = f"; it has {', '.join(sorted(others)[:10])}" if others else ""
         raise SourceError(f"{shown}: no usable row for zone {zone}{hint} ({notes})")
-    series = _series(zone, values, shown, notes)
+    series = _series(zone, _together(values, notes), shown, notes)
     notes.gaps = int((~series.present).sum())
     return series, notes
 
@@ -121,31 +129,59 @@ def read_trace(paths: Sequence[Path], zone: str, direct: bool = False) -> tuple[
 def _values(path: Path, zone: str, direct: bool, notes: Notes, others: set[str]) -> Iterator[Value]:
     """The believable rows of one file."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        # Bytes that are no UTF-8 spoil the cell that they stand in, not the file.
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             rows = csv.reader(file)
-            names = [normalised(each) for each in next(rows, [])]
+            header = next(rows, [])
+            if any("\ufffd" in name for name in header):
+                raise SourceError(f"{path} is not a CSV file: its first line is no text in UTF-8")
+            names = [normalised(each) for each in header]
             where = columns(names, direct, path.name)
-            for cells in rows:
+            for cells in _rows(rows, notes):
                 if not any(cells):
                     continue
                 row = dict(zip(names, cells, strict=False))
                 notes.rows += 1
                 if where.zone is not None and (named := row.get(where.zone, "").strip()) != zone:
-                    others.add(named)
-                    notes.refused[Reason.WRONG_ZONE] += 1
+                    others |= {named} - {""}
+                    notes.refused[Reason.WRONG_ZONE if named else Reason.UNREADABLE] += 1
                     continue
-                value = _value(row, where)
+                value = _value(row, where, zero_possible=direct)
                 if isinstance(value, Missing):
                     notes.refused[value.reason] += 1
                 else:
                     yield value
     except OSError as problem:
         raise SourceError(f"{path}: {problem.strerror or 'cannot be read'}") from None
-    except (UnicodeDecodeError, csv.Error) as problem:
+    except csv.Error as problem:
         raise SourceError(f"{path} is not a CSV file: {problem}") from None
 
 
-def _value(row: Mapping[str, str], where: Columns) -> Value | Missing:
+def _rows(rows: Iterator[list[str]], notes: Notes) -> Iterator[list[str]]:
+    """The rows that are CSV; others are counted."""
+    while True:
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except csv.Error:
+            notes.rows += 1
+            notes.refused[Reason.UNREADABLE] += 1
+
+
+def _together(values: Mapping[int, Value | None], notes: Notes) -> Mapping[int, Value | None]:
+    """The longest stretch without a hole of more than a year. Rows outside it have a wrong year: counted."""
+    moments = sorted(values)
+    cuts = [row for row in range(1, len(moments)) if moments[row] - moments[row - 1] > _LONGEST_HOLE_S]
+    bounds = [0, *cuts, len(moments)]
+    stretches = [moments[first:last] for first, last in pairwise(bounds)]
+    kept = max(stretches, key=len)
+    if len(kept) < len(moments):
+        notes.refused[Reason.UNREADABLE] += len(moments) - len(kept)
+    return {at_s: values[at_s] for at_s in kept}
+
+
+def _value(row: Mapping[str, str], where: Columns, *, zero_possible: bool) -> Value | Missing:
     try:
         written = row.get(where.time, "")
         at_s = float(int(written)) if where.time == "timestamp" else times.parse(written)
@@ -158,7 +194,7 @@ def _value(row: Mapping[str, str], where: Columns) -> Value | Missing:
     except ValueError:
         return Missing(Reason.NOT_A_NUMBER, "the value is not a number")
     estimated = row.get(where.estimated or "", "").strip().lower() == "true"
-    return read(raw, at_s, Kind.AVERAGE, "replay", estimated)
+    return read(raw, at_s, Kind.AVERAGE, "replay", estimated, zero_possible=zero_possible)
 
 
 def _series(zone: str, values: Mapping[int, Value | None], shown: str, notes: Notes) -> Series:

@@ -35,12 +35,14 @@ async def test_a_value_has_samples_and_a_gap_has_none(tmp_path: Path):
         ("grid_intensity_estimated", ""): 0,
         ("grid_intensity_source_up", ""): 1,
         ("grid_intensity_source_failures_total", ""): 0,
+        ("grid_intensity_refused_entries", ""): 0,
     }
     hand.at_s += HOUR_S
     assert await samples(app) == {
         ("grid_intensity_missing", "gap"): 1,
         ("grid_intensity_source_up", ""): 1,
         ("grid_intensity_source_failures_total", ""): 0,
+        ("grid_intensity_refused_entries", ""): 0,
     }
 
 

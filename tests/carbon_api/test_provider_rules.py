@@ -316,6 +316,61 @@ async def test_documents_without_a_sound_mix(
     assert (answer.series, reason(answer)) == (None, expected)
 
 
+@pytest.mark.parametrize(
+    "bad, expected", [(-3, Reason.ABSURD), ("N/A", Reason.NOT_A_NUMBER), ("", Reason.NOT_A_NUMBER)]
+)
+async def test_a_point_that_cannot_be_read_costs_its_own_hour(
+    provider: Provider, entsoe: Entsoe, bad: object, expected: Reason
+):
+    provider.answers(generation({"B04": [1000] * 4, "B20": [10, bad, 10, 10]}))
+    answer = await entsoe.fetch(EIC, *WINDOW)
+    assert answer.series is not None
+    assert [isinstance(each, Missing) for _, each in answer.series.readings()] == [False, True, False, False]
+    assert (reason(answer), answer.refused) == (expected, 1)
+
+
+async def test_in_a_curve_that_leaves_repeats_out_a_bad_point_counts_until_the_next(
+    provider: Provider, entsoe: Entsoe
+):
+    provider.answers(generation({"B04": [1000] * 4, "B20": [10, -3, None, 10]}, curve="A03"))
+    answer = await entsoe.fetch(EIC, *WINDOW)
+    assert answer.series is not None
+    assert [isinstance(each, Missing) for _, each in answer.series.readings()] == [False, True, True, False]
+
+
+async def test_a_point_without_a_place_hides_what_it_may_have_changed(provider: Provider, entsoe: Entsoe):
+    document = generation({"B04": [1000] * 3, "B20": [10, 10, 10]})
+    provider.answers("<position>77".join(document.rsplit("<position>2", 1)))
+    answer = await entsoe.fetch(EIC, *WINDOW)
+    assert answer.series is not None
+    assert int(answer.series.present.sum()) == 2, "each point counts for its own hour"
+    assert answer.refused == 1
+    document = document.replace(">A01</curveType>", ">A03</curveType>")
+    provider.answers("<position>77".join(document.rsplit("<position>2", 1)))
+    answer = await entsoe.fetch(EIC, *WINDOW)
+    assert (answer.series, answer.refused) == (None, 1)
+
+
+async def test_a_period_that_cannot_be_read_costs_its_own_hours(provider: Provider, entsoe: Entsoe):
+    good, bad = (
+        generation({"B04": [100, 100]}),
+        generation({"B04": [7]}, resolution="P1D", start_s=START_S + 7200),
+    )
+    period = bad[bad.index("<Period>") : bad.index("</Period>") + 9]
+    provider.answers(good.replace("</Period>", "</Period>" + period))
+    answer = await entsoe.fetch(EIC, *WINDOW)
+    assert (len(values(answer)), answer.refused, reason(answer)) == (2, 1, Reason.UNREADABLE)
+
+
+async def test_a_life_cycle_intensity_of_zero_is_no_data(provider: Provider, client: Web, key: KeyFile):
+    provider.answers(electricity_maps("XX", [0, 300]))
+    maps = ElectricityMaps(client, key, provider.url, wall=lambda: START_S + 7200)
+    assert values(await maps.fetch("XX", *WINDOW)) == [300]
+    provider.answers(electricity_maps("XX", [0, 300], emissionFactorType="direct"))
+    direct = ElectricityMaps(client, key, provider.url, direct=True, wall=lambda: START_S + 7200)
+    assert values(await direct.fetch("XX", *WINDOW)) == [0, 300], "some plants burn nothing"
+
+
 async def test_factors_can_be_overridden(provider: Provider, client: Web, key: KeyFile):
     provider.answers(generation({"B02": [5]}))
     answer = await Entsoe(client, key, provider.url, {"B02": 1050}).fetch(EIC, *WINDOW)

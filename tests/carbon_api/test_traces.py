@@ -158,6 +158,24 @@ def test_rows_between_the_steps_are_not_believed(tmp_path: Path):
     assert (series.step_s, len(series), notes.refused[Reason.UNREADABLE]) == (3600, 6, 1)
 
 
+def test_one_bad_row_costs_that_row(tmp_path: Path):
+    rows = [f"2026-03-02T{hour:02d}:00:00+00:00,{300 + hour},XX" for hour in range(24)]
+    bad = {
+        2: b"2026-03-02T02:00:00+00:00,\xff\xfe,XX",  # no UTF-8
+        4: b"2026-03-02T04:00:00+00:00," + b"9" * 200_000 + b",XX",  # a cell beyond what csv reads
+        6: b"2099-03-02T06:00:00+00:00,306,XX",  # a wrong year
+        8: b"2026-03-02T08:00:00+00:00,0,XX",  # what is written for "no data"
+        10: b"2026-03-02T10:00:00+00:00",  # cut short
+    }
+    lines = [bad.get(number, row.encode()) for number, row in enumerate(rows)]
+    path = tmp_path / "trace.csv"
+    path.write_bytes(b"\n".join([b"datetime,carbon_intensity_avg,zone_name", *lines]) + b"\n")
+    series, notes = read_trace([path], "XX")
+    known = [number for number in range(24) if number not in bad]
+    assert [row for row in range(len(series)) if series.present[row]] == known
+    assert (notes.rows, notes.refused_rows) == (24, len(bad))
+
+
 def test_rows_of_other_zones_are_left_out(tmp_path: Path):
     lines = [*LAYOUTS["portal-2024"], "2026-03-02 02:00:00,Elsewhere,Elsewhere,YY,1,2,40,30,invented,false,"]
     series, notes = read_trace([file(tmp_path, *lines)], "XX")
@@ -176,8 +194,16 @@ def test_rows_of_other_zones_are_left_out(tmp_path: Path):
         ((SHORT, "then,,,,XX,3"), "no usable row"),
         ((PORTAL_2024, "2026-03-02 00:00:00"), "no usable row"),
         (("datetime,carbon_intensity", "2026-03-02,1", "2026-03-12,1"), "hourly ones or finer"),
-        (("datetime,carbon_intensity", "2026-03-02T00:00,1", "2026-03-02T00:01,1", "9026-03-02,1"), "span"),
-        (("datetime,carbon_intensity", "x" * 200_000), "not a CSV file"),
+        (
+            (
+                "datetime,carbon_intensity",
+                *(f"2026-03-02T00:{minute:02d},1" for minute in range(20)),
+                *(f"{year}-03-01,1" for year in range(2027, 2038)),
+            ),
+            "span",
+        ),
+        (("datetime,carbon_intensity", "x" * 200_000), "no usable row"),
+        (("x" * 200_000,), "not a CSV file"),
     ],
 )
 def test_files_that_are_no_traces_are_refused_with_a_reason(

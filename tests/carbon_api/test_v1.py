@@ -176,6 +176,8 @@ async def test_zones_and_clock(tmp_path: Path):
         "source": "replay",
         "first": "2026-03-02T00:00:00+00:00",
         "last": "2026-05-01T10:00:00+00:00",
+        "refused": 0,
+        "problem": None,
     }
     assert await ask(app, "/v1/zones") == (200, [zone])
     assert await ask(app, "/v1/clock") == (200, {"now": LATE, "speed": 60, "replay": True})
