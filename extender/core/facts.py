@@ -24,7 +24,7 @@ class Role(StrEnum):
 class Identity(NamedTuple):
     """What a pod's labels say of its gang: the part it plays, and the gang's id in its namespace.
 
-    `leader_optional` says that a worker may run although no leader pod exists (Spark in client mode).
+    `leader_optional` says that a worker may run although no pod leads its gang (Spark in client mode).
     `odd_size` says that its size tells nothing of other workers' (another Spark resource profile).
     """
 
@@ -32,6 +32,14 @@ class Identity(NamedTuple):
     app_id: str
     leader_optional: bool = False
     odd_size: bool = False
+
+
+class OwnerRef(NamedTuple):
+    """The object that a pod goes with: its controller, else a pod that owns it."""
+
+    kind: str
+    name: str
+    uid: str
 
 
 class GangKey(NamedTuple):
@@ -64,7 +72,8 @@ class PodFacts:
     without the pod slot. `gated`: kube-scheduler does not try it; `hold_gate`: our own gate is the only one
     that is left. `annotations` and `config_map` are kept for leaders only: they are what a
     dialect reads the gang from. `created_s` is seconds since the epoch. `daemon`: it runs on its node for
-    good (a DaemonSet's or a static pod), so no gang will ever have its room.
+    good (a DaemonSet's or a static pod), so no gang will ever have its room. `owner_ref` is kept for
+    members of gangs only.
     """
 
     uid: str
@@ -83,6 +92,7 @@ class PodFacts:
     role: Role = Role.SINGLE
     gang: GangKey | None = None
     leader_optional: bool = False
+    owner_ref: OwnerRef | None = None
     odd_size: bool = False
     daemon: bool = False
     annotations: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -167,6 +167,8 @@ class Changes:
         else:
             state.unseat(pod.uid)
         if not self.policy.serves(pod.scheduler_name, pod.namespace):
+            if pod.role is Role.WORKER:
+                self._see_elsewhere(pod)
             return
         if pod.finished or (pod.deleting and not pod.node):
             state.release_claim(pod.uid)
@@ -181,6 +183,9 @@ class Changes:
                 self._see_worker(gang, pod)
 
     def _see_leader(self, gang: Gang, pod: PodFacts, now: float, *, news: bool, ours: bool) -> None:
+        if not gang.leaders:
+            gang.workers.update(self.state.elsewhere.of(gang.key))
+            self.state.unsettled[gang.key] = None
         gang.leaders[pod.uid] = pod
         gang.leader_ended = False
         if pod.finished or pod.deleting:
@@ -196,6 +201,22 @@ class Changes:
         else:
             gang.workers[pod.uid] = pod
         self.state.unsettled[gang.key] = None
+
+    def _see_elsewhere(self, pod: PodFacts) -> None:
+        """A worker that another scheduler binds: once bound it counts, and its room is not held as well."""
+        if not pod.occupies:
+            self._lose_elsewhere(pod)
+            return
+        self.state.elsewhere.see(pod)
+        gang = self.state.gang_of(pod)
+        if gang is not None and gang.leaders:
+            self._see_worker(gang, pod)
+
+    def _lose_elsewhere(self, pod: PodFacts) -> None:
+        self.state.elsewhere.lose(pod.uid)
+        gang = self.state.gang_of(pod)
+        if gang is not None and gang.workers.pop(pod.uid, None) is not None:
+            self.state.unsettled[gang.key] = None
 
     def _own(self, gang: Gang, leader: PodFacts, *, news: bool = False) -> None:
         """A bound leader owns its gang's reservation: ours, another replica's, or one to be rebuilt.
@@ -243,6 +264,7 @@ class Changes:
         self._bound_unseen.pop(uid, None)
         self.parked.forget(uid)
         pod = state.pods.pop(uid, None)
+        state.elsewhere.lose(uid)
         for gang in self._gangs_naming(uid, pod):
             gang.specs.pop(uid, None)
             if gang.leaders.pop(uid, None) is not None:
@@ -251,6 +273,9 @@ class Changes:
                     self._disband(gang, now)
             if gang.workers.pop(uid, None) is not None:
                 state.unsettled[gang.key] = None
+            if not gang.leaders:
+                for other in [each for each in gang.workers if each in state.elsewhere]:
+                    del gang.workers[other]
             if not gang.leaders and not gang.workers:
                 state.gangs.pop(gang.key, None)
                 state.forget_stages(gang.key)

@@ -49,7 +49,7 @@ def _gang(state: State, gang: Gang) -> list[str]:
     for slot in gang.slots:
         if slot.pod_uid and slot.pod_uid not in state.claims:
             pod = gang.workers.get(slot.pod_uid)
-            if pod is None or not state.runs(pod):
+            if pod is None or not state.counts(gang, pod):
                 out.append(f"a slot of {gang.key} is kept for {slot.pod_uid}, which does not run")
             elif slot.held is not None:
                 out.append(f"a slot of {gang.key} holds room for {slot.pod_uid}, which is bound")
@@ -57,7 +57,7 @@ def _gang(state: State, gang: Gang) -> list[str]:
             out.append(f"an open slot of {gang.key} holds nothing")
     seated = {slot.pod_uid for slot in gang.slots}
     if any(slot.open for slot in gang.slots) and any(
-        state.runs(pod) and pod.uid not in seated for pod in gang.workers.values()
+        state.counts(gang, pod) and pod.uid not in seated for pod in gang.workers.values()
     ):
         out.append(f"gang {gang.key} holds a slot open while a worker of it has none")
     return out

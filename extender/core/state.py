@@ -13,6 +13,7 @@ from typing import Final
 from extender.core.carbon.signal import CarbonBook
 from extender.core.events import AnnotatePod
 from extender.core.facts import GangKey, PodFacts
+from extender.core.gangs.membership import Bond, bond
 from extender.core.gangs.reservation import NOWHERE, RESERVATION, Claim, Gang, Reservation, Slot, encode
 from extender.core.gangs.spec import GangSpec
 from extender.core.nodes.arrays import IntArray
@@ -36,11 +37,41 @@ class Seat:
     uncounted: Resources | None = None
 
 
+class Elsewhere:
+    """Workers that another scheduler bound, by gang: nothing is made of them until a leader of ours comes."""
+
+    def __init__(self) -> None:
+        self._workers: dict[GangKey, dict[str, PodFacts]] = {}
+        self._keys: dict[str, GangKey] = {}
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._keys
+
+    def see(self, worker: PodFacts) -> None:
+        """A worker runs."""
+        assert worker.gang is not None
+        self._keys[worker.uid] = worker.gang
+        self._workers.setdefault(worker.gang, {})[worker.uid] = worker
+
+    def lose(self, uid: str) -> None:
+        """A worker ended or is gone."""
+        key = self._keys.pop(uid, None)
+        if key is not None:
+            del self._workers[key][uid]
+            if not self._workers[key]:
+                del self._workers[key]
+
+    def of(self, key: GangKey) -> dict[str, PodFacts]:
+        """Workers that name this gang, by uid."""
+        return self._workers.get(key, {})
+
+
 class State:
     """Nodes, gangs, claims and seats.
 
     `pods` are the pods that matter to us: pods of our scheduler that have not ended. Every other
-    bound pod is a seat and nothing more. `ended` remembers uids of pods that are gone, so that a late
+    bound pod is a seat and nothing more, but for workers that another scheduler bound (`elsewhere`): they
+    count for a gang of ours that they belong to. `ended` remembers uids of pods that are gone, so that a late
     request cannot revive them. Gangs are collected in `unsettled` when slots and workers must be matched
     again, in `owed` while no node has room for an open slot, in `dirty` when the written reservation may be
     out of date. `budget` is how many executors the carbon intensity allows (None: no limit), `intensities`
@@ -54,6 +85,7 @@ class State:
         self.carbon = CarbonBook(policy.carbon.stale_after_s, policy.carbon.kind)
         self.gangs: dict[GangKey, Gang] = {}
         self.pods: dict[str, PodFacts] = {}
+        self.elsewhere = Elsewhere()
         self.seats: dict[str, Seat] = {}
         self._incomplete: dict[str, None] = {}
         self.claims: dict[str, Claim] = {}
@@ -284,7 +316,7 @@ class State:
         Afterwards a slot is open only if every bound worker has one: a lost minimum worker's place
         goes to an extra worker before room is held for a replacement.
         """
-        live = {pod.uid: pod for pod in gang.workers.values() if self.runs(pod)}
+        live = {pod.uid: pod for pod in gang.workers.values() if self.counts(gang, pod)}
         for slot in gang.slots:
             if slot.pod_uid and slot.pod_uid not in live and slot.pod_uid not in self.claims:
                 self.reopen(slot, gang)
@@ -326,7 +358,7 @@ class State:
     def widen_stages(self, gang: Gang) -> None:
         """Tell a gang's stage graph how many tasks run at once, if it has a graph."""
         if gang.key in self.stages and gang.spec is not None:
-            workers = sum(1 for pod in gang.workers.values() if self.runs(pod))
+            workers = sum(1 for pod in gang.workers.values() if self.counts(gang, pod))
             self.stages.set_width(gang.key, workers, workers * gang.spec.tasks_at_once, gang.spec.weight)
 
     def offer_room(self, most: float) -> None:
@@ -377,8 +409,12 @@ class State:
         return out
 
     def workers_counted(self, gang: Gang) -> int:
-        """Workers that run or hold a claim."""
-        return sum(1 for uid, pod in gang.workers.items() if self.runs(pod) or uid in self.claims)
+        """Members that run or hold a claim."""
+        return sum(
+            1
+            for uid, pod in gang.workers.items()
+            if (self.runs(pod) or uid in self.claims) and self.bond(pod) is Bond.MEMBER
+        )
 
     def runs(self, pod: PodFacts) -> bool:
         """Whether a worker is bound and counts: not one being deleted on a node that does not answer.
@@ -387,10 +423,22 @@ class State:
         """
         return pod.occupies and not (pod.deleting and self.nodes.lost(pod.node))
 
+    def bond(self, worker: PodFacts) -> Bond:
+        """What ties a worker to the gang that its labels name."""
+        return bond(self.gang_of(worker), worker, self._lives)
+
+    def counts(self, gang: Gang, worker: PodFacts) -> bool:
+        """Whether a worker runs as a member of this gang."""
+        return self.runs(worker) and bond(gang, worker, self._lives) is Bond.MEMBER
+
+    def _lives(self, uid: str) -> bool:
+        return uid in self.seats or uid in self.pods
+
     def workers_promised(self) -> int:
-        """Workers of all gangs that are bound, hold a claim, or have a slot held for them."""
+        """Workers of all gangs that are bound, hold a claim, or have a slot held for them, members or not."""
         return sum(
-            self.workers_counted(gang) + sum(1 for slot in gang.slots if slot.open)
+            sum(1 for uid, pod in gang.workers.items() if self.runs(pod) or uid in self.claims)
+            + sum(1 for slot in gang.slots if slot.open)
             for gang in self.gangs.values()
         )
 

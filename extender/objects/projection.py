@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
-from extender.core.facts import GangKey, Identity, NodeFacts, PodFacts, Role
+from extender.core.facts import GangKey, Identity, NodeFacts, OwnerRef, PodFacts, Role
 from extender.core.nodes.terms import (
     ANYWHERE,
     NO_SCHEDULE,
@@ -99,7 +99,8 @@ class PodProjector:
             hold_gate=[each.name for each in spec.scheduling_gates or ()] == [HOLD_GATE],
             role=identity.role if identity is not None else Role.SINGLE,
             gang=GangKey(namespace, identity.app_id) if identity is not None else None,
-            leader_optional=identity is not None and identity.leader_optional and not _controllers(metadata),
+            leader_optional=identity is not None and identity.leader_optional,
+            owner_ref=_owner(metadata) if identity is not None else None,
             odd_size=identity is not None and identity.odd_size,
             daemon=not DAEMON_OWNERS.isdisjoint(_controllers(metadata)),
             annotations=(metadata.annotations or _EMPTY) if leads else _EMPTY,
@@ -122,8 +123,18 @@ class PodProjector:
 
 
 def _controllers(metadata: Metadata) -> list[str]:
-    """Kinds of a pod's controllers (one at most); an executor's is its driver in cluster mode."""
+    """Kinds of a pod's controllers (one at most)."""
     return [owner.kind or "" for owner in metadata.owner_references or () if owner.controller]
+
+
+def _owner(metadata: Metadata) -> OwnerRef | None:
+    """The controller of a pod, else a pod that owns it: an executor's is its driver, if that is a pod."""
+    owners = sorted(
+        metadata.owner_references or (), key=lambda owner: (not owner.controller, owner.kind != "Pod")
+    )
+    if not owners or not (owners[0].controller or owners[0].kind == "Pod"):
+        return None
+    return OwnerRef(sys.intern(owners[0].kind or ""), owners[0].name or "", owners[0].uid or "")
 
 
 def node_facts(node: Node) -> NodeFacts:

@@ -24,6 +24,8 @@ class OwnerReference(Projection):
     """Whom an object goes with; one owner at most is its controller."""
 
     kind: str | None = None
+    name: str | None = None
+    uid: str | None = None
     controller: bool | None = None
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
 from extender.adapters.spark.identify import identify
+from extender.core.facts import OwnerRef
 from extender.objects.projection import PodProjector
 from extender.objects.structs import decode_pod
 
@@ -16,13 +18,32 @@ def executor(**metadata: Any) -> bytes:
     return msgspec.json.encode({"metadata": {"name": "e", "uid": "u", "labels": labels} | metadata})
 
 
-def test_an_executor_without_controller_may_run_without_a_driver_pod() -> None:
-    assert PodProjector(identify).facts(decode_pod(executor())).leader_optional
+def owner(kind: str, uid: str, controller: bool | None = True) -> dict[str, Any]:
+    return {"kind": kind, "name": f"the-{uid}", "uid": uid, "controller": controller}
 
 
-def test_an_executor_of_a_driver_pod_needs_its_driver() -> None:
-    owners = [{"kind": "Pod", "name": "driver", "uid": "d", "controller": True}]
-    assert not PodProjector(identify).facts(decode_pod(executor(ownerReferences=owners))).leader_optional
+@pytest.mark.parametrize(
+    ("owners", "expected"),
+    [
+        ([], None),
+        ([owner("Pod", "d")], OwnerRef("Pod", "the-d", "d")),
+        ([owner("Pod", "d", None)], OwnerRef("Pod", "the-d", "d")),
+        ([owner("ConfigMap", "c", None)], None),
+        ([owner("ConfigMap", "c", None), owner("Pod", "d", False)], OwnerRef("Pod", "the-d", "d")),
+        ([owner("Pod", "d", False), owner("StatefulSet", "s")], OwnerRef("StatefulSet", "the-s", "s")),
+    ],
+)
+def test_an_executor_goes_with_its_controller_else_with_the_pod_that_owns_it(
+    owners: list[dict[str, Any]], expected: OwnerRef | None
+) -> None:
+    facts = PodProjector(identify).facts(decode_pod(executor(ownerReferences=owners)))
+    assert facts.owner_ref == expected
+    assert facts.leader_optional
+
+
+def test_owners_of_pods_outside_gangs_are_not_kept() -> None:
+    raw = executor(labels={}, ownerReferences=[owner("ReplicaSet", "r")])
+    assert PodProjector(identify).facts(decode_pod(raw)).owner_ref is None
 
 
 def test_pods_of_daemon_sets_and_static_pods_run_for_good() -> None:

@@ -33,7 +33,8 @@ def identify(labels: Mapping[str, str]) -> Identity | None:
     Half of a pair of labels is no gang: a driver without any id cannot be matched with its executors,
     and a common empty id would make strangers members of one gang. Such a pod is scheduled alone.
 
-    A Spark executor may run without a leader pod (`leader_optional`): in client mode there is none. One of
+    A Spark executor may run without a leader (`leader_optional`): in client mode its driver is an ordinary
+    pod, or none. Labels alone do not tell; its owner does (`extender.core.gangs.membership`). An executor of
     another resource profile than the default (`odd_size`) says nothing of the size of the others.
     """
     gang = labels.get(GANG_LABEL)

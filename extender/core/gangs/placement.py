@@ -9,6 +9,7 @@ import numpy as np
 
 from extender.core.decisions import FilterDecision
 from extender.core.facts import PodFacts
+from extender.core.gangs.membership import Bond
 from extender.core.gangs.reservation import NOWHERE, Gang, Slot
 from extender.core.nodes.arrays import IntArray
 from extender.core.nodes.resources import largest
@@ -48,10 +49,11 @@ def place_worker(
     """
     expires_s = now + state.policy.hold_ttl_s
     gang = state.gang_of(pod)
-    refusal = _leader_missing(gang)
+    tie = state.bond(pod)
+    if tie is Bond.ALONE:
+        return place_single(state, restraint, pod, offered, now)
+    refusal = _left_over(gang, pod) if tie is Bond.LEFT_OVER else _leader_missing(gang)
     if refusal is not None:
-        if refusal.outcome is Outcome.GANG_UNKNOWN and pod.leader_optional:
-            return place_single(state, restraint, pod, offered, now)
         return refusal
     assert gang is not None
     assert gang.spec is not None
@@ -89,6 +91,14 @@ def _no_room(state: State, pod: PodFacts, detail: str) -> FilterDecision:
     """A refusal for want of room; a resource that no node offers is named instead."""
     missing = state.nodes.not_offered(pod.requests)
     return FilterDecision(Outcome.NO_ROOM, detail=no_node_offers(missing) if missing else detail)
+
+
+def _left_over(gang: Gang | None, pod: PodFacts) -> FilterDecision:
+    owner = pod.owner_ref
+    text = "its owner" if owner is None else f"{owner.kind} {owner.name} (uid {owner.uid}), which owns it,"
+    known = gang is not None and (gang.leaders or gang.leader_ended)
+    outcome = Outcome.LEADER_ENDED if known else Outcome.GANG_UNKNOWN
+    return FilterDecision(outcome, detail=f"{text} is not there; nothing is started for a run that is over")
 
 
 def _leader_missing(gang: Gang | None) -> FilterDecision | None:
@@ -180,7 +190,11 @@ def follow_workers(state: State, gang: Gang) -> None:
     """
     if gang.spec is None or gang.owner is None or not any(slot.open for slot in gang.slots):
         return
-    seen = [pod.requests for pod in gang.workers.values() if not pod.deleting and not pod.odd_size]
+    seen = [
+        pod.requests
+        for pod in gang.workers.values()
+        if not pod.deleting and not pod.odd_size and state.bond(pod) is Bond.MEMBER
+    ]
     worker = largest([gang.spec.worker, *seen])
     if worker != largest([gang.spec.worker]):
         gang.spec = replace(gang.spec, worker=worker)

@@ -67,7 +67,9 @@ def _without(state: State, row: int, victims: set[str]) -> Workspace:
                     space.give(slot.row, slot.held)
             continue
         seated = {slot.pod_uid for slot in gang.slots}
-        extra = sum(1 for pod in gang.workers.values() if state.runs(pod) and pod.uid not in seated | victims)
+        extra = sum(
+            1 for pod in gang.workers.values() if state.counts(gang, pod) and pod.uid not in seated | victims
+        )
         reopened = len(seated & victims) - extra
         if reopened > 0 and gang.spec is not None:
             space.give(row, -reopened * state.nodes.accountable(gang.spec.worker))
