@@ -23,6 +23,7 @@ from extender.adapters.webhooks import wire
 from extender.adapters.webhooks.calls import Calls
 from extender.adapters.webhooks.offered import OfferedNames
 from extender.adapters.webhooks.ports import BindFailure
+from extender.core.facts import PodFacts
 from extender.core.outcomes import PLACED, Outcome
 from extender.core.policy import FifoMode
 from extender.core.queue.packing import DEFAULT_PACKER, PACKERS
@@ -61,7 +62,7 @@ class _Core:
         self.store = engine.store
         self.world = World(WatchSinks(engine, nothing, time.time, lambda: None), projector, scenario)
         self.world.fill()
-        self.calls = Calls(engine, projector, _NoWriter(), nothing, time.time)
+        self.calls = Calls(engine, projector, _NoApi(), _NoApi(), nothing, time.time)
         self._names = encoded(self.world.names)
         gc.collect()
         gc.freeze()  # as the service does once its caches are filled
@@ -87,11 +88,14 @@ class _Core:
             self.world.see(pod)
 
 
-class _NoWriter:
+class _NoApi:
     async def bind(
         self, namespace: str, name: str, uid: str, node: str, annotations: Mapping[str, str]
     ) -> BindFailure | None:
         raise AssertionError("decisions bind nothing")
+
+    async def read(self, namespace: str, name: str, uid: str) -> PodFacts | None:
+        raise AssertionError("decisions read nothing")
 
 
 def _single(scenario: Scenario, samples: int) -> dict[str, list[list[float]]]:

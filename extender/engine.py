@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from extender.core.decisions import BindDecision, FilterDecision
-from extender.core.events import Event, Instruction, PodGone, PodSeen, SpecRead, Tick
+from extender.core.events import Event, Instruction, PodGone, PodRead, PodSeen, SpecRead, Tick
 from extender.core.facts import PodFacts, Role
 from extender.core.gangs.spec import GangSpec, SpecProblem
 from extender.core.offers import Offer
@@ -92,6 +92,8 @@ class Engine:
                 return []
             case PodSeen():
                 return self._apply(change, now) + self._read(change.pod, now)
+            case PodRead():
+                return self._apply(change, now) + self._reread(change.pod, now)
             case PodGone():
                 self.requests.forget(change.uid)
                 return self._apply(change, now)
@@ -151,6 +153,12 @@ class Engine:
             self.requests.forget(pod.uid)
             return []
         return self._learn([pod], now)
+
+    def _reread(self, pod: PodFacts, now: float) -> list[Instruction]:
+        """A leader that the watch has not shown: its request is read, and not followed yet."""
+        if pod.role is not Role.LEADER or pod.uid not in self.store.state.pods:
+            return []
+        return self._apply(SpecRead(pod, self.requests.read(pod)), now)
 
     def _learn(self, leaders: Iterable[PodFacts], now: float) -> list[Instruction]:
         return [

@@ -41,6 +41,13 @@ class PodGone:
 
 
 @dataclass(frozen=True, slots=True)
+class PodRead:
+    """The API server answered that a pod exists in this state; the watch has not said so yet."""
+
+    pod: PodFacts
+
+
+@dataclass(frozen=True, slots=True)
 class SpecRead:
     """A dialect read what the gang led by `leader` asks for, or why it cannot."""
 
@@ -106,6 +113,7 @@ Event = (
     | NodeGone
     | PodSeen
     | PodGone
+    | PodRead
     | SpecRead
     | PodBound
     | BindFailed
@@ -135,4 +143,13 @@ class RemoveGate:
     name: str
 
 
-Instruction = AnnotatePod | RemoveGate
+@dataclass(frozen=True, slots=True)
+class VerifyPod:
+    """Ask the API server for a pod that the watch has not shown; `PodRead` or `PodGone` is the answer."""
+
+    uid: str
+    namespace: str
+    name: str
+
+
+Instruction = AnnotatePod | RemoveGate | VerifyPod

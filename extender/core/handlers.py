@@ -19,12 +19,14 @@ from extender.core.events import (
     NodeSeen,
     PodBound,
     PodGone,
+    PodRead,
     PodSeen,
     SpecRead,
     StagesReported,
     SwitchesSeen,
     Synced,
     Tick,
+    VerifyPod,
 )
 from extender.core.facts import GangKey, PodFacts, Role
 from extender.core.gangs import placement as members
@@ -36,12 +38,15 @@ from extender.core.wakes import Parked, wake
 
 ACTIVE_FOR_S: Final = 15.0
 """Only the extender beside the leading kube-scheduler is asked; one unasked this long does not write."""
+VERIFY_EVERY_S: Final = 10.0
+"""A pod that we bound and that the watch has not shown for this long is read from the API server."""
 
 
 class Changes:
     """What events do to the state and the queue.
 
-    A pod that we bound exists, however late the watch is; only a complete list without it says otherwise.
+    A pod that we bound exists, however late the watch is, until the API server or a complete list says
+    otherwise.
     `parked` knows who was answered no, `asked_s` is when kube-scheduler asked last.
     """
 
@@ -54,6 +59,7 @@ class Changes:
         self.asked_s = float("-inf")
         self._unconfirmed: dict[str, float] = {}
         self._bound_unseen: dict[str, float] = {}
+        self._verified_s = float("-inf")
         self._owed_version = -1
         self._tended_version = -1
 
@@ -84,6 +90,8 @@ class Changes:
             case PodGone():
                 self.state.bury(event.uid)
                 self._lose(event.uid, now)
+            case PodRead():
+                self._believe(event.pod, now)
             case SpecRead():
                 return self._learn(event, now)
             case PodBound():
@@ -151,6 +159,32 @@ class Changes:
         for uid in [uid for uid, claim in self.state.claims.items() if not claim.binding]:
             self.state.release_claim(uid)
             self.requeue(uid, now)
+
+    def _believe(self, pod: PodFacts, now: float) -> None:
+        """A pod that only kube-scheduler told us of is now known as it really is."""
+        uid = pod.uid
+        if uid in self.state.ended or not (uid in self._unconfirmed or uid in self._bound_unseen):
+            return
+        if pod.scheduler_name not in self.policy.scheduler_names:
+            self._lose(uid, now)
+            return
+        if pod.node and uid in self._unconfirmed:
+            del self._unconfirmed[uid]
+            self._bound_unseen[uid] = now
+        self._see(pod, now)
+
+    def unconfirmed(self, uid: str) -> bool:
+        """Whether only kube-scheduler told us of this pod."""
+        return uid in self._unconfirmed
+
+    def _verify(self, now: float) -> list[Instruction]:
+        """Pods that we bound, that count, and that the watch has not shown for long."""
+        if now - self._verified_s < VERIFY_EVERY_S:
+            return []
+        self._verified_s = now
+        late = [uid for uid, bound_s in self._bound_unseen.items() if now - bound_s >= VERIFY_EVERY_S]
+        pods = [self.state.pods[uid] for uid in late if uid in self.state.pods]
+        return [VerifyPod(pod.uid, pod.namespace, pod.name) for pod in pods]
 
     def _see(self, pod: PodFacts, now: float, *, ours: bool = False) -> None:
         state = self.state
@@ -329,7 +363,7 @@ class Changes:
 
     def _tick(self, now: float) -> list[Instruction]:
         state = self.state
-        out: list[Instruction] = []
+        out: list[Instruction] = self._verify(now)
         expired = [uid for uid, claim in state.claims.items() if not claim.binding and now >= claim.expires_s]
         for uid in expired:
             state.release_claim(uid)

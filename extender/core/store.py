@@ -16,7 +16,7 @@ from extender.core.events import (
 from extender.core.facts import GangKey, PodFacts, Role
 from extender.core.gangs import placement as members
 from extender.core.gangs import preemption
-from extender.core.gangs.reservation import NOWHERE, RESERVATION
+from extender.core.gangs.reservation import NOWHERE, RESERVATION, Claim, Gang
 from extender.core.gangs.spec import GangSpec
 from extender.core.handlers import Changes
 from extender.core.nodes.arrays import BoolArray
@@ -62,6 +62,8 @@ class Store:
             return FilterDecision(Outcome.OTHER_SCHEDULER)
         if pod.uid in self.state.ended:
             return FilterDecision(Outcome.POD_GONE)
+        if pod.uid in self.state.seats and pod.uid not in self.state.pods:
+            return FilterDecision(Outcome.OTHER_SCHEDULER)  # the watch knows better than the caller
         pod = self.changes.meet(pod, now)
         self.changes.settle()
         offered = Offered(self.state.nodes, offer)
@@ -144,7 +146,10 @@ class Store:
     # -- bind, prioritize, preempt ---------------------------------------------------------------
 
     def bind(self, uid: str, node: str, now: float) -> BindDecision:
-        """What the Binding must carry. A pod whose hold expired is admitted again, on that node only."""
+        """What the Binding must carry. A pod whose hold expired is admitted again, on that node only.
+
+        The pod as it really is and the room as it is now decide, not what was true at filter.
+        """
         self.changes.asked_s = now
         state = self.state
         if not state.synced:
@@ -157,16 +162,67 @@ class Store:
                 return BindDecision(already_bound=True)
             return BindDecision(error=f"the pod is bound to {pod.node} already")
         claim = state.claims.get(uid)
+        if claim is not None and not claim.binding and self._asks_otherwise(pod, claim):
+            self._release(uid, now)
+            claim = None
         if claim is None or state.nodes.names[claim.row] != node:
             decision = self.filter(pod, Listed((node,)), now)
             if decision.node != node:
                 return BindDecision(error=f"no room is held for the pod on {node}: {decision.reason}")
             claim = state.claims[uid]
         gang = state.gang_of(pod)
+        if not claim.binding:
+            lost = self._room_lost(pod, claim, gang)
+            if lost:
+                self._release(uid, now)
+                return BindDecision(error=f"{lost}; the pod is planned again")
         claim.binding = True
         if gang is None or gang.owner_uid != uid:
             return BindDecision()
         return BindDecision({RESERVATION: state.write(gang)})
+
+    def _release(self, uid: str, now: float) -> None:
+        self.state.release_claim(uid)
+        self.changes.requeue(uid, now)
+
+    def _asks_otherwise(self, pod: PodFacts, claim: Claim) -> bool:
+        """Whether the pod is not what it was said to be when its room was claimed."""
+        then = claim.pod
+        if (then.requests, then.terms, then.role, then.gang) != (pod.requests, pod.terms, pod.role, pod.gang):
+            return True
+        gang = self.state.gang_of(pod)
+        if gang is None or gang.owner_uid != pod.uid or gang.spec is None:
+            return False
+        asked, admitted = gang.specs.get(pod.uid), gang.spec
+        if not isinstance(asked, GangSpec):
+            return True
+        return (
+            asked.min_workers != admitted.min_workers
+            or asked.worker_terms != admitted.worker_terms
+            or any(amount > admitted.worker.get(name, 0) for name, amount in asked.worker.items())
+        )
+
+    def _room_lost(self, pod: PodFacts, claim: Claim, gang: Gang | None) -> str:
+        """Why the pod must not be bound although its room was held: another took it. Empty: it may.
+
+        A leader needs the room of all its minimum workers as well; slots without room move first, if they
+        can.
+        """
+        table = self.state.nodes
+        own = claim.slot.held if claim.slot is not None else claim.held
+        assert own is not None
+        left = (table.allocatable - table.used)[:, claim.row]
+        if not table.eligible(pod.terms)[claim.row] or (left < table.widened(own)).any():
+            return f"node {table.names[claim.row]} is no longer free for the pod"
+        if gang is None or gang.spec is None or gang.owner_uid != pod.uid:
+            return ""
+        members.tend(self.state, gang)
+        rows = [slot.row for slot in gang.slots if slot.held is not None or slot.row == NOWHERE]
+        if NOWHERE in rows or not table.eligible(gang.spec.worker_terms)[rows].all():
+            return "room held for workers of the gang is gone, and no other node has room for them"
+        if (table.free[:, [claim.row, *rows]] < 0).any():
+            return "a node with room held for the gang is over-committed"
+        return ""
 
     def prioritize(self, pod: PodFacts, names: Sequence[str], now: float) -> list[int]:
         """Scores 0..10, one a name: the held node first, else the order of packing."""

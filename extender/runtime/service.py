@@ -27,7 +27,7 @@ from extender.adapters.spark.reader import SpecReader
 from extender.adapters.webhooks.asgi import WebhookApplication
 from extender.adapters.webhooks.calls import Calls
 from extender.core.carbon.signal import Signal
-from extender.core.events import AnnotatePod, CarbonSeen, Instruction, RemoveGate
+from extender.core.events import AnnotatePod, CarbonSeen, Instruction, RemoveGate, VerifyPod
 from extender.core.facts import NodeFacts, PodFacts
 from extender.core.nodes.resources import Resources
 from extender.core.policy import Switches
@@ -40,6 +40,7 @@ from extender.runtime.cap_quota import cap_quota
 from extender.runtime.http.server import CannotListen, api_server, driver_server, webhook_server
 from extender.runtime.ledger_recorder import Bookkeeper
 from extender.runtime.needed_rights import needed_rights
+from extender.runtime.pod_checks import PodChecks
 from extender.runtime.stage_polling import StageSources
 from extender.runtime.watch_sinks import WatchSinks, config_map_facts, config_maps_of
 from extender.settings.carbon import without_password
@@ -103,7 +104,8 @@ class Service:
         )
         self.reflectors = self._reflectors(client)
         binder = Binder(client, self._allocatable, self._projector, last_look=settings.last_look)
-        self.calls = Calls(self.engine, self._projector, BindWriter(binder), self.perform, clock)
+        self.checks = PodChecks(client, self._projector, self.engine, self.perform, clock)
+        self.calls = Calls(self.engine, self._projector, BindWriter(binder), self.checks, self.perform, clock)
         self.sources = StageSources(settings, client, self.engine, self.perform, clock, sleep)
         api = create_app(self.store, self, self.metrics, clock)
         self.application = WebhookApplication(
@@ -211,6 +213,8 @@ class Service:
                 case RemoveGate():
                     self.patcher.ungate(each.namespace, each.name, each.uid)
                     self.metrics.ungated()
+                case VerifyPod():
+                    self.checks.submit(each)
 
     def caches(self) -> list[CacheHealth]:
         """How the watches are doing."""
@@ -289,7 +293,12 @@ class Service:
             sockets = [server.bound_socket() for server in self._servers]
         except CannotListen as problem:
             raise ServiceFailed(str(problem)) from None
-        background = {"annotations": self.patcher.run, "clock": self._tick, "rights": self.rights.run}
+        background = {
+            "annotations": self.patcher.run,
+            "checks of pods": self.checks.run,
+            "clock": self._tick,
+            "rights": self.rights.run,
+        }
         if self.carbon is not None:
             background["carbon"] = self.carbon.run
         if self.quota is not None:

@@ -212,3 +212,61 @@ def test_a_slots_claim_that_others_bound_elsewhere_keeps_its_slot() -> None:
     assert world.slots("a") == [("n2", "a-exec-1")]
     assert world.held() == {}
     world.sound()
+
+
+def owed(other: int = 1) -> tuple[World, str]:
+    """A gang held on two nodes; where its driver is not, a foreign pod has taken the worker's room."""
+    world = World(Policy())
+    world.add(node("n0", 2, 8), node("n1", other, 8))
+    world.leader("a", spec(2))
+    decision = world.filter("a-driver")
+    away = next(name for name, _ in world.slots("a") if name != decision.node)
+    world.foreign("stranger", away, requests=size(other))
+    return world, decision.node
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_a_driver_is_not_bound_when_a_slot_of_its_gang_has_no_room_any_more(seconds: int) -> None:
+    world, on = owed()
+    if seconds:
+        world.tick(seconds)
+    error = world.bind("a-driver", on)
+    assert "is gone" in error or "no room is held" in error
+    assert world.held() == {}
+    assert world.filter("a-driver").outcome is Outcome.NO_ROOM
+    world.sound()
+
+
+def test_a_refused_driver_is_planned_again_and_starts_when_there_is_room() -> None:
+    world, on = owed()
+    assert world.bind("a-driver", on)
+    world.add(node("n2", 4))
+    assert world.schedule("a-driver").outcome is Outcome.ADMITTED
+    world.sound()
+
+
+def test_a_slot_that_lost_its_room_moves_and_the_binding_says_where() -> None:
+    world = World(Policy())
+    world.add(node("n0", 2, 8), node("n1", 1, 8))
+    world.leader("a", spec(2))
+    on = world.filter("a-driver").node
+    away = next(name for name, _ in world.slots("a") if name != on)
+    world.add(node("n2", 4))
+    world.foreign("stranger", away, requests=size(1))
+    decision = world.store.bind(world.uid("a-driver"), on, world.now)
+    reservation = decode(decision.annotations[RESERVATION])
+    assert reservation is not None
+    assert "n2" in reservation.nodes
+    assert world.node_of("stranger") == away
+    assert reservation.nodes.count(away) < 2
+    world.sound()
+
+
+def test_a_pod_is_not_bound_to_a_node_that_was_filled_or_closed_since_filter() -> None:
+    world = admitted(1, 8, 8)
+    world.foreign("stranger", "n1", requests=size(8))
+    assert "n1 is no longer free" in world.bind("a-driver", "n1")
+    assert world.filter("a-driver").node == "n2"
+    world.add(node("n2", 8, unschedulable=True))
+    assert "n2 is no longer free" in world.bind("a-driver", "n2")
+    assert world.held() == {}

@@ -20,10 +20,12 @@ from extender.core.events import (
     NodeSeen,
     PodBound,
     PodGone,
+    PodRead,
     PodSeen,
     SpecRead,
     Synced,
     Tick,
+    VerifyPod,
 )
 from extender.core.facts import GangKey, NodeFacts, PodFacts, Role
 from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION, GangSpec, SpecProblem
@@ -121,6 +123,9 @@ class World:
     def do(self, instructions: Sequence[Instruction], by: Store | None = None) -> None:
         """Carry out what a store (by default the one that is asked) wants done."""
         for instruction in instructions:
+            if isinstance(instruction, VerifyPod):
+                self._answer(instruction, by)
+                continue
             assert isinstance(instruction, AnnotatePod)
             pod = self.pods.get(instruction.uid)
             self.writes.append(("standby" if by is not None and by is self.standby else "asked", instruction))
@@ -132,6 +137,12 @@ class World:
             elif pod is not None:
                 self.pods[pod.uid] = replace(pod, annotations={**pod.annotations, **instruction.annotations})
                 self.see(pod.uid)
+
+    def _answer(self, asked: VerifyPod, by: Store | None) -> None:
+        """The API server says what a pod is that the watch has not shown."""
+        pod = self.pods.get(asked.uid)
+        store = by or self.store
+        self.do(store.apply(PodGone(asked.uid) if pod is None else PodRead(pod), self.now), store)
 
     def tick(self, seconds: float = 1.0) -> None:
         """Let time pass."""

@@ -12,7 +12,7 @@ from extender.adapters.spark.identify import identify
 from extender.adapters.spark.reader import SpecReader
 from extender.adapters.webhooks.asgi import Application, Message, Receive, Scope, Send, WebhookApplication
 from extender.adapters.webhooks.calls import Calls
-from extender.adapters.webhooks.ports import BindFailure
+from extender.adapters.webhooks.ports import BindFailure, PodUnread
 from extender.core.events import Instruction, NodeSeen, PodGone, PodSeen, Synced
 from extender.core.facts import NodeFacts, PodFacts
 from extender.core.policy import Policy
@@ -126,7 +126,9 @@ class World:
         self.writer.gate.set()
         self.asked: list[Instruction] = []
         self.seen: list[tuple[str, str]] = []
-        self.calls = Calls(self.engine, self.projector, self.writer, self.perform, lambda: self.now)
+        self.api: dict[str, Object | None] = {}
+        self.unread = ""
+        self.calls = Calls(self.engine, self.projector, self.writer, self, self.perform, lambda: self.now)
         self.application = WebhookApplication(self.calls, behind, self.observe, max_body_bytes=max_body_bytes)
         self.names = [f"n{number}" for number in range(nodes)]
         for name in self.names:
@@ -137,6 +139,15 @@ class World:
     def add_node(self, name: str, cpu: int = 4) -> None:
         allocatable = {"cpu": cpu * 1000, "memory": 16 * GIB, "pods": 110}
         self.store.apply(NodeSeen(NodeFacts(name, allocatable)), self.now)
+
+    async def read(self, namespace: str, name: str, uid: str) -> PodFacts | None:
+        """The API server's pod of this uid: as `api` says, else as kube-scheduler told."""
+        if self.unread:
+            raise PodUnread(self.unread)
+        if uid not in self.api:
+            return self.store.state.pods.get(uid)
+        made = self.api[uid]
+        return None if made is None else self.facts(made)
 
     def perform(self, instructions: Iterable[Instruction]) -> None:
         self.asked += instructions

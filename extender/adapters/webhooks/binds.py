@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from extender.adapters.webhooks.ports import BindingWriter, Perform
-from extender.core.events import BindFailed, PodBound
+from extender.adapters.webhooks.ports import BindingWriter, Perform, PodReader, PodUnread
+from extender.core.events import BindFailed, PodBound, PodGone, PodRead
 from extender.engine import Engine
 from extender.support.crash_points import crash_point
 
@@ -26,15 +26,23 @@ class BindResult:
 class Binds:
     """Binds pods for kube-scheduler.
 
+    A pod that the watch has not shown yet is read from the API server first: what it asks for, and whether it
+    is ours to bind, is not the caller's to say.
     Each Binding is written by a task of its own, so that a caller that gives up (`httpTimeout`) does
     not tear it apart; a second call for the same pod waits for the first one's result.
     """
 
     def __init__(
-        self, engine: Engine, writer: BindingWriter, perform: Perform, clock: Callable[[], float]
+        self,
+        engine: Engine,
+        writer: BindingWriter,
+        reader: PodReader,
+        perform: Perform,
+        clock: Callable[[], float],
     ) -> None:
         self._engine = engine
         self._writer = writer
+        self._reader = reader
         self._perform = perform
         self._clock = clock
         self._under_way: dict[str, tuple[str, asyncio.Task[BindResult]]] = {}
@@ -64,6 +72,10 @@ class Binds:
     async def _bind(self, namespace: str, name: str, uid: str, node: str) -> BindResult:
         crash_point("bind-received")
         engine = self._engine
+        if engine.store.changes.unconfirmed(uid):
+            doubt = await self._learn(namespace, name, uid)
+            if doubt:
+                return BindResult("refused", doubt)
         pod = engine.store.state.pods.get(uid)
         if pod is not None and (pod.namespace, pod.name) != (namespace, name):
             return BindResult("refused", f"uid {uid} is not that of pod {namespace}/{name}")
@@ -91,6 +103,16 @@ class Binds:
             return BindResult("outcome-unknown", failure.text)
         self._perform(engine.observe(BindFailed(uid), self._clock()))
         return BindResult("failed", failure.text)
+
+    async def _learn(self, namespace: str, name: str, uid: str) -> str:
+        """Let the engine know a pod as it really is; returns why that is not known."""
+        try:
+            pod = await self._reader.read(namespace, name, uid)
+        except PodUnread as problem:
+            return f"pod {namespace}/{name} cannot be read before it is bound: {problem}"
+        change = PodGone(uid) if pod is None else PodRead(pod)
+        self._perform(self._engine.observe(change, self._clock()))
+        return ""
 
     def _let_claim_expire(self, uid: str) -> None:
         """Keep the room until the watch shows the pod bound, kube-scheduler asks again, or time is up."""

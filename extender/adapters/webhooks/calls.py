@@ -11,7 +11,8 @@ import msgspec
 from extender.adapters.webhooks import wire
 from extender.adapters.webhooks.binds import Binds
 from extender.adapters.webhooks.offered import BadRequest
-from extender.adapters.webhooks.ports import BindingWriter, Perform
+from extender.adapters.webhooks.ports import BindingWriter, Perform, PodReader
+from extender.core.events import VerifyPod
 from extender.core.facts import PodFacts
 from extender.core.outcomes import BROKEN, Outcome
 from extender.engine import Engine
@@ -41,10 +42,11 @@ class Calls:
         engine: Engine,
         projector: PodProjector,
         writer: BindingWriter,
+        reader: PodReader,
         perform: Perform,
         clock: Callable[[], float],
     ) -> None:
-        self.binds = Binds(engine, writer, perform, clock)
+        self.binds = Binds(engine, writer, reader, perform, clock)
         self._engine = engine
         self._projector = projector
         self._perform = perform
@@ -69,8 +71,12 @@ class Calls:
         offered = wire.offered_nodes(call)
         now = self._clock()
         pod = self._pod(call.pod)
+        known = pod.uid in self._engine.store.state.pods
         self._perform(self._engine.introduce(pod, now))
         decision = self._engine.filter(pod, offered, now)
+        if not known and self._engine.store.changes.unconfirmed(pod.uid):
+            # A pod that does not exist, or is not what the caller says, must not hold room for long.
+            self._perform([VerifyPod(pod.uid, pod.namespace, pod.name)])
         if decision.outcome in BROKEN:
             return Reply(wire.failed(decision.reason), decision.outcome)
         if decision.node:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from extender.core.events import Instruction
+from extender.core.facts import PodFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,18 @@ class BindingWriter(Protocol):
         self, namespace: str, name: str, uid: str, node: str, annotations: Mapping[str, str]
     ) -> BindFailure | None:
         """Bind the pod and merge the annotations into it in one write; None means that it is bound."""
+        ...
+
+
+class PodUnread(Exception):
+    """The API server did not say what a pod is; the text says why."""
+
+
+class PodReader(Protocol):
+    """Reads single pods from the API server."""
+
+    async def read(self, namespace: str, name: str, uid: str) -> PodFacts | None:
+        """The pod as it really is; None: there is none of this name and uid. Raises `PodUnread`."""
         ...
 
 
