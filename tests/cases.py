@@ -1,4 +1,4 @@
-"""Recorded cases that lie beside the checkout: answers of other schedulers, captures of real Spark."""
+"""What lies beside the checkout: answers of other schedulers, captures of real Spark, published data."""
 
 from __future__ import annotations
 
@@ -10,20 +10,26 @@ from typing import Any
 import pytest
 from _pytest.mark.structures import ParameterSet
 
-VARIABLE = "CARBON_SCHEDULER_CASES"
-DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "cases"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+VARIABLE, DEFAULT = "CARBON_SCHEDULER_CASES", SHARED / "cases"
+DATA_VARIABLE, DATA_DEFAULT = "CARBON_SCHEDULER_DATA", SHARED / "data"
+
+
+def _missing(name: str, variable: str, default: Path) -> str:
+    """Why a file cannot be used; empty when it can.
+
+    A directory that was named on purpose must have the file, else nothing would show that tests are skipped.
+    """
+    if (directory := os.environ.get(variable)) is not None:
+        if not (Path(directory) / name).exists():
+            raise pytest.UsageError(f"{variable}={directory} has no {name}: correct or unset the variable")
+        return ""
+    return "" if (default / name).exists() else f"needs {name}: set {variable} to the directory that has it"
 
 
 def missing(name: str) -> str:
-    """Why a case file cannot be used; empty when it can.
-
-    A directory that was named on purpose must have the file, else nobody would notice the skipping.
-    """
-    if (directory := os.environ.get(VARIABLE)) is not None:
-        if not (Path(directory) / name).exists():
-            raise pytest.UsageError(f"{VARIABLE}={directory} has no {name}: correct or unset the variable")
-        return ""
-    return "" if (DEFAULT / name).exists() else f"needs {name}: set {VARIABLE} to the directory that has it"
+    """Why a case file cannot be used; empty when it can."""
+    return _missing(name, VARIABLE, DEFAULT)
 
 
 def case_path(name: str) -> Path:
@@ -31,6 +37,13 @@ def case_path(name: str) -> Path:
     if reason := missing(name):
         pytest.skip(reason, allow_module_level=True)
     return Path(os.environ.get(VARIABLE, DEFAULT)) / name
+
+
+def data_path(name: str) -> Path:
+    """Path of a file of published data; skips the calling test (or test module) where it is not available."""
+    if reason := _missing(name, DATA_VARIABLE, DATA_DEFAULT):
+        pytest.skip(reason, allow_module_level=True)
+    return Path(os.environ.get(DATA_VARIABLE, DATA_DEFAULT)) / name
 
 
 def case_params(name: str, key: str) -> list[ParameterSet]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +23,7 @@ from extender.core.stages.events import JobStarted, StageCompleted, StageInfo, S
 from extender.core.stages.importance import Application
 from extender.core.stages.store import StageStore
 from extender.settings.root import SettingsError, load
-
-CHECKPOINTS = "CARBON_SCHEDULER_DECIMA_CHECKPOINTS"
+from tests.cases import data_path
 
 
 def some_weights(seed: int) -> DecimaWeights:
@@ -185,16 +184,40 @@ def test_network_equals_the_oracle(seen: Observation, seed: int) -> None:
     ],
 )  # fmt: skip
 def test_published_checkpoint(epoch: int, stages: tuple[float, ...], limits: dict[int, float]) -> None:
-    directory = os.environ.get(CHECKPOINTS)
-    if directory is None:
-        pytest.skip(f"needs Decima's published weights: set {CHECKPOINTS} to the directory with model_ep_*")
-    path = Path(directory) / f"model_ep_{epoch}.data-00000-of-00001"
-    weights = DecimaWeights.from_npz(DecimaWeights.from_checkpoint(path.read_bytes()).to_npz())
-    inference = infer(weights, GOLDEN, levels=20)
+    inference = infer(published(epoch), GOLDEN, levels=20)
     assert inference.stages == pytest.approx(np.array(stages), abs=6e-6)
     assert inference.limits[0, :5].tolist() == [0.0] * 5
     for level, value in limits.items():
         assert inference.limits[0, level - 1] == pytest.approx(value, abs=6e-6)
+
+
+def published(epoch: int) -> DecimaWeights:
+    """The weights of the authors, as `carbon-scheduler decima-weights` converts them."""
+    return DecimaWeights.from_npz(data_path(f"decima/decima_ep_{epoch}.npz").read_bytes())
+
+
+@pytest.mark.parametrize("epoch", [10_000, 20_000])
+def test_the_authors_network_answers_the_same(epoch: int) -> None:
+    weights = published(epoch)
+    recorded = json.loads(data_path(f"decima/golden_ep_{epoch}.json").read_text())
+    tolerance = recorded["tolerance"]
+    assert len(recorded["states"]) == 24
+    for state in recorded["states"]:
+        seen = observed(
+            state["stages"],
+            state["jobs"],
+            state["job_of"],
+            [(parent, child) for parent, child in state["edges"]],
+            state["valid"],
+            state["limit_from"],
+            state["finished"],
+        )
+        inference = infer(weights, seen, levels=state["executor_levels"])
+        expected = np.array(state["expected_stage_probabilities"])
+        assert inference.stages == pytest.approx(expected, abs=tolerance["stage"])
+        for number, row in enumerate(state["expected_limit_probabilities"]):
+            if row is not None:  # a job without a valid limit has none
+                assert inference.limits[number] == pytest.approx(np.array(row), abs=tolerance["limit"])
 
 
 # -- weights -----------------------------------------------------------------------------------
