@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from carbon_api.service import create_app
 from carbon_api.settings import parse
@@ -135,18 +136,52 @@ async def test_no_forecast_is_501(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "path, query, expected",
+    "path, query, parameter",
     [
-        ("bylocation", {"location": "YY"}, 404),
-        ("bylocation", {}, 422),
-        ("bylocation", {"location": "XX", "time": "soon"}, 400),
-        ("bylocations/best", {"location": ["XX", "YY"]}, 404),
-        ("forecasts/current", {"location": "YY"}, 404),
-        ("forecasts/current", {"location": "XX", "windowSize": 0}, 422),
-        ("forecasts/current", {"location": "XX", "dataStartAt": "2020-01-01"}, 400),
-        ("average-carbon-intensity", {"location": "XX", "startTime": "x", "endTime": "y"}, 400),
+        ("bylocation", {"location": "YY"}, "location"),
+        ("bylocation", {}, "location"),
+        ("bylocation", {"location": "XX", "time": "soon"}, "time"),
+        ("bylocation", {"location": "XX", "toTime": "soon"}, "toTime"),
+        ("bylocations/best", {"location": ["XX", "YY"]}, "location"),
+        ("forecasts/current", {"location": "YY"}, "location"),
+        ("forecasts/current", {"location": "XX", "windowSize": 0}, "windowSize"),
+        ("forecasts/current", {"location": "XX", "dataStartAt": "2020-01-01"}, "dataStartAt"),
+        ("average-carbon-intensity", {"location": "XX", "startTime": "x", "endTime": "y"}, "startTime"),
+        ("average-carbon-intensity", {"location": "XX", "startTime": LATE, "endTime": LATE}, "endTime"),
     ],
 )
-async def test_requests_that_cannot_be(tmp_path: Path, path: str, query: dict[str, Any], expected: int):
+async def test_a_parameter_that_cannot_be_used_is_named(
+    tmp_path: Path, path: str, query: dict[str, Any], parameter: str
+):
+    code, problem = await ask(replay_app(tmp_path, Hand(), LATE), f"/emissions/{path}", query)
+    assert (code, problem["status"]) == (400, 400)
+    assert problem["title"] == "One or more validation errors occurred."
+    assert list(problem["errors"]) == [parameter]
+    assert all(text for text in problem["errors"][parameter])
+
+
+async def test_averages_of_several_stretches(tmp_path: Path):
+    app = replay_app(tmp_path, Hand(), "2026-03-02T05:00:00Z", [100, 200, None, 400, 500, 600])
+    wanted = [
+        {"location": "XX", "startTime": f"2026-03-02T{start}:00Z", "endTime": f"2026-03-02T{end}:00Z"}
+        for start, end in (("00:00", "02:00"), ("02:00", "03:00"), ("03:00", "05:00"))
+    ]
+    code, found = await ask(app, "/emissions/average-carbon-intensity/batch", body=wanted)
+    assert code == 200
+    assert [each["carbonIntensity"] for each in found] == [150, 450], "nothing is known of the second"
+    assert (await ask(app, "/emissions/average-carbon-intensity/batch", body=wanted[1:2]))[0] == 204
+    wanted[1]["location"] = "YY"
+    code, problem = await ask(app, "/emissions/average-carbon-intensity/batch", body=wanted)
+    assert (code, list(problem["errors"])) == (400, ["location"])
+    code, problem = await ask(app, "/emissions/average-carbon-intensity/batch", body=[{"location": "XX"}])
+    assert (code, sorted(problem["errors"])) == (400, ["0.endTime", "0.startTime"])
+
+
+async def test_health_and_description(tmp_path: Path):
     app = replay_app(tmp_path, Hand(), LATE)
-    assert (await ask(app, f"/emissions/{path}", query))[0] == expected
+    assert await ask(app, "/health") == (200, "Healthy")
+    code, text = await ask(app, "/api/v1/swagger.yaml")
+    assert code == 200
+    described = yaml.safe_load(text)
+    assert "/emissions/average-carbon-intensity/batch" in described["paths"]
+    assert described == app.openapi()
