@@ -27,14 +27,14 @@ VALUES = ["ssd", "hdd", "n0", "n1", "3", "7", ""]
 taints = st.builds(
     Taint,
     st.sampled_from(["dedicated", "gpu"]),
-    st.sampled_from(["", "batch"]),
+    st.sampled_from(["", "batch", "3", "7"]),
     st.sampled_from([NO_SCHEDULE, NO_EXECUTE, "PreferNoSchedule"]),
 )
 tolerations = st.builds(
     Toleration,
     st.sampled_from(["", "dedicated", "gpu", UNSCHEDULABLE_TAINT]),
-    st.sampled_from(["Exists", "Equal"]),
-    st.sampled_from(["", "batch"]),
+    st.sampled_from(["Exists", "Equal", "Gt", "Lt", "Sometimes"]),
+    st.sampled_from(["", "batch", "5"]),
     st.sampled_from(["", NO_SCHEDULE, NO_EXECUTE]),
 )
 requirements = st.builds(
@@ -154,3 +154,37 @@ def test_a_term_without_anything_accepts_nobody() -> None:
     assert table.eligible(ANYWHERE).tolist() == [True]
     assert table.eligible(PlacementTerms(affinity=(NodeTerm(),))).tolist() == [False]
     assert table.eligible(PlacementTerms(affinity=())).tolist() == [False]
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "taint", "covers"),
+    [
+        ("Gt", "900", "950", True),
+        ("Gt", "950", "950", False),
+        ("Lt", "960", "950", True),
+        ("Lt", "950", "950", False),
+        ("Gt", "-5", "+3", True),
+        ("Gt", "0900", "950", True),
+        ("Gt", "900", "high", False),
+        ("Gt", "high", "900", False),
+        ("Gt", "900", "1_000", False),
+        ("Gt", "900", " 950", False),
+        ("Gt", "900", "9" * 30, False),
+        ("Gt", "9223372036854775807", "9223372036854775808", False),
+        ("Lt", "9223372036854775807", "9223372036854775806", True),
+        ("Gt", "900", "\u0669\u0665\u0660", False),  # digits, but not Go's
+        ("Near", "950", "950", False),
+    ],
+)
+def test_numbers_of_taints_and_labels_are_read_as_kube_scheduler_reads_them(
+    operator: str, value: str, taint: str, covers: bool
+) -> None:
+    assert Toleration("sla", operator, value).tolerates(Taint("sla", taint)) is covers
+    assert Requirement("sla", operator, (value,)).holds({"sla": taint}) is covers
+
+
+def test_a_comparison_covers_neither_another_key_nor_another_effect() -> None:
+    toleration = Toleration("sla", "Gt", "900", NO_SCHEDULE)
+    assert not toleration.tolerates(Taint("other", "950"))
+    assert not toleration.tolerates(Taint("sla", "950", NO_EXECUTE))
+    assert not Toleration("", "Gt", "900").tolerates(Taint("sla", "950"))

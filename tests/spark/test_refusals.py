@@ -22,7 +22,10 @@ ANNOTATIONS = [
         ["", "fpga", "[]", '{"a": true}', '{"a": {}}', "{" * 5000, '{"pods": 1}', '{"": 1}', '{"cpu": "1"}'],
     ),
     ("carbon-scheduler/executor-node-selector", ["", "pool=spark", '{"pool": 1}', "[]"]),
-    ("carbon-scheduler/executor-tolerations", ["", "{}", '[{"operator": "Maybe"}]', "[1]"]),
+    (
+        "carbon-scheduler/executor-tolerations",
+        ["", "{}", '[{"key": "a", "operator": "Gt", "value": "1_0"}]', '[{"operator": "Maybe"}]', "[1]"],
+    ),
     ("carbon-scheduler/executor-cout", ["5"]),
     ("carbon-scheduler/worker-", ["5"]),
     ("carbon-scheduler/packer", ["", "tightly_pack", "Tightly-Pack", "best"]),

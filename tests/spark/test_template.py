@@ -88,6 +88,9 @@ def test_an_empty_template_changes_nothing(text: str) -> None:
         "spec: {nodeSelector: [pool]}",
         "spec: {containers: [{resources: {requests: {cpu: many}}}, {resources: {requests: {cpu: many}}}]}",
         "spec: {}\n---\nspec: {}",
+        "spec: {}\n---\n{}",
+        "spec: {}\n---\n~",
+        "spec: {nodeSelector: {a: b, a: c}}",
         "spec: *nowhere",
         "? [a]\n: b",
         "spec: \x00",
@@ -112,14 +115,63 @@ def test_aliases_are_followed_but_not_for_ever() -> None:
 
 
 def test_scalars_stay_text_and_only_plain_nulls_are_none() -> None:
-    assert parse_yaml("a: 1.50\nb: yes\nc: ~\nd: ''\ne: 'null'\nf: !!int 3") == {
+    assert parse_yaml("a: '1.50'\nb: yes\nc: null\nd: ''\ne: 'null'\nf: !!int 3\ng: ~\nh:") == {
         "a": "1.50",
         "b": "yes",
         "c": None,
         "d": "",
         "e": "null",
         "f": "3",
+        "g": "~",
+        "h": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("1.10", "1.1"),
+        ("1.0", "1.0"),
+        ("1.", "1.0"),
+        ("1e3", "1000.0"),
+        ("100000000.0", "1.0E8"),
+        ("12345678.9", "1.23456789E7"),
+        ("0.001", "0.001"),
+        ("0.0001", "1.0E-4"),
+        ("-0.0", "-0.0"),
+        ("-0", "0"),
+        ("-1.5", "-1.5"),
+        ("1e400", "Infinity"),
+        (".nan", "NaN"),
+        ("123456789.123", "1.23456789123E8"),
+        *((same, same) for same in ("1", "017", ".5", "+1.5", "1_000", "0x1F", "1:30", "2024-01-01", "NaN")),
+    ],
+)
+def test_numbers_without_quotes_become_what_spark_s_client_makes_of_them(written: str, read: str) -> None:
+    """What Spark's clients (3.5.9 and 4.3.0) answered for the same text."""
+    text = f"spec:\n  nodeSelector:\n    version: {written}\n"
+    assert spec(read_conf(template=text)).worker_terms.node_selector == (("version", read),)
+    assert parse_yaml(f"{written}: x") == {read: "x"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{pod}---\n",
+        "# licence\n---\n# executor\n---\n{pod}",
+        "---\n---\n{pod}",
+        "{pod}---\nnull\n",
+        "%YAML 1.1\n---\n{pod}...\n",
+        "\n{pod}---\n# end\n",
+    ],
+)
+def test_documents_without_content_are_left_out(text: str) -> None:
+    template = text.replace("{pod}", "spec:\n  nodeSelector: {pool: spark}\n")
+    assert spec(read_conf(template=template)).worker_terms.node_selector == (("pool", "spark"),)
+
+
+def test_an_anchor_ends_with_its_document() -> None:
+    assert "alias" in refusal(read_conf(template="# a\n---\n&x\n---\nspec: *x\n"))
 
 
 @given(st.text() | st.text(st.sampled_from("ab:-{}[]&*!|>'\"%@#? \n\t,~"), max_size=60))

@@ -18,7 +18,7 @@ from extender.adapters.spark.refusal import Refused, written
 from extender.adapters.spark.scalars import MOST_EVER, amount, count, go_boolean, quantity_count
 from extender.core.gangs.reservation import MOST_WORKERS, RESERVATION
 from extender.core.nodes.resources import CPU, GPU, MEMORY, PODS
-from extender.core.nodes.terms import Toleration
+from extender.core.nodes.terms import Toleration, int64
 from extender.core.wakes import WAKE
 from extender.objects.projection import placement_terms
 from extender.objects.structs import DECODE_ERRORS, PodSpec, Quantities, TolerationObject
@@ -46,7 +46,8 @@ _SIZES: Final = (("cpu", CPU, 1), ("memory", MEMORY, 1 << 20), ("gpu", GPU, 0))
 """Field, resource, and the least amount that can be meant: `executor-memory: "4"` would be four bytes."""
 _UNREADABLE: Final = (*DECODE_ERRORS, UnicodeEncodeError)
 _MOST_WEIGHT: Final = 100
-_OPERATORS: Final = frozenset({"", "Equal", "Exists"})
+_COMPARING: Final = frozenset({"Gt", "Lt"})
+_OPERATORS: Final = frozenset({"", "Equal", "Exists"}) | _COMPARING
 _read_quantities = msgspec.json.Decoder(Quantities).decode
 _read_labels = msgspec.json.Decoder(dict[str, str]).decode
 _read_tolerations = msgspec.json.Decoder(list[TolerationObject]).decode
@@ -234,7 +235,9 @@ def _own_tolerations(stated: Mapping[str, tuple[str, str]]) -> tuple[Toleration,
     except _UNREADABLE:
         raise Refused(*stated["tolerations"], fix) from None
     if any((each.operator or "") not in _OPERATORS for each in tolerations):
-        raise Refused(*stated["tolerations"], "operator must be Equal or Exists")
+        raise Refused(*stated["tolerations"], "operator must be Equal, Exists, Gt or Lt")
+    if any(each.operator in _COMPARING and int64(each.value or "") is None for each in tolerations):
+        raise Refused(*stated["tolerations"], "with Gt and Lt the value must be an integer of 64 bits")
     return placement_terms(PodSpec(tolerations=tolerations)).tolerations
 
 

@@ -6,6 +6,7 @@ distinct class of nodes and not once per node.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +14,28 @@ from typing import Final
 NO_SCHEDULE: Final = "NoSchedule"
 NO_EXECUTE: Final = "NoExecute"
 UNSCHEDULABLE_TAINT: Final = "node.kubernetes.io/unschedulable"
+
+_GO_INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
+_INT64: Final = 1 << 63
+
+
+def int64(text: str) -> int | None:
+    """A number as kube-scheduler reads it (Go's `ParseInt`, base 10, 64 bits); None for any other text.
+
+    Neither underscores nor spaces, as Python would take them.
+    """
+    if not _GO_INTEGER.fullmatch(text):
+        return None
+    value = int(text)
+    return value if -_INT64 <= value < _INT64 else None
+
+
+def beyond(operator: str, left: str, right: str) -> bool:
+    """Whether `left` is greater (operator `Gt`) or less (`Lt`) than `right`; no, if one is no number."""
+    one, other = int64(left), int64(right)
+    if one is None or other is None:
+        return False
+    return one > other if operator == "Gt" else one < other
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +49,10 @@ class Taint:
 
 @dataclass(frozen=True, slots=True)
 class Toleration:
-    """A pod toleration; an empty key with operator Exists tolerates everything."""
+    """A pod toleration; an empty key with operator Exists tolerates everything.
+
+    With `Gt` and `Lt` the value of the taint must be greater or less than the one here (KEP-5471).
+    """
 
     key: str = ""
     operator: str = "Equal"
@@ -39,9 +65,15 @@ class Toleration:
             return False
         if self.key and self.key != taint.key:
             return False
-        if self.operator == "Exists":
-            return True
-        return bool(self.key) and self.value == taint.value
+        match self.operator:
+            case "Exists":
+                return True
+            case "Equal":
+                return bool(self.key) and self.value == taint.value
+            case "Gt" | "Lt":
+                return bool(self.key) and beyond(self.operator, taint.value, self.value)
+            case _:
+                return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +97,11 @@ class Requirement:
             case "DoesNotExist":
                 return have is None
             case "Gt" | "Lt":
-                return self._compares(have)
+                return (
+                    have is not None and len(self.values) == 1 and beyond(self.operator, have, self.values[0])
+                )
             case _:
                 return False
-
-    def _compares(self, have: str | None) -> bool:
-        if have is None or len(self.values) != 1:
-            return False
-        try:
-            left, right = int(have), int(self.values[0])
-        except ValueError:
-            return False
-        return left > right if self.operator == "Gt" else left < right
 
 
 @dataclass(frozen=True, slots=True)
