@@ -258,4 +258,5 @@ def _asks_alike(before: PodFacts, now: PodFacts) -> bool:
         and before.requests == now.requests
         and before.config_map == now.config_map
         and before.template_config_map == now.template_config_map
+        and before.admitted == now.admitted
     )

@@ -42,6 +42,22 @@ class OwnerRef(NamedTuple):
     uid: str
 
 
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What admission added to a pod that its author did not write: other pods of the gang get the same.
+
+    `overhead` is that of its RuntimeClass; `container_defaults` are requests that a LimitRange gave to
+    containers without any. Base units.
+    """
+
+    runtime_class: str = ""
+    overhead: Resources = field(default_factory=dict[str, int])
+    container_defaults: Resources = field(default_factory=dict[str, int])
+
+
+NOTHING_ADDED = Admitted()
+
+
 class GangKey(NamedTuple):
     """Identity of a gang. The namespace is part of it: equal ids in two namespaces never meet."""
 
@@ -73,7 +89,7 @@ class PodFacts:
     that is left. `annotations` and `config_map` are kept for leaders only: they are what a
     dialect reads the gang from. `created_s` is seconds since the epoch. `daemon`: it runs on its node for
     good (a DaemonSet's or a static pod), so no gang will ever have its room. `owner_ref` is kept for
-    members of gangs only.
+    members of gangs, `admitted` for leaders only.
     """
 
     uid: str
@@ -98,6 +114,7 @@ class PodFacts:
     annotations: Mapping[str, str] = field(default_factory=dict[str, str])
     config_map: str = ""
     template_config_map: str = ""
+    admitted: Admitted = NOTHING_ADDED
 
     @property
     def finished(self) -> bool:

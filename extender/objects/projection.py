@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
-from extender.core.facts import GangKey, Identity, NodeFacts, OwnerRef, PodFacts, Role
+from extender.core.facts import NOTHING_ADDED, GangKey, Identity, NodeFacts, OwnerRef, PodFacts, Role
 from extender.core.nodes.terms import (
     ANYWHERE,
     NO_SCHEDULE,
@@ -17,6 +17,7 @@ from extender.core.nodes.terms import (
     Taint,
     Toleration,
 )
+from extender.objects.admission import admitted
 from extender.objects.quantity import QuantityError
 from extender.objects.requests import amounts, effective_requests
 from extender.objects.structs import (
@@ -78,10 +79,11 @@ class PodProjector:
             raise ProjectionProblem(uid, name, namespace, "a pod needs metadata.name and metadata.uid")
         try:
             requests = self._shared_requests(effective_requests(pod))
+            identity = self._identify(metadata.labels or {})
+            leads = identity is not None and identity.role is Role.LEADER
+            added = admitted(pod) if leads else NOTHING_ADDED
         except QuantityError as problem:
             raise ProjectionProblem(uid, name, namespace, f"resource request: {problem}") from None
-        identity = self._identify(metadata.labels or {})
-        leads = identity is not None and identity.role is Role.LEADER
         created = metadata.creation_timestamp
         return PodFacts(
             uid=uid,
@@ -106,6 +108,7 @@ class PodProjector:
             annotations=(metadata.annotations or _EMPTY) if leads else _EMPTY,
             config_map=_config_map(spec.volumes, SPARK_CONF_VOLUME) if leads else "",
             template_config_map=_config_map(spec.volumes, POD_TEMPLATE_VOLUME) if leads else "",
+            admitted=added,
         )
 
     def _shared_requests(self, requests: dict[str, int]) -> dict[str, int]:

@@ -148,6 +148,7 @@ class PodSpec(Projection):
     scheduling_gates: list[SchedulingGate] | None = None
     containers: list[Container] | None = None
     init_containers: list[Container] | None = None
+    runtime_class_name: str | None = None
     overhead: Quantities | None = None
     resources: ResourceRequirements | None = None
     volumes: list[Volume] | None = None

@@ -20,12 +20,14 @@ from extender.adapters.spark.conf import Bounds, SparkConf
 from extender.adapters.spark.flexibility import read_flexibility
 from extender.adapters.spark.refusal import Refused
 from extender.adapters.spark.template import ExecutorTemplate, read_template
-from extender.core.facts import PodFacts
+from extender.core.facts import Admitted, PodFacts
 from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION, GangSpec, SpecProblem
 from extender.core.nodes.resources import CPU, MEMORY
 from extender.core.nodes.terms import ANYWHERE, PlacementTerms
 from extender.core.queue.packing import PACKERS
+from extender.objects.structs import PodSpec
 
+_NO_TEMPLATE: Final = ExecutorTemplate(PodSpec())
 _EXAMPLES: Final = {CPU: "such as 2 or 500m", MEMORY: "such as 4Gi", "count": "such as 3"}
 _FIELDS: Final = {CPU: "cpu", MEMORY: "memory", "count": "count"}
 _PALANTIR_KEYS: Final = {CPU: PALANTIR_CPU, MEMORY: PALANTIR_MEMORY, "count": PALANTIR_COUNT}
@@ -67,7 +69,7 @@ class SpecReader:
                 executor = read_template(template, conf.template_container if conf else "")
             bounds = _bounds(own, palantir, conf)
             return GangSpec(
-                worker=_size(own, palantir, conf, executor),
+                worker=_size(own, palantir, conf, executor, leader.admitted),
                 min_workers=bounds.least,
                 max_workers=bounds.most,
                 worker_terms=_terms(leader, own, conf, executor),
@@ -112,6 +114,7 @@ def _size(
     palantir: PalantirStatement,
     conf: SparkConf | None,
     executor: ExecutorTemplate | None,
+    added: Admitted,
 ) -> dict[str, int]:
     """Size of one worker pod. Annotations state whole pods, so sidecars are not added to them."""
     size: dict[str, int] = {}
@@ -119,7 +122,7 @@ def _size(
         spark = conf.devices()
         spark[CPU] = conf.cpu_milli()
         spark[MEMORY] = conf.memory_bytes()
-        size = executor.requests(spark) if executor is not None else spark
+        size = (executor or _NO_TEMPLATE).requests(spark, added)
     for name, amount in ({**palantir.amounts, **own.amounts}).items():
         size[name] = max(amount, size.get(name, 0))
     for name in (CPU, MEMORY):

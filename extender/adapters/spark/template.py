@@ -11,11 +11,12 @@ from msgspec.structs import replace
 
 from extender.adapters.spark.refusal import Refused
 from extender.adapters.spark.yamltext import YamlProblem, parse_yaml
+from extender.core.facts import NOTHING_ADDED, Admitted
 from extender.core.nodes.resources import CPU
 from extender.core.nodes.terms import PlacementTerms
 from extender.objects.projection import placement_terms
 from extender.objects.quantity import QuantityError, RawQuantity
-from extender.objects.requests import effective_requests
+from extender.objects.requests import asked, effective_requests
 from extender.objects.structs import Container, Pod, PodSpec, ResourceRequirements
 
 TEMPLATE_KEY: Final = "podspec-configmap-key"
@@ -34,11 +35,13 @@ class ExecutorTemplate:
         """Node selector, required affinity and tolerations of the template."""
         return placement_terms(self.spec)
 
-    def requests(self, spark: Mapping[str, int]) -> dict[str, int]:
+    def requests(self, spark: Mapping[str, int], added: Admitted = NOTHING_ADDED) -> dict[str, int]:
         """What an executor made from this template requests, in base units.
 
         `spark` is what Spark itself asks for its container; it replaces the same names there. All
         else that the template asks for (ephemeral-storage, other containers, init containers) stays.
+        `added` is what admission gave to the driver: every container of the executor gets the same
+        defaults, and the executor the same overhead if it names the same RuntimeClass.
 
         Raises:
             Refused: a quantity in the template cannot be read.
@@ -52,7 +55,15 @@ class ExecutorTemplate:
             containers.append(Container())
         containers[main] = _asking(containers[main], spark)
         try:
-            return effective_requests(Pod(spec=replace(self.spec, containers=containers)))
+            containers = [_with_defaults(each, added.container_defaults) for each in containers]
+            before = [
+                _with_defaults(each, added.container_defaults) for each in self.spec.init_containers or ()
+            ]
+            overhead = self.spec.overhead
+            if not overhead and self.spec.runtime_class_name == added.runtime_class:
+                overhead = _quantities(added.overhead)
+            made = replace(self.spec, containers=containers, init_containers=before, overhead=overhead)
+            return effective_requests(Pod(spec=made))
         except QuantityError as problem:
             raise Refused(TEMPLATE_KEY, str(problem), _FIX) from None
 
@@ -80,7 +91,15 @@ def read_template(data: Mapping[str, str], container: str) -> ExecutorTemplate:
 
 def _asking(container: Container, spark: Mapping[str, int]) -> Container:
     own = container.resources or ResourceRequirements()
-    asked: dict[str, RawQuantity] = {
-        name: f"{amount}m" if name == CPU else str(amount) for name, amount in spark.items()
-    }
-    return replace(container, resources=replace(own, requests={**(own.requests or {}), **asked}))
+    return replace(container, resources=replace(own, requests={**(own.requests or {}), **_quantities(spark)}))
+
+
+def _with_defaults(container: Container, defaults: Mapping[str, int]) -> Container:
+    """The container with requests for what it asks nothing of."""
+    stated = asked(container.resources)
+    missing = {name: amount for name, amount in defaults.items() if name not in stated}
+    return _asking(container, missing) if missing else container
+
+
+def _quantities(amounts: Mapping[str, int]) -> dict[str, RawQuantity]:
+    return {name: f"{amount}m" if name == CPU else str(amount) for name, amount in amounts.items()}
