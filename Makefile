@@ -9,7 +9,7 @@ help:
 	@echo "make demo   gangs on an embedded cluster, live in the terminal"
 	@echo "make test   unit, property and wire tests"
 	@echo "make e2e    real etcd, kube-apiserver, kube-scheduler and spark-submit (needs Go and Java 17)"
-	@echo "make e2e-full  the same, and the scenarios that make e2e leaves out: more failures, both Spark versions"
+	@echo "make e2e-full  the same, and what make e2e leaves out: more failures, both Spark versions, the Kubernetes before"
 	@echo "make bench  speed of the webhooks, as table and JSON"
 	@echo "make lint   ruff, pyright, import rules"
 
@@ -52,8 +52,9 @@ e2e: $(STAMP)
 	$(E2E) -m "not full" $(E2E_ARGS)
 
 e2e-full: $(STAMP)
-	$(BIN)/python tests/e2e/setup_tools.py
+	$(BIN)/python tests/e2e/setup_tools.py 1.37 1.36
 	$(E2E) $(E2E_ARGS)
+	E2E_KUBERNETES=1.36 $(E2E) -m "not full" $(E2E_ARGS)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -1,6 +1,7 @@
 """Builds what the end-to-end tests need: a stock Kubernetes control plane from Go modules, and two PySparks.
 
-Standard library only. Nothing is built twice: stamps hold a hash of everything a result depends on.
+Standard library only. Nothing is built twice: stamps hold a hash of everything a result depends on. Arguments
+are the Kubernetes versions to build, such as 1.36; without one it is the newest.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -22,7 +23,9 @@ MODULE = HERE / "controlplane"
 BIN = HERE / ".bin"
 VENVS = HERE / ".venvs"
 
-KUBERNETES_VERSION = "v1.36.3"
+# Newest first: `make e2e` runs on it, `make e2e-full` on each. The go.mod files differ in versions only.
+KUBERNETES = {"1.37": ("v1.37.2", "go.mod"), "1.36": ("v1.36.3", "go-1.36.mod")}
+NEWEST = next(iter(KUBERNETES))
 KWOK = "sigs.k8s.io/kwok/cmd/kwok@v0.8.0"
 PYSPARKS = {
     "spark-3.5": ("pyspark==3.5.9", "py4j==0.10.9.9"),
@@ -111,29 +114,45 @@ def check_java() -> None:
         raise SetupFailedError(f"{java} is too old. {hint}")
 
 
-def build_control_plane(go: str) -> None:
+def kubernetes_bin(minor_version: str) -> Path:
+    """Where the components of a version lie."""
+    return BIN / f"kubernetes-{minor_version}"
+
+
+def build_control_plane(go: str, minor_version: str) -> None:
     """All components in one go build, so that shared packages are compiled once."""
     version = "k8s.io/component-base/version"
-    major, minor = KUBERNETES_VERSION.removeprefix("v").split(".")[:2]
+    full, modules = KUBERNETES[minor_version]
+    major, minor = minor_version.split(".")
     # without these the components call themselves v0.0.0-master, and version checks of clients fail
-    flags = f"-s -w -X {version}.gitVersion={KUBERNETES_VERSION} -X {version}.gitMajor={major} "
-    flags += f"-X {version}.gitMinor={minor}"
-    packages = [f"./{main}" for main in MAINS]
-    environment = os.environ | {"CGO_ENABLED": "0"}
-    run([go, "build", "-trimpath", "-ldflags", flags, "-o", f"{BIN}{os.sep}", *packages], MODULE, environment)
-
-
-def prepare_binaries(go: str) -> None:
-    """Control plane first: it takes minutes, KWOK shares most of its downloads."""
-    BIN.mkdir(exist_ok=True)
-    sources = [MODULE / "go.mod", MODULE / "go.sum", *(MODULE / main / "main.go" for main in MAINS)]
-    once(
-        f"Kubernetes {KUBERNETES_VERSION} and etcd (first time: about five minutes)",
-        BIN / "controlplane.stamp",
-        digest([KUBERNETES_VERSION, *MAINS], sources),
-        [BIN / main for main in MAINS],
-        lambda: build_control_plane(go),
+    flags = (
+        f"-s -w -X {version}.gitVersion={full} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
     )
+    output = f"{kubernetes_bin(minor_version)}{os.sep}"
+    options = [f"-modfile={modules}", "-trimpath", "-ldflags", flags, "-o", output]
+    environment = os.environ | {"CGO_ENABLED": "0"}
+    run([go, "build", *options, *(f"./{main}" for main in MAINS)], MODULE, environment)
+
+
+def prepare_control_plane(go: str, minor_version: str) -> None:
+    """One version of Kubernetes."""
+    full, modules = KUBERNETES[minor_version]
+    home = kubernetes_bin(minor_version)
+    home.mkdir(parents=True, exist_ok=True)
+    sources = [MODULE / modules, MODULE / modules.replace(".mod", ".sum")]
+    once(
+        f"Kubernetes {full} and etcd (first time: about seven minutes)",
+        home / "controlplane.stamp",
+        digest([full, *MAINS], [*sources, *(MODULE / main / "main.go" for main in MAINS)]),
+        [home / main for main in MAINS],
+        lambda: build_control_plane(go, minor_version),
+    )
+
+
+def prepare_binaries(go: str, versions: Sequence[str]) -> None:
+    """Control plane first: it takes minutes, KWOK shares most of its downloads."""
+    for version in versions:
+        prepare_control_plane(go, version)
     environment = os.environ | {"GOBIN": str(BIN), "CGO_ENABLED": "0", "GOFLAGS": "-trimpath"}
     once(
         "KWOK",
@@ -170,7 +189,11 @@ def prepare_pysparks() -> None:
         prepare_pyspark(name, packages)
 
 
-def main() -> int:
+def main(versions: Sequence[str]) -> int:
+    unknown = sorted(set(versions) - set(KUBERNETES))
+    if unknown:
+        print(f"no version {', '.join(unknown)}; there are {', '.join(KUBERNETES)}", file=sys.stderr)
+        return 2
     failures: list[str] = []
 
     def guarded(step: Callable[[], None]) -> None:
@@ -189,7 +212,7 @@ def main() -> int:
     # Spark is mostly download and unpacking, Go mostly compiling: together they take as long as Go alone
     sparks = threading.Thread(target=guarded, args=(prepare_pysparks,))
     sparks.start()
-    guarded(lambda: prepare_binaries(go))
+    guarded(lambda: prepare_binaries(go, versions))
     sparks.join()
     for failure in failures:
         print(failure, file=sys.stderr)
@@ -199,4 +222,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:] or [NEWEST]))

@@ -10,12 +10,13 @@ import yaml
 
 from tests.e2e.harness.bodies import SPARK_3_VERSION, SPARK_4_VERSION, SimulatedDriver, SparkApp
 from tests.e2e.harness.client import MERGE, ApiError
-from tests.e2e.harness.controlplane import ControlPlane
+from tests.e2e.harness.controlplane import VERSION, ControlPlane
 from tests.e2e.harness.kwok import RUN_FOR
 from tests.e2e.harness.schedulers import ExtenderAddress, Scheduler, default_scheduler, load_config
 from tests.e2e.harness.spark import submit
 from tests.e2e.harness.sparks import SPARK_3, SPARK_4, SparkHome
 from tests.e2e.harness.waiting import holds_for, wait_for
+from tests.e2e.setup_tools import KUBERNETES
 
 
 def program(name: str, *command: str, node: str = "", **spec) -> dict:
@@ -38,8 +39,8 @@ def phase(cluster: ControlPlane, name: str, namespace: str) -> str:
 
 def test_control_plane_answers(cluster: ControlPlane) -> None:
     version = json.loads(cluster.kubectl("version", "-o", "json"))
-    assert version["serverVersion"]["gitVersion"] == "v1.36.3"
-    assert version["clientVersion"]["gitVersion"] == "v1.36.3"
+    assert version["serverVersion"]["gitVersion"] == KUBERNETES[VERSION][0]
+    assert version["clientVersion"]["gitVersion"] == KUBERNETES[VERSION][0]
 
 
 def test_service_accounts_hold_only_their_roles(cluster: ControlPlane, namespace: str) -> None:

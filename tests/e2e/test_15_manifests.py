@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.harness.bodies import SimulatedDriver, SparkApp
 from tests.e2e.harness.client import JSON_PATCH, MERGE, STRATEGIC_MERGE, ApiError, Client, Object
 from tests.e2e.harness.controlplane import ControlPlane
-from tests.e2e.harness.extender import install
+from tests.e2e.harness.extender import AGENT_RIGHTS, RBAC, install
 from tests.e2e.harness.kwok import node_body
 from tests.e2e.harness.manifests import HOME, MANIFESTS, PART_OF, Overlay, RunningPods, ask, undeploy
 from tests.e2e.harness.schedulers import default_scheduler
@@ -70,6 +70,8 @@ def deploy(cluster: ControlPlane, real_nodes, start_scheduler) -> Iterator[Deplo
     start_scheduler(default_scheduler(cluster))
     bodies = [node_body(f"home-{number}", cpu="4", memory="8Gi") for number in range(2)]
     pods = RunningPods(cluster, real_nodes(bodies=bodies, prefix="home"))
+    # Other scenarios have the rights of this component beside those of the plain roles.
+    cluster.kubectl("delete", "--ignore-not-found", "--filename", AGENT_RIGHTS)
 
     def start(overlay: Overlay) -> RunningPods:
         overlay.apply()
@@ -84,7 +86,7 @@ def certificates(cluster: ControlPlane) -> None:
     """The bundled one-shot, as its header says."""
     script = MANIFESTS / "separate-extender" / "make-certificates.sh"
     secrets = subprocess.run([str(script)], check=True, text=True, capture_output=True).stdout
-    install(cluster)
+    cluster.kubectl("apply", "--kustomize", RBAC)
     cluster.kubectl("apply", "--filename", "-", stdin=secrets)
 
 
@@ -181,7 +183,7 @@ def test_postgresql_and_both_replicas_of_the_base(cluster: ControlPlane, deploy:
     """The URL comes from the Secret; without a server at its end the extenders say so, and schedule."""
     overlay = Overlay(cluster, "base", ["ledger-postgresql"])
     url = "postgresql://user:hidden@127.0.0.1:1/ledger"
-    install(cluster)
+    cluster.kubectl("apply", "--kustomize", RBAC)
     secret = {"metadata": {"name": "carbon-scheduler-ledger"}, "stringData": {"url": url}}
     cluster.admin.ensure("secrets", secret, HOME)
     pods = deploy(overlay)

@@ -9,7 +9,7 @@ from tests.e2e.harness.controlplane import ControlPlane
 from tests.e2e.harness.extender import ROOT
 
 TEMPLATE = ROOT / "manifests" / "examples" / "driver-template-agent.yaml"
-AGENT = ROOT / "extender" / "spark" / "agent"
+AGENT = ROOT / "extender" / "adapters" / "spark" / "agent"
 
 
 def install_agent(cluster: ControlPlane, namespace: str) -> None:

@@ -21,6 +21,7 @@ from tests.e2e.harness.waiting import wait_for
 
 ROOT = E2E.parents[1]
 RBAC = ROOT / "manifests" / "rbac"
+AGENT_RIGHTS = ROOT / "manifests" / "components" / "driver-agent" / "rights.yaml"
 CONFIG = ROOT / "scheduler-config" / "carbon-scheduler.yaml"
 HOME = "carbon-scheduler"
 EXTENDER_ACCOUNT = "carbon-scheduler-extender"
@@ -136,8 +137,12 @@ class Pair:
 
 
 def install(cluster: ControlPlane) -> None:
-    """The repository's roles and ServiceAccounts, by kubectl, as an administrator does it."""
+    """The repository's roles and ServiceAccounts, by kubectl, as an administrator does it.
+
+    With what `driver_port` needs: scenarios set it like any other option.
+    """
     cluster.kubectl("apply", "--kustomize", RBAC)
+    cluster.kubectl("apply", "--filename", AGENT_RIGHTS)
 
 
 def shipped_flags() -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tests.e2e.harness.client import Client, Object, WatchEnded
-from tests.e2e.harness.controlplane import ADMIN_TOKEN, BIN, ControlPlane
+from tests.e2e.harness.controlplane import ADMIN_TOKEN, TOOLS, ControlPlane
 from tests.e2e.harness.processes import Process
 
 FAKE = {"kwok.x-k8s.io/node": "fake"}
@@ -180,7 +180,7 @@ class Kwok:
         }
         config.write_text(yaml.safe_dump_all([options, *stages()], sort_keys=False))
         command = [
-            BIN / "kwok",
+            TOOLS / "kwok",
             f"--kubeconfig={self.cluster.kubeconfig(ADMIN_TOKEN, 'kwok')}",
             f"--config={config}",
             "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",

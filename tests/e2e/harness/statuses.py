@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from tests.e2e.harness.client import Object
+from tests.e2e.harness.controlplane import VERSION
+from tests.e2e.setup_tools import KUBERNETES
 
 NODE_INFO = {
     "architecture": "amd64" if platform.machine() in ("x86_64", "AMD64") else platform.machine(),
     "operatingSystem": "linux",
     "osImage": "processes of this machine",
     "containerRuntimeVersion": "process://1",
-    "kubeletVersion": "v1.36.3",
+    "kubeletVersion": KUBERNETES[VERSION][0],
     "kubeProxyVersion": "",
     "kernelVersion": platform.release(),
     "bootID": "",
