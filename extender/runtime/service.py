@@ -228,6 +228,7 @@ class Service:
                 lists=each.health.lists,
                 skipped=each.health.skipped,
                 last_problem=each.health.last_problem,
+                fresh_s=each.health.fresh_s,
             )
             for each in self.reflectors
         ]

@@ -134,7 +134,7 @@ async def test_a_gated_driver_is_released_by_taking_the_gate_off(cluster: Cluste
         assert held["gated"]
         hand.at_s += 12
         await cluster.until(lambda: not cluster.pod("a-driver")["spec"]["schedulingGates"])
-        assert service.patcher.health.given_up == 0
+        assert service.patcher.health.failed == 0
 
 
 async def test_energy_is_booked_and_reported(cluster: Cluster, tmp_path: Path):

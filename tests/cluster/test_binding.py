@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from extender.adapters.kubernetes.binding import Binder, BindError
 from extender.adapters.kubernetes.client import ApiClient
+from extender.adapters.kubernetes.patience import Patience
 from extender.objects.projection import PodProjector
 from tests.cluster.apiserver import ApiServer, Fault, answer, first_do, lose, never, pod, text
 from tests.cluster.follower import Naps
@@ -100,16 +101,56 @@ async def test_one_fault_of_the_write_is_survived(server: ApiServer, client: Api
     assert node_of(server) == "n1"
 
 
-async def test_a_write_that_times_out_but_worked_is_success(server: ApiServer, client: ApiClient) -> None:
+async def test_a_write_that_times_out_but_worked_is_success(server: ApiServer) -> None:
     server.put("pods", pod("a"))
+    client = await server.client(patience=Patience(least_s=0.5))
 
     async def slow(request: Any, proceed: Any) -> Any:
         await proceed()
         return await never()(request, proceed)
 
     server.faults["bind"].append(slow)
-    await binder(client, timeout_s=0.1).bind("ns", "a", "uid-a", "n1")
+    async with client:
+        await binder(client).bind("ns", "a", "uid-a", "n1")
     assert server.count("bind") == 1
+
+
+async def test_the_pod_and_its_node_are_read_side_by_side(server: ApiServer, client: ApiClient) -> None:
+    server.put("pods", pod("a"))
+    both = asyncio.Barrier(2)
+
+    async def together(_: Any, proceed: Any) -> Any:
+        await both.wait()
+        return await proceed()
+
+    server.faults["get"].append(together)
+    server.faults["list"].append(together)
+    await binder(client).bind("ns", "a", "uid-a", "n1")
+    assert node_of(server) == "n1"
+
+
+async def test_a_node_filled_while_a_slow_bind_is_read_takes_no_more(
+    server: ApiServer, client: ApiClient
+) -> None:
+    """The list of the second bind is older than the first Binding, which is done before its pod is read."""
+    for name in "bcde":
+        server.put("pods", pod(name, node="n1" if name < "e" else ""))
+    server.put("pods", pod("a"))
+    first_is_bound = asyncio.Event()
+
+    async def later(_: Any, proceed: Any) -> Any:
+        await first_is_bound.wait()
+        return await proceed()
+
+    made = binder(client)
+    server.faults["get"].append(later)
+    second = asyncio.create_task(made.bind("ns", "e", "uid-e", "n1"))
+    while server.count("list") < 1 or server.count("get") < 1:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    await made.bind("ns", "a", "uid-a", "n1")
+    first_is_bound.set()
+    with pytest.raises(BindError, match="node n1 is full"):
+        await second
 
 
 async def test_a_read_back_that_fails_leads_to_another_attempt(server: ApiServer, client: ApiClient) -> None:

@@ -61,7 +61,37 @@ async def test_a_silent_watch_is_cut(server: ApiServer, client: ApiClient) -> No
         await server.opened.get()
         await server.opened.get()
         assert made.health.restarts >= 1
-        assert "Timeout" in made.health.last_problem
+        assert "said nothing" in made.health.last_problem
+
+
+async def test_what_a_silent_watch_missed_comes_with_the_short_one_that_follows(
+    server: ApiServer, client: ApiClient
+) -> None:
+    mirror = Mirror()
+    made = reflector(client, mirror, sleep=Naps(), silence_s=0.2)
+    async with running(made):
+        first = await server.opened.get()
+        server.streams.remove(first)  # it stays open and says nothing more, whatever happens
+        server.put("pods", pod("missed"))
+        second = await server.opened.get()
+        await mirror.until_same_as(server)
+    assert int(second.params["timeoutSeconds"]) < 10 < int(first.params["timeoutSeconds"])
+    assert server.count("list") == 1
+
+
+async def test_a_quiet_watch_whose_short_one_ends_in_order_is_fresh(
+    server: ApiServer, client: ApiClient
+) -> None:
+    hours = iter(range(1000))
+    made = reflector(client, Mirror(), sleep=Naps(), silence_s=0.2, clock=lambda: float(next(hours)))
+    async with running(made):
+        await server.opened.get()
+        before_s = made.health.fresh_s
+        (await server.opened.get()).ask_to_end()
+        await server.opened.get()
+    assert before_s is not None
+    assert made.health.fresh_s is not None
+    assert made.health.fresh_s > before_s
 
 
 async def test_a_line_that_is_no_event_leads_to_a_new_list(server: ApiServer, client: ApiClient) -> None:

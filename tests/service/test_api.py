@@ -165,3 +165,16 @@ def test_ages(seconds: float, text: str):
 
 def test_an_empty_queue_says_so():
     assert printed(print_queue, []) == "No gang waits.\n"
+
+
+async def test_a_cache_that_may_be_old_is_told_and_not_ready(cluster: Cluster):
+    async with ready(cluster) as (service, client):
+        pods = next(each for each in service.reflectors if each.name == "pods")
+        assert pods.health.fresh_s is not None
+        pods.health.fresh_s -= 121
+        code, answer = await client.get("/readyz")
+        assert code == 503
+        assert "the watch of pods has been silent for 1" in answer["detail"]
+        health = (await client.get("/healthz"))[1]
+        assert health["status"] == "degraded"
+        assert any("the watch of pods has been silent" in each for each in health["problems"])

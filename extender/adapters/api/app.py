@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -24,8 +24,6 @@ from extender.core.facts import GangKey
 from extender.core.store import Store
 
 JSON = "application/json"
-
-_STALE_AFTER_S = 600.0
 
 
 def create_app(store: Store, health: ServiceHealth, metrics: Metrics, clock: Callable[[], float]) -> FastAPI:
@@ -58,10 +56,13 @@ def _add_probes(app: FastAPI, store: Store, health: ServiceHealth, clock: Callab
 
     @app.get("/readyz", tags=["operation"], responses={503: {"model": models.Problem}})
     async def ready() -> dict[str, str]:
-        """All caches were filled; until then filter answers an error."""
+        """All caches were filled, and those of nodes and pods are not old; until then filter is an error."""
         if not store.state.synced:
             missing = ", ".join(cache.name for cache in health.caches() if not cache.synced)
             raise HTTPException(503, f"not synced yet: {missing or 'about to be'}")
+        stale = _stale(health.caches(), clock())
+        if stale:
+            raise HTTPException(503, "; ".join(stale))
         return {"status": "ok"}
 
     @app.get("/healthz", tags=["operation"])
@@ -150,11 +151,7 @@ def _health(store: Store, health: ServiceHealth, now: float) -> models.Health:
             for cache in caches
             if not cache.connected
         ]
-    problems += [
-        f"the watch of {cache.name} has been silent for {cache.last_event_age_s:.0f} s"
-        for cache in caches
-        if cache.last_event_age_s is not None and cache.last_event_age_s > _STALE_AFTER_S
-    ]
+    problems += _stale(health.caches(), now)
     problems += health.problems()
     status = "not-ready" if not store.state.synced else "degraded" if problems else "ok"
     return models.Health(
@@ -170,6 +167,15 @@ def _health(store: Store, health: ServiceHealth, now: float) -> models.Health:
         stage_sources=_stage_sources(health),
         on=in_force(health.allowed(), store.state.switches),
     )
+
+
+def _stale(caches: Iterable[CacheHealth], now: float) -> list[str]:
+    """What is to be said of watches that may have missed something."""
+    return [
+        f"the watch of {cache.name} has been silent for {age_s:.0f} s: what is known of them may be old"
+        for cache in caches
+        if (age_s := cache.stale_for_s(now))
+    ]
 
 
 def _carbon_source(health: ServiceHealth, now: float) -> models.CarbonSource | None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from extender.core.facts import GangKey
 from extender.core.policy import Switches
 
+STALE_AFTER_S: Final = 120.0
+"""A watch that works is known to be complete about every minute."""
+
 
 @dataclass(frozen=True, slots=True)
 class CacheHealth:
-    """How one watch is doing. `last_event_s` is seconds since the epoch, None before the first list."""
+    """How one watch is doing. Times are seconds since the epoch, None before the first list.
+
+    `last_event_s` is when something came last, `fresh_s` when it was last certain that nothing is missing.
+    """
 
     name: str
     synced: bool
@@ -22,6 +28,12 @@ class CacheHealth:
     lists: int
     skipped: int
     last_problem: str
+    fresh_s: float | None = None
+
+    def stale_for_s(self, now: float) -> float:
+        """Seconds for which the cache may have missed something; 0 up to `STALE_AFTER_S`."""
+        age_s = 0.0 if self.fresh_s is None else now - self.fresh_s
+        return age_s if age_s > STALE_AFTER_S else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -29,7 +31,6 @@ from extender.objects.structs import (
 )
 
 _ATTEMPTS: Final = 4
-_TIMEOUT_S: Final = 3.0
 _ANSWERS_FOR_GOOD: Final = frozenset({400, 401, 403, 404, 405, 413, 415, 422})
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,17 @@ _encode = msgspec.json.Encoder().encode
 
 class BindError(Exception):
     """A pod was not bound, or it cannot be known that it was. The text is for kube-scheduler's event."""
+
+
+@dataclass(slots=True)
+class _Rush:
+    """Bindings to one node that overlap in time. `taken` are requests that a list begun meanwhile may lack.
+
+    They count until the last of these Bindings is done, because its list may be older than any of them.
+    """
+
+    under_way: int = 0
+    taken: dict[str, Resources] = field(default_factory=dict)
 
 
 def pod_path(namespace: str, name: str) -> str:
@@ -49,9 +61,9 @@ class Binder:
     """Writes Bindings.
 
     `capacity` gives a node's allocatable amounts in base units, None for a node that is not known.
-    With `last_look` the pods of the node are listed anew from the API server before each Binding and
-    added up: other schedulers may have used the room since our watch last spoke. That narrows the
-    race to milliseconds; it cannot close it, because the API server checks no capacity.
+    With `last_look` the pod and the pods of the node are read once more from the API server before each
+    Binding, side by side, and added up: other schedulers may have used the room since our watch last spoke.
+    That narrows the race to milliseconds; it cannot close it, because the API server checks no capacity.
     """
 
     def __init__(
@@ -62,7 +74,6 @@ class Binder:
         *,
         last_look: bool = True,
         attempts: int = _ATTEMPTS,
-        timeout_s: float = _TIMEOUT_S,
         sleep: Sleep = asyncio.sleep,
         draw: Draw = random.random,
     ) -> None:
@@ -71,10 +82,9 @@ class Binder:
         self._projector = projector
         self._last_look = last_look
         self._attempts = attempts
-        self._timeout_s = timeout_s
         self._sleep = sleep
         self._draw = draw
-        self._on_their_way: dict[str, dict[str, Resources]] = {}
+        self._rushes: dict[str, _Rush] = {}
 
     async def bind(
         self,
@@ -94,24 +104,40 @@ class Binder:
         if not self._last_look:
             await self._write(namespace, name, uid, node, annotations)
             return
+        rush = self._rushes.setdefault(node, _Rush())
+        rush.under_way += 1
+        looking = asyncio.ensure_future(self._look(node))
+        try:
+            pod = await self._reread(namespace, name)
+            if self._bound(pod, namespace, name, uid, node):
+                return
+            requests = self._requests(pod, namespace, name)
+            before = dict(rush.taken)
+            rush.taken[uid] = requests
+            self._fits(node, uid, requests, before, await looking)
+            await self._write(namespace, name, uid, node, annotations)
+        except BindError as problem:
+            if not (isinstance(problem.__cause__, ApiError) and problem.__cause__.outcome_unknown):
+                rush.taken.pop(uid, None)
+            raise
+        finally:
+            await _given_up(looking)
+            rush.under_way -= 1
+            if not rush.under_way:
+                del self._rushes[node]
+
+    async def _reread(self, namespace: str, name: str) -> Pod:
+        """The pod before its Binding; once more if no answer came. Raises `BindError`."""
         path = pod_path(namespace, name)
         try:
-            pod = await self._read(path)
+            try:
+                return await self._read(path)
+            except ApiError as problem:
+                if problem.status:
+                    raise
+                return await self._read(path)
         except ApiError as problem:
             raise BindError(f"pod {namespace}/{name} cannot be read before binding: {problem}") from problem
-        if self._bound(pod, namespace, name, uid, node):
-            return
-        requests = self._requests(pod, namespace, name)
-        others = self._on_their_way.setdefault(node, {})
-        before = dict(others)
-        others[uid] = requests
-        try:
-            await self._look(node, uid, requests, before)
-            await self._write(namespace, name, uid, node, annotations)
-        finally:
-            others.pop(uid, None)
-            if not others:
-                self._on_their_way.pop(node, None)
 
     # -- last look -------------------------------------------------------------------------------
 
@@ -121,20 +147,36 @@ class Binder:
         except ProjectionProblem as problem:
             raise BindError(f"pod {namespace}/{name}: {problem.detail}") from problem
 
-    async def _look(self, node: str, uid: str, requests: Resources, before: Mapping[str, Resources]) -> None:
-        """Refuse if the node's pods as the API server has them now leave no room for this one."""
-        capacity = self._capacity(node)
-        if capacity is None:
+    async def _look(self, node: str) -> list[Pod]:
+        """The node's pods as the API server has them now; asked once more if no answer came."""
+        if self._capacity(node) is None:
             raise BindError(f"node {node} is not known (any more)")
+        selector = {"fieldSelector": f"spec.nodeName={node}"}
         try:
-            body = await self._client.get(
-                "/api/v1/pods", {"fieldSelector": f"spec.nodeName={node}"}, timeout_s=self._timeout_s
-            )
-            pods = decode_pod_list(body).items or []
+            try:
+                body = await self._client.get("/api/v1/pods", selector)
+            except ApiError as problem:
+                if problem.status:
+                    raise
+                body = await self._client.get("/api/v1/pods", selector)
+            return decode_pod_list(body).items or []
         except ApiError as problem:
             raise BindError(f"the pods of node {node} cannot be listed: {problem}") from problem
         except DECODE_ERRORS as problem:
             raise BindError(f"the pods of node {node} cannot be read: {problem}") from problem
+
+    def _fits(
+        self,
+        node: str,
+        uid: str,
+        requests: Resources,
+        before: Mapping[str, Resources],
+        pods: Iterable[Pod],
+    ) -> None:
+        """Refuse if the node's pods and those on their way leave no room for this one."""
+        capacity = self._capacity(node)
+        if capacity is None:
+            raise BindError(f"node {node} is not known (any more)")
         used = {each: dict(amounts) for each, amounts in before.items()}
         for pod in pods:
             if (pod.status or PodStatus()).phase in FINISHED_PHASES:
@@ -168,7 +210,7 @@ class Binder:
             if problem is not None:
                 await backoff.wait(min(problem.retry_after_s or 0.0, 1.0))
             try:
-                await self._client.post(f"{path}/binding", body, timeout_s=self._timeout_s)
+                await self._client.post(f"{path}/binding", body)
             except ApiError as refusal:
                 problem = refusal
             else:
@@ -199,7 +241,7 @@ class Binder:
         return self._bound(pod, namespace, name, uid, node)
 
     async def _read(self, path: str) -> Pod:
-        body = await self._client.get(path, timeout_s=self._timeout_s)
+        body = await self._client.get(path)
         try:
             return decode_pod(body)
         except DECODE_ERRORS as problem:
@@ -228,6 +270,13 @@ class Binder:
         if (pod.status or PodStatus()).phase in FINISHED_PHASES:
             raise BindError(f"{text} has ended")
         return False
+
+
+async def _given_up(task: asyncio.Future[Any]) -> None:
+    """End a task of which no result is needed any more."""
+    task.cancel()
+    with suppress(asyncio.CancelledError, BindError):
+        await task
 
 
 def binding(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any, Final, Self
 import aiohttp
 
 from extender.adapters.kubernetes.credentials import Credentials, anonymous, from_kubeconfig, in_cluster
+from extender.adapters.kubernetes.patience import Patience
 from extender.objects.structs import DECODE_ERRORS, decode_status
 
 LONGEST_LINE: Final = 64 * 1024 * 1024
@@ -56,12 +58,15 @@ class ApiError(Exception):
 class ApiClient:
     """One API server. Use as an asynchronous context manager, or call `close`.
 
-    `timeout_s` bounds a whole request, `connect_s` its connection; watches are bounded by silence.
+    A request waits for its answer as long as `patience` says, which follows the answers, or the `timeout_s`
+    it is called with; `connect_s` bounds its connection; watches are bounded by silence.
     """
 
-    def __init__(self, credentials: Credentials, *, timeout_s: float = 30.0, connect_s: float = 5.0) -> None:
+    def __init__(
+        self, credentials: Credentials, *, patience: Patience | None = None, connect_s: float = 5.0
+    ) -> None:
         self._credentials = credentials
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_s)
+        self._patience = patience or Patience()
         self._connect_s = connect_s
         self._session: aiohttp.ClientSession | None = None
 
@@ -154,14 +159,22 @@ class ApiClient:
         content_type: str | None = None,
         timeout_s: float | None = None,
     ) -> bytes:
-        timeout = self._timeout
-        if timeout_s is not None:
-            timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._connect_s)
+        within_s = timeout_s if timeout_s is not None else self._patience.timeout_s
+        timeout = aiohttp.ClientTimeout(total=within_s, sock_connect=min(self._connect_s, within_s))
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
         try:
             async with await self._send(method, path, params, body, content_type, timeout) as response:
-                return await response.read()
+                answer = await response.read()
+        except ApiError:
+            self._patience.answered(clock() - began_s)
+            raise
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
+            if isinstance(problem, TimeoutError) and timeout_s is None:
+                self._patience.ran_out(within_s)
             raise _unanswered(problem) from problem
+        self._patience.answered(clock() - began_s)
+        return answer
 
     async def _send(
         self,

@@ -17,7 +17,9 @@ from extender.adapters.kubernetes.client import ApiClient, ApiError
 from extender.objects.projection import HOLD_GATE
 
 _MOST_WAITING: Final = 50_000
-_ATTEMPTS: Final = 8
+_LONGEST_PAUSE_S: Final = 30.0
+
+_WARN_AT: Final = 7  # failures in a row: about a minute
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -34,11 +36,11 @@ class _Write:
 
 @dataclass(slots=True)
 class PatcherHealth:
-    """Counters: writes done, to pods that were gone, given up in the end, refused by a full queue."""
+    """Counters: writes done, to pods that were gone, failed and repeated, refused by a full queue."""
 
     written: int = 0
     pod_gone: int = 0
-    given_up: int = 0
+    failed: int = 0
     refused: int = 0
 
 
@@ -47,7 +49,8 @@ class PodPatcher:
 
     `annotate` writes at once; `submit` and `ungate` queue, and `run` writes what is queued, with `writers`
     requests in flight. Queued writes of one pod are merged (the latest value of a key wins) and go
-    out one after the other, so that an older value never lands on a newer one.
+    out one after the other, so that an older value never lands on a newer one. A write that fails is repeated
+    for as long as the pod exists; others do not wait for it.
     """
 
     def __init__(
@@ -56,8 +59,6 @@ class PodPatcher:
         *,
         writers: int = 8,
         most_waiting: int = _MOST_WAITING,
-        attempts: int = _ATTEMPTS,
-        timeout_s: float = 5.0,
         sleep: Sleep = asyncio.sleep,
         draw: Draw = random.random,
     ) -> None:
@@ -65,8 +66,6 @@ class PodPatcher:
         self._client = client
         self._writers = writers
         self._most_waiting = most_waiting
-        self._attempts = attempts
-        self._timeout_s = timeout_s
         self._sleep = sleep
         self._draw = draw
         self._waiting: dict[str, _Write] = {}
@@ -74,6 +73,7 @@ class PodPatcher:
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._pauses: set[asyncio.Task[None]] = set()
 
     async def annotate(
         self,
@@ -97,9 +97,7 @@ class PodPatcher:
         if ungate:
             body["spec"] = {"schedulingGates": [{"$patch": "delete", "name": HOLD_GATE}]}
         try:
-            await self._client.patch(
-                pod_path(namespace, name), _encode(body), strategic=ungate, timeout_s=self._timeout_s
-            )
+            await self._client.patch(pod_path(namespace, name), _encode(body), strategic=ungate)
         except ApiError as problem:
             # A uid that is not the pod's answers 409 or 422, depending on the server's version.
             if problem.status not in (404, 409, 422):
@@ -131,7 +129,7 @@ class PodPatcher:
             self.health.refused += 1
             _log.error("%d pods wait to be patched, %s/%s is not queued", len(self._waiting), namespace, name)
             return False
-        backoff = Backoff(0.2, 10.0, sleep=self._sleep, draw=self._draw)
+        backoff = Backoff(0.2, _LONGEST_PAUSE_S, sleep=self._sleep, draw=self._draw)
         self._waiting[uid] = _Write(namespace, name, dict(annotations), ungate, backoff)
         self._idle.clear()
         self._work.set()
@@ -143,14 +141,19 @@ class PodPatcher:
         return len(self._waiting) + len(self._writing)
 
     async def idle(self) -> None:
-        """Wait until everything submitted was written or given up."""
+        """Wait until everything submitted was written, or its pod is gone."""
         await self._idle.wait()
 
     async def run(self) -> None:
         """Write what is submitted, for ever. Ends only by cancellation."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._writers):
-                group.create_task(self._write_submitted())
+        self._writing.clear()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._writers):
+                    group.create_task(self._write_submitted())
+        finally:
+            for pause in self._pauses:
+                pause.cancel()
 
     async def _write_submitted(self) -> None:
         while True:
@@ -161,31 +164,42 @@ class PodPatcher:
                 continue
             write = self._waiting.pop(uid)
             self._writing.add(uid)
-            try:
-                await self._attempt(uid, write)
-            finally:
-                self._writing.discard(uid)
-                self._work.set()
-                if not self.backlog:
-                    self._idle.set()
+            at_least_s = await self._attempt(uid, write)
+            if at_least_s is None:
+                self._done(uid)
+                continue
+            pause = asyncio.create_task(self._again(uid, write, at_least_s))
+            self._pauses.add(pause)
+            pause.add_done_callback(self._pauses.discard)
 
-    async def _attempt(self, uid: str, write: _Write) -> None:
+    async def _attempt(self, uid: str, write: _Write) -> float | None:
+        """Write once. None: done; else it failed, and the server asked for a pause of so many seconds."""
         pod = f"{write.namespace}/{write.name}"
         try:
             await self.annotate(write.namespace, write.name, uid, write.annotations, ungate=write.ungate)
         except ApiError as problem:
-            if write.backoff.failures + 1 >= self._attempts:
-                self.health.given_up += 1
-                _log.error("pod %s was not patched after %d attempts: %s", pod, self._attempts, problem)
-                return
-            _log.info("pod %s is not patched yet: %s", pod, problem)
-            await write.backoff.wait(problem.retry_after_s or 0.0)
-            newer = self._waiting.get(uid)
-            if newer is None:
-                self._waiting[uid] = write
-            else:
-                newer.annotations = {**write.annotations, **newer.annotations}
-                newer.ungate |= write.ungate
+            level = logging.WARNING if write.backoff.failures == _WARN_AT else logging.INFO
+            _log.log(level, "pod %s is not patched yet: %s", pod, problem)
+            self.health.failed += 1
+            return problem.retry_after_s or 0.0
         except Exception:
-            self.health.given_up += 1
-            _log.exception("pod %s was not patched", pod)
+            _log.exception("pod %s is not patched yet", pod)
+            self.health.failed += 1
+            return 0.0
+        return None
+
+    async def _again(self, uid: str, write: _Write, at_least_s: float) -> None:
+        """After a pause, queue a write once more, beneath what was submitted meanwhile."""
+        await write.backoff.wait(at_least_s)
+        newer = self._waiting.get(uid)
+        if newer is not None:
+            write.annotations.update(newer.annotations)
+            write.ungate |= newer.ungate
+        self._waiting[uid] = write
+        self._done(uid)
+
+    def _done(self, uid: str) -> None:
+        self._writing.discard(uid)
+        self._work.set()
+        if not self.backlog:
+            self._idle.set()

@@ -10,7 +10,8 @@ import logging
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
@@ -30,9 +31,16 @@ PAGE_SIZE: Final = 500
 _BREATH: Final = 32
 """Objects handled between two chances for other tasks: a few milliseconds, so that webhooks answer."""
 _SHORT_WATCH_S: Final = 1.0
-_SLACK_S: Final = 30.0
+SILENCE_S: Final = 70.0
+"""The API server sends a bookmark a minute; a watch that says nothing for longer is looked into."""
+_PROBE_S: Final = 5.0
+_PROBE_SILENCE_S: Final = 15.0
 _LIST_SILENCE_S: Final = 60.0
+_LONGEST_LIST_S: Final = 600.0
 _MOST_REPORTED: Final = 10_000
+
+SILENT: Final = "Silent"
+"""Reason of the `ApiError` of a watch without events and bookmarks."""
 
 _VERSION = re.compile(r"[0-9]{1,20}")
 _log = logging.getLogger(__name__)
@@ -74,10 +82,15 @@ def namespaced_name_of(key: ObjectKey) -> str:
 
 @dataclass(slots=True)
 class ReflectorHealth:
-    """What a readiness probe and a metric want to know. Times are of the injected clock."""
+    """What a readiness probe and a metric want to know. Times are of the injected clock.
+
+    `last_event_s` is when an event, a bookmark or a list came last; `fresh_s` is when it was last certain
+    that nothing is missing: then, or when a watch without events ended in order.
+    """
 
     connected: bool = False
     last_event_s: float | None = None
+    fresh_s: float | None = None
     restarts: int = 0
     lists: int = 0
     skipped: int = 0
@@ -93,8 +106,10 @@ class Reflector(Generic[T]):
     difference is reported: objects that are not in it are `gone`. An object that `decode` or the
     sink cannot take is logged and skipped; what was known of it stays.
 
-    `watch_s` is how long the API server is asked to serve one watch; a watch that is silent for
-    `silence_s` is cut. `params` are query parameters of both list and watch, such as `fieldSelector`.
+    `watch_s` is how long the API server is asked to serve one watch. One without events and bookmarks for
+    `silence_s` is cut, and a short one takes its place: it delivers at once what the other one missed, or
+    ends in order, so that nothing was. `params` are query parameters of both list and watch, such as
+    `fieldSelector`.
     """
 
     def __init__(
@@ -113,7 +128,7 @@ class Reflector(Generic[T]):
         page_size: int = PAGE_SIZE,
         first_list_from_cache: bool = True,
         watch_s: float = 300.0,
-        silence_s: float | None = None,
+        silence_s: float = SILENCE_S,
     ) -> None:
         self.name = name
         self.synced = asyncio.Event()
@@ -136,6 +151,7 @@ class Reflector(Generic[T]):
         self._version = ""
         self._paged = True
         self._expired_again = False
+        self._doubted = False
 
     @property
     def resource_version(self) -> str:
@@ -164,6 +180,10 @@ class Reflector(Generic[T]):
         # followed; in all these cases only a new list gives a sound state.
         if problem.expired or problem.status in (400, 504) or problem.reason == UNREADABLE:
             self._version = ""
+        if problem.reason in (SILENT, "Timeout") and self._version and not self._doubted:
+            self._doubted = True
+            _log.info("%s: %s, looking whether something was missed", self.name, problem)
+            return
         if problem.expired and not self._expired_again:
             self._expired_again = True
             _log.info("%s: %s, listing again", self.name, problem)
@@ -183,7 +203,8 @@ class Reflector(Generic[T]):
         listed: set[str] = set()
         while True:
             try:
-                metadata = await self._list_page(params, listed)
+                async with _at_most(_LONGEST_LIST_S):
+                    metadata = await self._list_page(params, listed)
             except ApiError as problem:
                 if problem.expired and "continue" in params:
                     # We were too slow for the pages of one version: ask for all in one answer.
@@ -200,7 +221,7 @@ class Reflector(Generic[T]):
         self._version = metadata.resource_version
         self._paged = True
         self.health.lists += 1
-        self.health.last_event_s = self._clock()
+        self.health.last_event_s = self.health.fresh_s = self._clock()
         self._hand_over("", self._sink.listed)
         self.synced.set()
 
@@ -230,37 +251,38 @@ class Reflector(Generic[T]):
 
     async def _watch(self) -> None:
         """Follow events from the version reached until the server ends the watch."""
-        asked_s = max(1, round(self._watch_s * (1 + self._draw() / 2)))
+        asked_s = _PROBE_S if self._doubted else self._watch_s * (1 + self._draw() / 2)
+        silence_s = min(self._silence_s, _PROBE_SILENCE_S) if self._doubted else self._silence_s
         params = {
             **self._params,
             "watch": "1",
             "allowWatchBookmarks": "true",
             "resourceVersion": self._version,
-            "timeoutSeconds": str(asked_s),
+            "timeoutSeconds": str(max(1, round(asked_s))),
         }
-        silence_s = self._silence_s if self._silence_s is not None else asked_s + _SLACK_S
         started_s = self._clock()
         try:
             async with self._client.stream_lines(self._path, params, silence_s=silence_s) as lines:
                 self.health.connected = True
-                events = await self._follow(lines)
+                events = await self._follow(lines, silence_s)
         finally:
             lasted_s = self._clock() - started_s
             if lasted_s >= _SHORT_WATCH_S:
                 self._progressed()
         if not events and lasted_s < _SHORT_WATCH_S:
             raise ApiError(0, "ShortWatch", "the watch ended at once and without an event")
+        self._doubted = False
+        self.health.fresh_s = self._clock()
 
-    async def _follow(self, lines: AsyncIterator[bytes]) -> int:
+    async def _follow(self, lines: AsyncIterator[bytes], silence_s: float) -> int:
         count = 0
-        async for line in lines:
-            if not line.strip():
-                continue
-            self._take_event(line)
-            self._progressed()
-            count += 1
-            if count % _BREATH == 0:
-                await asyncio.sleep(0)
+        async with aclosing(_within(lines, silence_s)) as spoken:
+            async for line in spoken:
+                self._take_event(line)
+                self._progressed()
+                count += 1
+                if count % _BREATH == 0:
+                    await asyncio.sleep(0)
         return count
 
     def _progressed(self) -> None:
@@ -272,7 +294,6 @@ class Reflector(Generic[T]):
             event = decode_watch_event(line)
         except DECODE_ERRORS as problem:
             raise ApiError(0, UNREADABLE, f"the watch sent a line that is not an event: {problem}") from None
-        self.health.last_event_s = self._clock()
         body = bytes(event.object)
         if event.type == "ERROR":
             raise error_of(body)
@@ -286,6 +307,8 @@ class Reflector(Generic[T]):
             return
         self._take_change(event.type, self._key(metadata), body)
         self._version = version or self._version
+        self._doubted = False
+        self.health.last_event_s = self.health.fresh_s = self._clock()
 
     def _take_change(self, change: str, key: str, body: bytes) -> None:
         match change:
@@ -327,6 +350,31 @@ class Reflector(Generic[T]):
         if key and len(self._reported) < _MOST_REPORTED:
             self._reported.add(key)
         _log.warning("%s: skipped %s: %s", self.name, key or "an object", problem)
+
+
+async def _within(lines: AsyncIterator[bytes], silence_s: float) -> AsyncGenerator[bytes, None]:
+    """The lines that say something. Raises `ApiError` when none comes for `silence_s`."""
+    while True:
+        try:
+            async with asyncio.timeout(silence_s):
+                line = await anext(lines, None)
+                while line is not None and not line.strip():
+                    line = await anext(lines, None)
+        except TimeoutError:
+            raise ApiError(0, SILENT, f"the watch said nothing for {silence_s:.0f} s") from None
+        if line is None:
+            return
+        yield line
+
+
+@asynccontextmanager
+async def _at_most(seconds: float) -> AsyncIterator[None]:
+    """A time-out in the words of the API. Raises `ApiError`."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise ApiError(0, "Timeout", f"no complete list came within {seconds:.0f} s") from None
 
 
 def _is_older(version: str, than: str) -> bool:
