@@ -13,15 +13,17 @@ time     ──►  tick(now)  ──►  instructions
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from extender.core.decisions import BindDecision, FilterDecision
 from extender.core.events import Event, Instruction, PodGone, PodRead, PodSeen, SpecRead, Tick
 from extender.core.facts import PodFacts, Role
+from extender.core.faults import Subject
 from extender.core.gangs.spec import GangSpec, SpecProblem
 from extender.core.offers import Offer
+from extender.core.outcomes import Outcome
 from extender.core.policy import Policy
 from extender.core.store import Store
 
@@ -58,7 +60,7 @@ class Reader(Protocol):
 
 
 class Observer(Protocol):
-    """Takes note of what the engine has taken in and answered. It never raises and never waits."""
+    """Takes note of what the engine has taken in and answered. It never waits; what it raises is a fault."""
 
     def after(self, event: Event, now: float) -> None:
         """The store has taken an event."""
@@ -67,6 +69,11 @@ class Observer(Protocol):
     def answered(self, pod: PodFacts, decision: FilterDecision, now: float) -> None:
         """The store has answered filter."""
         ...
+
+
+Reading = Callable[[PodFacts], GangSpec | SpecProblem]
+
+_UNREAD: Final = SpecProblem(Outcome.INTERNAL_ERROR)
 
 
 class Engine:
@@ -79,6 +86,7 @@ class Engine:
         self.store = Store(policy)
         self.requests = RequestIndex(reader)
         self.observers = list(observers)
+        self.faults = self.store.state.faults
 
     # -- changes -----------------------------------------------------------------------------------
 
@@ -114,7 +122,7 @@ class Engine:
             return []
         if not store.policy.serves(pod.scheduler_name, pod.namespace) or store.knows_spec(pod.uid):
             return []
-        return self._apply(SpecRead(pod, self.requests.read(pod)), now)
+        return self._apply(SpecRead(pod, self._spec(pod, now, self.requests.read)), now)
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -122,7 +130,7 @@ class Engine:
         """One node for a pod, or the reason why there is none."""
         decision = self.store.filter(pod, offer, now)
         for observer in self.observers:
-            observer.answered(pod, decision, now)
+            self._tell(observer, now, lambda each: each.answered(pod, decision, now))
         return decision
 
     def bind(self, uid: str, node: str, now: float) -> BindDecision:
@@ -142,8 +150,26 @@ class Engine:
     def _apply(self, event: Event, now: float) -> list[Instruction]:
         instructions = self.store.apply(event, now)
         for observer in self.observers:
-            observer.after(event, now)
+            self._tell(observer, now, lambda each: each.after(event, now))
         return instructions
+
+    def _tell(self, observer: Observer, now: float, tell: Callable[[Observer], None]) -> None:
+        """An observer that raises stops nothing."""
+        subject = Subject("observer", type(observer).__name__)
+        self.faults.guard(subject, "note", now, lambda: tell(observer), None, always=True, reads_only=True)
+
+    def _spec(self, leader: PodFacts, now: float, read: Reading) -> GangSpec | SpecProblem:
+        """The request of a gang. A reader that raises is tried again when its leader is judged."""
+        return self.faults.guard(
+            Subject.pod(leader),
+            "read",
+            now,
+            lambda: read(leader),
+            _UNREAD,
+            name=f"{leader.namespace}/{leader.name}",
+            always=True,
+            reads_only=True,
+        )
 
     def _read(self, pod: PodFacts, now: float) -> list[Instruction]:
         """A leader's request is read along with the leader."""
@@ -164,7 +190,9 @@ class Engine:
         return [
             instruction
             for leader in leaders
-            for instruction in self._apply(SpecRead(leader, self.requests.follow(leader)), now)
+            for instruction in self._apply(
+                SpecRead(leader, self._spec(leader, now, self.requests.follow)), now
+            )
         ]
 
 

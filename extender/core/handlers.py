@@ -6,7 +6,9 @@ answered in `store`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from extender.core.carbon.width.extras import Extras
@@ -29,6 +31,7 @@ from extender.core.events import (
     VerifyPod,
 )
 from extender.core.facts import GangKey, PodFacts, Role
+from extender.core.faults import Subject
 from extender.core.gangs import placement as members
 from extender.core.gangs.reservation import RESERVATION, Gang, decode
 from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION, GangSpec
@@ -40,6 +43,40 @@ ACTIVE_FOR_S: Final = 15.0
 """Only the extender beside the leading kube-scheduler is asked; one unasked this long does not write."""
 VERIFY_EVERY_S: Final = 10.0
 """A pod that we bound and that the watch has not shown for this long is read from the API server."""
+
+_FAILED: Final[list[Instruction]] = []
+
+
+def subject_of(event: Event) -> Subject:
+    """The pod, node, gang or carbon zone an event is about."""
+    match event:
+        case NodeSeen():
+            return Subject("node", event.node.name)
+        case NodeGone():
+            return Subject("node", event.name)
+        case PodSeen() | PodRead():
+            return Subject("pod", event.pod.uid)
+        case SpecRead():
+            return Subject("pod", event.leader.uid)
+        case PodGone() | PodBound() | BindFailed():
+            return Subject("pod", event.uid)
+        case StagesReported():
+            return Subject.gang(event.key)
+        case CarbonSeen():
+            return Subject("zone", event.signal.zone)
+        case Synced() | SwitchesSeen() | Tick():
+            return Subject("part", type(event).__name__)
+
+
+def name_of(event: Event) -> str:
+    """What people call the subject of an event, where that is not its key."""
+    match event:
+        case PodSeen() | PodRead():
+            return f"{event.pod.namespace}/{event.pod.name}"
+        case SpecRead():
+            return f"{event.leader.namespace}/{event.leader.name}"
+        case _:
+            return ""
 
 
 class Changes:
@@ -53,6 +90,7 @@ class Changes:
     def __init__(self, state: State, waiting: WaitingGangs) -> None:
         self.policy = state.policy
         self.state = state
+        self.faults = state.faults
         self.waiting = waiting
         self.extras = Extras(state)
         self.parked = Parked(state, waiting, self.extras)
@@ -62,12 +100,44 @@ class Changes:
         self._verified_s = float("-inf")
         self._owed_version = -1
         self._tended_version = -1
+        self._failed: dict[tuple[Subject, str], Event] = {}
 
     def apply(self, event: Event, now: float) -> list[Instruction]:
-        """Change the state; returns what the shell has to do about it. `now` is seconds since the epoch."""
-        out = self._change(event, now)
-        self.settle()
+        """Change the state; returns what the shell has to do about it. `now` is seconds since the epoch.
+
+        An event that cannot be handled delays no other one: it is tried again with later ticks, until a newer
+        event about the same thing takes its place. Only what a driver reports of its stages raises: nothing
+        is known of them any more then, and the sender sends all of it again.
+        """
+        out = self._attempt(event, now)
+        self.settle(now)
         return self._writes(now) + out
+
+    def _attempt(self, event: Event, now: float) -> list[Instruction]:
+        if isinstance(event, StagesReported):
+            return self._change(event, now)
+        subject, step = subject_of(event), type(event).__name__
+        if self._failed:
+            self._failed.pop((subject, step), None)
+            if isinstance(event, PodGone | NodeGone):
+                for each in [each for each in self._failed if each[0] == subject]:
+                    del self._failed[each]
+        out = self.faults.guard(
+            subject, step, now, lambda: self._change(event, now), _FAILED, name=name_of(event), always=True
+        )
+        if out is not _FAILED:
+            return out
+        if not isinstance(event, Tick):
+            self._failed[subject, step] = event
+        return []
+
+    def _try_again(self, now: float) -> list[Instruction]:
+        """Events that could not be handled, once their time has come."""
+        out: list[Instruction] = []
+        for (subject, _), event in list(self._failed.items()):
+            if not self.faults.left_alone(subject, now):
+                out += self._attempt(event, now)
+        return out
 
     def _change(self, event: Event, now: float) -> list[Instruction]:
         match event:
@@ -119,7 +189,7 @@ class Changes:
                 return self._tick(now)
         return []
 
-    def settle(self) -> None:
+    def settle(self, now: float) -> None:
         """Match slots and workers of the gangs in which something changed.
 
         Not before every reservation is taken over, and all matches come before any move: until a bound
@@ -128,24 +198,45 @@ class Changes:
         if not self.state.synced:
             return
         settled: dict[GangKey, Gang] = {}
+        later: list[GangKey] = []
         while self.state.unsettled:
             key = next(iter(self.state.unsettled))
             del self.state.unsettled[key]
             gang = self.state.gangs.get(key)
-            if gang is not None:
-                self.state.settle(gang)
+            if gang is None:
+                continue
+            if self._for_gang(gang, "settle", now, self.state.settle):
                 settled[key] = gang
-        for gang in settled.values():
-            members.follow_workers(self.state, gang)
-            self.state.widen_stages(gang)
+            else:
+                later.append(key)
+        later += [
+            gang.key for gang in settled.values() if not self._for_gang(gang, "settle", now, self._follow)
+        ]
         # Gangs that run come before gangs that wait: a slot that is owed gets new room first.
         if self.state.owed and self._owed_version != self.state.nodes.version:
             for key in list(self.state.owed):
                 gang = self.state.gangs.get(key)
                 del self.state.owed[key]
-                if gang is not None:
-                    members.tend(self.state, gang)
+                if gang is not None and not self._for_gang(gang, "tend", now, self._tend):
+                    self.state.owed[key] = None
             self._owed_version = self.state.nodes.version
+        self.state.unsettled.update(dict.fromkeys(later))
+
+    def _for_gang(self, gang: Gang, step: str, now: float, work: Callable[[Gang], None]) -> bool:
+        """Do something for one gang; whether it was done."""
+
+        def done() -> bool:
+            work(gang)
+            return True
+
+        return self.faults.guard(Subject.gang(gang.key), step, now, done, otherwise=False)
+
+    def _follow(self, gang: Gang) -> None:
+        members.follow_workers(self.state, gang)
+        self.state.widen_stages(gang)
+
+    def _tend(self, gang: Gang) -> None:
+        members.tend(self.state, gang)
 
     def _unsettle_workers_on(self, node: str) -> None:
         """A node went away or came back: workers being deleted on it count differently now."""
@@ -297,6 +388,7 @@ class Changes:
         self._unconfirmed.pop(uid, None)
         self._bound_unseen.pop(uid, None)
         self.parked.forget(uid)
+        self.faults.forget(Subject("pod", uid))
         pod = state.pods.pop(uid, None)
         state.elsewhere.lose(uid)
         for gang in self._gangs_naming(uid, pod):
@@ -313,6 +405,7 @@ class Changes:
             if not gang.leaders and not gang.workers:
                 state.gangs.pop(gang.key, None)
                 state.forget_stages(gang.key)
+                self.faults.forget(Subject.gang(gang.key))
 
     def _gangs_naming(self, uid: str, pod: PodFacts | None) -> list[Gang]:
         if pod is not None:
@@ -354,30 +447,39 @@ class Changes:
         self.state.synced = True
         listed_s = now - self.policy.hold_ttl_s  # a list may be as old as the request that fetched it
         for uid in [uid for uid, bound_s in self._bound_unseen.items() if bound_s < listed_s]:
-            self._lose(uid, now)
+            self.faults.guard(
+                Subject("pod", uid), "sync", now, partial(self._lose, uid, now), None, always=True
+            )
         for gang in list(self.state.gangs.values()):
-            self._find_owner(gang)
             self.state.unsettled[gang.key] = None
-            for leader in gang.leaders.values():
-                self.waiting.update(leader, now)
+            self._for_gang(gang, "sync", now, lambda each: self._take_over(each, now))
+
+    def _take_over(self, gang: Gang, now: float) -> None:
+        self._find_owner(gang)
+        for leader in gang.leaders.values():
+            self.waiting.update(leader, now)
 
     def _tick(self, now: float) -> list[Instruction]:
         state = self.state
-        out: list[Instruction] = self._verify(now)
+        out = self._try_again(now) + self._verify(now)
         expired = [uid for uid, claim in state.claims.items() if not claim.binding and now >= claim.expires_s]
         for uid in expired:
-            state.release_claim(uid)
-            self.requeue(uid, now)
+            self.faults.guard(
+                Subject("pod", uid), "expiry", now, partial(self._expire, uid, now), None, always=True
+            )
         for uid in [uid for uid, until in self._unconfirmed.items() if now >= until]:
             claim = state.claims.get(uid)
             if claim is None or not claim.binding:
-                self._lose(uid, now)
+                self.faults.guard(
+                    Subject("pod", uid), "expiry", now, partial(self._lose, uid, now), None, always=True
+                )
+        self.faults.expire(now)
         if not state.synced:
             return out
-        self.settle()
+        self.settle(now)
         if state.nodes.version != self._tended_version:
-            for gang in state.gangs.values():
-                members.tend(state, gang)
+            for gang in list(state.gangs.values()):
+                self._for_gang(gang, "tend", now, self._tend)
             self._tended_version = state.nodes.version
         if expired:
             out += [
@@ -388,6 +490,10 @@ class Changes:
         self._refresh_carbon(now)
         return out + self.parked.released(now)
 
+    def _expire(self, uid: str, now: float) -> None:
+        self.state.release_claim(uid)
+        self.requeue(uid, now)
+
     def _refresh_carbon(self, now: float) -> None:
         """Values get stale with time: what is scored and allowed follows."""
         carbon = self.state.carbon
@@ -395,12 +501,19 @@ class Changes:
         if values != self.state.intensities:
             self.state.intensities = values
             carbon.version += 1
-        self.extras.budget.refresh(now)
+        self._part("carbon budget", now, lambda: self.extras.budget.refresh(now))
+        self._part("stage graphs", now, self._catch_up)
+        self._part("precedence", now, lambda: self.extras.precedence.refresh(now))
+
+    def _catch_up(self) -> None:
         self.state.stages.widen()
         if self.state.stages.behind:
             self.state.offer_room(self.extras.budget.left())
             self.state.stages.catch_up()
-        self.extras.precedence.refresh(now)
+
+    def _part(self, name: str, now: float, work: Callable[[], object]) -> None:
+        """Something that is done for the cluster as a whole."""
+        self.faults.guard(Subject("part", name), name, now, work, None)
 
     def requeue(self, uid: str, now: float) -> None:
         """A leader whose claim was given back waits again."""

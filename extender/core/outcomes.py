@@ -44,6 +44,7 @@ class Outcome(StrEnum):
 
     NOT_READY = "not-ready"
     BAD_REQUEST = "bad-request"
+    INTERNAL_ERROR = "internal-error"
 
 
 PLACED: Final = frozenset(
@@ -58,7 +59,7 @@ PLACED: Final = frozenset(
 )
 """Outcomes that answer a node."""
 
-BROKEN: Final = frozenset({Outcome.NOT_READY, Outcome.BAD_REQUEST})
+BROKEN: Final = frozenset({Outcome.NOT_READY, Outcome.BAD_REQUEST, Outcome.INTERNAL_ERROR})
 """Outcomes sent as `Error`: the request could not be judged, kube-scheduler retries by itself."""
 
 EXPLANATIONS: Final[dict[Outcome, str]] = {
@@ -87,6 +88,7 @@ EXPLANATIONS: Final[dict[Outcome, str]] = {
     Outcome.NODES_UNKNOWN: "none of the offered nodes is known",
     Outcome.NOT_READY: "the caches are not synced yet",
     Outcome.BAD_REQUEST: "the request could not be read",
+    Outcome.INTERNAL_ERROR: "an error of the extender, see /healthz and its log; it tries again",
 }
 
 

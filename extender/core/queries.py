@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 
 import numpy as np
 
 from extender.core.facts import GangKey, PodFacts
+from extender.core.faults import Subject
 from extender.core.gangs.reservation import NOWHERE, Gang
 from extender.core.gangs.spec import GangSpec
 from extender.core.nodes.arrays import IntArray, Rows
@@ -117,7 +119,8 @@ class Summary:
 class Application:
     """A gang explained. `request` is None while it is not known; `waiting` is None unless it waits.
 
-    `workers_fit_now` is how many of its workers would find room at this moment.
+    `workers_fit_now` is how many of its workers would find room at this moment. `faults` are errors of the
+    extender with this gang or a pod of it.
     """
 
     summary: Summary
@@ -127,6 +130,7 @@ class Application:
     waiting: QueueEntry | None
     workers_fit_now: int | None
     shortages: list[Shortage]
+    faults: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +225,19 @@ def application(store: Store, namespace: str, app_id: str, now: float) -> Applic
         waiting=waiting,
         workers_fit_now=fits,
         shortages=shortages,
+        faults=_faults_of(store, gang),
     )
+
+
+def _faults_of(store: Store, gang: Gang) -> list[str]:
+    pods = [Subject("pod", uid) for uid in (*gang.leaders, *gang.workers)]
+    found = (store.state.faults.of(each) for each in (Subject.gang(gang.key), *pods))
+    return [fault.text for fault in found if fault is not None]
+
+
+def faults(store: Store, most: int = MOST_EXPLAINED) -> list[str]:
+    """What could not be handled and is tried again, one line each."""
+    return [fault.text for fault in islice(store.state.faults, most)]
 
 
 def shortage(store: Store, leader: PodFacts, spec: GangSpec) -> tuple[int, list[Shortage]]:

@@ -13,6 +13,7 @@ from typing import Final
 from extender.core.carbon.signal import CarbonBook
 from extender.core.events import AnnotatePod
 from extender.core.facts import GangKey, PodFacts
+from extender.core.faults import Faults
 from extender.core.gangs.membership import Bond, bond
 from extender.core.gangs.reservation import NOWHERE, RESERVATION, Claim, Gang, Reservation, Slot, encode
 from extender.core.gangs.spec import GangSpec
@@ -21,6 +22,7 @@ from extender.core.nodes.resources import Resources
 from extender.core.nodes.table import NodeTable
 from extender.core.policy import Policy, Switches
 from extender.core.queue.packing import Packing
+from extender.core.repair import repair
 from extender.core.stages.events import StageEvent
 from extender.core.stages.store import StageStore
 
@@ -76,7 +78,8 @@ class State:
     again, in `owed` while no node has room for an open slot, in `dirty` when the written reservation may be
     out of date. `budget` is how many executors the carbon intensity allows (None: no limit), `intensities`
     are gCO2e/kWh by carbon zone as scored now. `stages` are the stage graphs of gangs that tell theirs,
-    `stages_heard_s` says when each was heard last.
+    `stages_heard_s` says when each was heard last. `faults` are the gangs, pods and nodes that could not be
+    handled.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -100,6 +103,7 @@ class State:
         self._stages_of: dict[GangKey, str] = {}
         self.switches = Switches()
         self.synced = False
+        self.faults = Faults(lambda: repair(self))
 
     # -- seats -----------------------------------------------------------------------------------
 
@@ -142,7 +146,10 @@ class State:
         """Nodes offer a resource that none offered before: what is used and reserved of it counts now."""
         nodes = self.nodes
         for uid in list(self._incomplete):
-            seat = self.seats[uid]
+            seat = self.seats.get(uid)
+            if seat is None:
+                del self._incomplete[uid]
+                continue
             before = seat.uncounted or {}
             uncounted = nodes.uncounted(before)
             if len(uncounted) == len(before):

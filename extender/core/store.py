@@ -6,7 +6,8 @@ I/O: the same events and requests in the same order give the same state and the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
 from extender.core.decisions import BindDecision, FilterDecision
 from extender.core.events import (
@@ -14,6 +15,7 @@ from extender.core.events import (
     Instruction,
 )
 from extender.core.facts import GangKey, PodFacts, Role
+from extender.core.faults import Subject
 from extender.core.gangs import placement as members
 from extender.core.gangs import preemption
 from extender.core.gangs.reservation import NOWHERE, RESERVATION, Claim, Gang
@@ -28,6 +30,10 @@ from extender.core.queue.scoring import Scoring
 from extender.core.queue.waiting import WaitingGangs
 from extender.core.queue.workspace import preferred
 from extender.core.state import State
+
+T = TypeVar("T")
+_NOT_JUDGED: Final = FilterDecision(Outcome.INTERNAL_ERROR)
+_NOT_BOUND: Final = BindDecision(error=_NOT_JUDGED.reason)
 
 
 class Store:
@@ -64,13 +70,21 @@ class Store:
             return FilterDecision(Outcome.POD_GONE)
         if pod.uid in self.state.seats and pod.uid not in self.state.pods:
             return FilterDecision(Outcome.OTHER_SCHEDULER)  # the watch knows better than the caller
+        return self._guarded(pod, "filter", now, lambda: self._filter(pod, offer, now), _NOT_JUDGED)
+
+    def _filter(self, pod: PodFacts, offer: Offer, now: float) -> FilterDecision:
         pod = self.changes.meet(pod, now)
-        self.changes.settle()
+        self.changes.settle(now)
         offered = Offered(self.state.nodes, offer)
         decision = self._leader(pod, offered, now) if _leads(pod) else self._one_pod(pod, offered, now)
-        self.changes.settle()
+        self.changes.settle(now)
         self.changes.parked.answered(pod.uid, None if decision.node else decision.outcome)
         return decision
+
+    def _guarded(self, pod: PodFacts, step: str, now: float, work: Callable[[], T], otherwise: T) -> T:
+        """A request whose pod cannot be judged is answered with an error, and harms no other one."""
+        name = f"{pod.namespace}/{pod.name}"
+        return self.state.faults.guard(Subject.pod(pod), step, now, work, otherwise, name=name)
 
     def knows_spec(self, uid: str) -> bool:
         """Whether a usable request of the gang led by this pod is known."""
@@ -161,6 +175,10 @@ class Store:
             if pod.node == node:
                 return BindDecision(already_bound=True)
             return BindDecision(error=f"the pod is bound to {pod.node} already")
+        return self._guarded(pod, "bind", now, lambda: self._bind(pod, node, now), _NOT_BOUND)
+
+    def _bind(self, pod: PodFacts, node: str, now: float) -> BindDecision:
+        state, uid = self.state, pod.uid
         claim = state.claims.get(uid)
         if claim is not None and not claim.binding and self._asks_otherwise(pod, claim):
             self._release(uid, now)
@@ -226,6 +244,10 @@ class Store:
 
     def prioritize(self, pod: PodFacts, names: Sequence[str], now: float) -> list[int]:
         """Scores 0..10, one a name: the held node first, else the order of packing."""
+        none = [0] * len(names)
+        return self._guarded(pod, "prioritize", now, lambda: self._scores(pod, names), none)
+
+    def _scores(self, pod: PodFacts, names: Sequence[str]) -> list[int]:
         table = self.state.nodes
         rows = table.rows(names)
         claim = self.state.claims.get(pod.uid)
@@ -253,7 +275,11 @@ class Store:
         self.changes.asked_s = now
         if not self.state.synced or not self.policy.serves(pod.scheduler_name, pod.namespace):
             return []
-        return preemption.useful(self.state, self.changes.meet(pod, now), victims)
+
+        def judge() -> list[str]:
+            return preemption.useful(self.state, self.changes.meet(pod, now), victims)
+
+        return self._guarded(pod, "preempt", now, judge, [])
 
 
 def _leads(pod: PodFacts) -> bool:

@@ -7,16 +7,20 @@ annotation on the pod, and what was created with our scheduling gate has it take
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Final, TypeVar
 
 from extender.core.carbon.width.extras import FOR_CARBON, Extras
 from extender.core.events import AnnotatePod, Instruction, RemoveGate
 from extender.core.facts import PodFacts, Role
+from extender.core.faults import Subject
 from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION
 from extender.core.outcomes import Outcome
 from extender.core.queue.waiting import WAKE_AGAIN_S, WaitingGangs
 from extender.core.state import State
+
+T = TypeVar("T")
 
 WAKE: Final = "carbon-scheduler/wake"
 """Annotation whose change makes kube-scheduler try a refused pod again."""
@@ -54,17 +58,22 @@ class Parked:
         ]
         # Refused by who was here before us: kube-scheduler does not ask again by itself.
         for pod in unasked:
-            self._restrain_unasked(pod, now)
+            self._guarded(pod, now, partial(self._restrain_unasked, pod, now), None)
         held = [uid for uid, outcome in self.refused.items() if outcome is Outcome.HELD_FOR_CARBON]
         out: list[Instruction] = [wake(leader, now) for leader in self._waiting.released(held, now)]
         slowed = [uid for uid, outcome in self.refused.items() if outcome in FOR_CARBON]
         out += [wake(pod, now) for pod in self._extras.released(slowed, now)]
         out += [wake(pod, now) for pod in self._forgotten(unasked, now)]
         for pod in [pod for pod in waiting if pod.hold_gate]:
-            if now >= self._gates_asked.get(pod.uid, now) and self._gate_opens(pod, now):
+            opens = partial(self._gate_opens, pod, now)
+            if now >= self._gates_asked.get(pod.uid, now) and self._guarded(pod, now, opens, otherwise=False):
                 self._gates_asked[pod.uid] = now + _GATE_AGAIN_S
                 out.append(RemoveGate(pod.uid, pod.namespace, pod.name))
         return out
+
+    def _guarded(self, pod: PodFacts, now: float, work: Callable[[], T], otherwise: T) -> T:
+        guard, name = self._state.faults.guard, f"{pod.namespace}/{pod.name}"
+        return guard(Subject.pod(pod), "wake", now, work, otherwise, name=name, reads_only=True)
 
     def _restrain_unasked(self, pod: PodFacts, now: float) -> None:
         gang = self._state.gang_of(pod)

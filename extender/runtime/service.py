@@ -374,6 +374,8 @@ class Service:
         while True:
             await self._sleep(TICK_S)
             self.perform(self.engine.tick(self._clock()))
+            for fault, problem in self.engine.faults.unreported():
+                _log.error("%s", fault.text, exc_info=problem)
             zones = len(self.store.state.nodes.carbon_zones)
             if self.carbon is not None and zones != self._zones_asked:
                 self._zones_asked = zones

@@ -268,6 +268,11 @@ class World:
         names = self.feasible(pod) if offered is None else offered
         return self.store.filter(pod, Listed(names), self.now)
 
+    def filter_probe(self) -> None:
+        """kube-scheduler asks for another scheduler's pod: the extender that is asked is the one to act."""
+        probe = PodFacts(uid="probe", namespace="ns", name="probe", scheduler_name="somebody-else")
+        self.store.filter(probe, Listed(()), self.now)
+
     def feasible(self, pod: PodFacts) -> list[str]:
         """What kube-scheduler's own filters leave: fit beside bound pods, readiness, constraints."""
         free: dict[str, dict[str, int]] = {

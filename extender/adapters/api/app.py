@@ -145,6 +145,7 @@ def _add_priorities(app: FastAPI, store: Store) -> None:
 def _health(store: Store, health: ServiceHealth, now: float) -> models.Health:
     caches = [_cache(cache, now) for cache in health.caches()]
     problems = [f"node {name} is over-committed" for name in store.state.nodes.overcommitted()]
+    problems += views.faults(store)
     if store.state.synced:
         problems += [
             f"the watch of {cache.name} is not connected: {cache.last_problem or 'no reason known'}"

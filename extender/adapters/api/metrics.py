@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from extender.adapters.api import carbon
@@ -140,6 +140,14 @@ class _StateCollector(Collector):
         yield _gauge(
             "claims", "Pods that were answered a node and are not bound yet.", len(self._store.state.claims)
         )
+        open_faults = len(state.faults)
+        yield _gauge("faults_open", "Gangs, pods and nodes that could not be handled.", open_faults)
+        raised = CounterMetricFamily(
+            f"{_PREFIX}faults", "Errors of the extender, by what it was looking at.", labels=["kind"]
+        )
+        for kind, number in sorted(state.faults.total.items()):
+            raised.add_metric([kind], number)
+        yield raised
         for name, help_text, amounts in (
             ("allocatable", "What all nodes offer, in base units.", sums.allocatable),
             ("used", "What bound pods request, in base units.", sums.used),

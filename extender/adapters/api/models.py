@@ -93,6 +93,7 @@ class Application(Model, Progress):
     waiting: QueueEntry | None = Field(description="Null unless it waits.")
     workers_fit_now: int | None
     shortages: list[Shortage]
+    faults: list[str] = Field(description="Errors of the extender with this gang or its pods; retried.")
     hold: Held | None = Field(default=None, description="Null unless it is kept waiting for cleaner power.")
 
 

@@ -221,6 +221,15 @@ class NodeTable:
         self.daemons[:, row] += sign * self.widened(vector)
         self.capacity_epoch += 1
 
+    def replace_accounts(self, used: IntArray, held: IntArray, daemons: IntArray) -> None:
+        """Take these amounts (int64[n_resources, n_rows] each) for what was accounted: a recount."""
+        self.used[:], self.held[:], self.daemons[:] = used, held, daemons
+        self.free[:] = self.allocatable - used - held
+        self.capacity_epoch += 1
+        self.version += 1
+        self._order = None
+        self._rooms.forget()
+
     def capacity(self) -> IntArray:
         """int64[n_resources, n_rows]: what nodes offer when they run nothing but daemons."""
         return self.allocatable - self.daemons

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
 
 from extender.core.carbon.start.holds import Hold, Holds
 from extender.core.facts import GangKey, PodFacts
+from extender.core.faults import Faults, Subject
 from extender.core.gangs.spec import GangSpec, SpecProblem
 from extender.core.nodes.arrays import BoolArray, Rows, room_for
 from extender.core.nodes.fit_counts import ROOM_LIMIT
@@ -70,6 +72,9 @@ class Verdict:
         if self.packing is not None:
             return offered.has(self.packing.leader_row)
         return self.any_nodes or (self.offered is not None and np.array_equal(self.offered, offered.mask))
+
+
+_NOT_JUDGED: Final = Verdict(Outcome.INTERNAL_ERROR)
 
 
 def pool_of(terms: PlacementTerms, label: str) -> str:
@@ -248,10 +253,12 @@ class QueuePass:
         offered: Mapping[str, BoolArray],
         capacity: CapacityMemo,
         holds: Holds,
+        faults: Faults,
         now: float,
     ) -> None:
         self._table = table
         self._holds = holds
+        self._faults = faults
         self._capacity = capacity
         self._policy = policy
         self._queue = list(queue)
@@ -307,8 +314,18 @@ class QueuePass:
         while self._next <= place:
             waiting = self._queue[self._next]
             self._next += 1
-            self.verdicts[waiting.leader.uid] = self._judge(waiting)
+            self.verdicts[waiting.leader.uid] = self._guarded(waiting)
         return self.verdicts[uid]
+
+    def _guarded(self, waiting: Waiting) -> Verdict:
+        """A gang that cannot be judged keeps no other one waiting, and is judged again later."""
+        subject = Subject.gang(waiting.key)
+        judge = partial(self._judge, waiting)
+        verdict = self._faults.guard(subject, "queue", self.now, judge, _NOT_JUDGED, reads_only=True)
+        if verdict is _NOT_JUDGED:
+            fault = self._faults.of(subject)
+            self.valid_until = min(self.valid_until, self.now if fault is None else fault.retry_s)
+        return verdict
 
     def _judge(self, waiting: Waiting) -> Verdict:
         mode = self._policy.fifo_for(waiting.pool)

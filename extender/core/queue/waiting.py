@@ -15,6 +15,7 @@ from typing import Final
 
 from extender.core.carbon.start.holds import Holds
 from extender.core.facts import PodFacts
+from extender.core.faults import Subject
 from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION
 from extender.core.nodes.arrays import BoolArray
 from extender.core.outcomes import Outcome
@@ -53,6 +54,7 @@ class WaitingGangs:
         self._pass: QueuePass | None = None
         self._pass_version = -1
         self._pass_carbon = -1
+        self._pass_faults = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -136,19 +138,30 @@ class WaitingGangs:
             self._pass is None
             or self._pass_version != nodes.version
             or self._pass_carbon != self._state.carbon.version
+            or self._pass_faults != self._state.faults.version
             or now >= self._pass.valid_until
         ):
             queue = sorted(
                 (entry for uid, entry in self._waiting.items() if not self._attention[uid].dormant),
-                key=lambda entry: entry.rank,
+                key=lambda entry: (self._faulty(entry), entry.rank),
             )
             epoch = nodes.rows_epoch
             offered = {uid: mask for uid, (mask, made) in self._offered.items() if made == epoch}
-            self._pass = QueuePass(nodes, self._state.policy, queue, offered, self._capacity, self.holds, now)
+            self._pass = QueuePass(
+                nodes, self._state.policy, queue, offered, self._capacity, self.holds, self._state.faults, now
+            )
             self._pass_version = nodes.version
             self._pass_carbon = self._state.carbon.version
+            self._pass_faults = self._state.faults.version
         self._pass.now = now
         return self._pass
+
+    def _faulty(self, entry: Waiting) -> bool:
+        """Whether a gang could not be handled: it is planned after all others, so that it delays none."""
+        faults = self._state.faults
+        return bool(len(faults)) and any(
+            faults.of(subject) is not None for subject in (Subject.gang(entry.key), Subject.pod(entry.leader))
+        )
 
     def blocker(self, pool: str, now: float) -> PodFacts | None:
         """The leader that younger gangs of a pool wait for; None where the pool knows no order."""

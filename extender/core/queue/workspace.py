@@ -46,11 +46,12 @@ class Workspace:
 
     def take(self, packing: Packing, leader: IntArray, worker: IntArray) -> None:
         """Subtract a placement."""
+        rows, numbers = np.unique(packing.worker_rows, return_counts=True)
+        workers = self._table.widened(worker)[:, None] * numbers
         if not self._touched:
             self.free = self._table.free.copy()
-        self.free[:, packing.leader_row] -= leader
-        rows, numbers = np.unique(packing.worker_rows, return_counts=True)
-        self.free[:, rows] -= worker[:, None] * numbers
+        self.free[:, packing.leader_row] -= self._table.widened(leader)
+        self.free[:, rows] -= workers
         self._touched.append(packing.leader_row)
         self._touched.extend(rows.tolist())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Final
 
 from extender.core.carbon.start import suspend_resume
@@ -16,6 +17,7 @@ from extender.core.carbon.start.flexibility import Flexibility, HoldPolicy
 from extender.core.carbon.width.budget import Budget
 from extender.core.carbon.width.precedence import Precedence
 from extender.core.facts import GangKey, PodFacts
+from extender.core.faults import Subject
 from extender.core.gangs.reservation import Gang
 from extender.core.outcomes import Outcome
 from extender.core.queue.waiting import WAKE_AGAIN_S
@@ -75,7 +77,11 @@ class Extras:
             gang = self._state.gang_of(pod) if pod is not None else None
             if pod is None or not pod.waiting or gang is None or gang.owner is None:
                 continue
-            if self.refuses(gang, now, coming[gang.key], coming.total()) is None:
+            judge = partial(self.refuses, gang, now, coming[gang.key], coming.total())
+            outcome = self._state.faults.guard(
+                Subject.gang(gang.key), "width", now, judge, Outcome.INTERNAL_ERROR, reads_only=True
+            )
+            if outcome is None:
                 coming[gang.key] += 1
                 if now - self._woken_s.get(uid, -math.inf) >= WAKE_AGAIN_S:
                     self._woken_s[uid] = now

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from extender.core.carbon.width.pcaps import Candidate, Carbon, admit
 from extender.core.facts import GangKey
+from extender.core.faults import Subject
 from extender.core.gangs.reservation import Gang
 from extender.core.gangs.spec import GangSpec
 from extender.core.stages.store import Priorities
@@ -85,9 +87,14 @@ class Precedence:
         for key in state.stages:
             gang = state.gangs.get(key)
             ready = state.stages.priorities(key).ready
-            if gang is not None and ready and self._judgeable(gang, now):
-                grid = self._grid(gang, now)
-                grid.most_important = max(grid.most_important, ready[0].importance)
+            if gang is not None and ready:
+                look = partial(self._look_at, gang, ready[0].importance, now)
+                state.faults.guard(Subject.gang(key), "precedence", now, look, None, reads_only=True)
+
+    def _look_at(self, gang: Gang, importance: float, now: float) -> None:
+        if self._judgeable(gang, now):
+            grid = self._grid(gang, now)
+            grid.most_important = max(grid.most_important, importance)
 
     def deferral(self, key: GangKey, now: float) -> Deferral | None:
         """How an application stands; None where nothing limits it, whatever its stages are."""

@@ -1,0 +1,75 @@
+"""Puts the state in order after a step raised half-way: amounts follow from what is known of pods and slots.
+
+A claim, a seat or a slot may have been changed without the others that belong to it. What cannot be kept is
+given back, and the columns of the NodeTable are recounted, so that no other gang is planned on wrong amounts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from extender.core.gangs.reservation import NOWHERE, Gang
+
+if TYPE_CHECKING:
+    from extender.core.state import State
+
+
+def repair(state: State) -> None:
+    """Make claims, slots and the amounts of all nodes agree again."""
+    for uid in list(state.claims):
+        _check_claim(state, uid)
+    for gang in state.gangs.values():
+        _check_slots(state, gang)
+    recount(state)
+
+
+def _check_claim(state: State, uid: str) -> None:
+    claim = state.claims[uid]
+    gang, slot = state.gang_of(claim.pod), claim.slot
+    stray = slot is not None and (gang is None or slot.pod_uid != uid or slot not in gang.slots)
+    if stray or uid in state.seats or uid in state.ended:
+        del state.claims[uid]
+
+
+def _check_slots(state: State, gang: Gang) -> None:
+    owner = gang.owner
+    placed = owner is not None and (bool(owner.node) or owner.uid in state.claims)
+    complete = gang.spec is not None and len(gang.slots) == gang.spec.min_workers
+    if gang.owner_uid and not (placed and complete):
+        for slot in gang.slots:
+            state.claims.pop(slot.pod_uid, None)
+        gang.slots, gang.owner_uid, gang.spec, gang.written = [], "", None, ""
+        state.claims.pop(owner.uid if owner is not None else "", None)
+        state.dirty.pop(gang.key, None)
+        return
+    for slot in gang.slots:
+        if slot.pod_uid and slot.pod_uid not in state.claims:
+            pod = gang.workers.get(slot.pod_uid)
+            if pod is not None and state.counts(gang, pod):
+                slot.held = None
+                continue
+            slot.pod_uid = ""
+        if slot.row == NOWHERE:
+            slot.held = None
+        elif slot.held is None and gang.spec is not None:
+            slot.held = state.nodes.accountable(gang.spec.worker)
+
+
+def recount(state: State) -> None:
+    """Count the columns of the NodeTable again from seats, claims and slots."""
+    table = state.nodes
+    used, held, daemons = (np.zeros_like(table.used) for _ in range(3))
+    for seat in state.seats.values():
+        used[:, seat.row] += table.widened(seat.used)
+        if seat.daemon:
+            daemons[:, seat.row] += table.widened(seat.used)
+    for claim in state.claims.values():
+        if claim.slot is None and claim.held is not None:
+            held[:, claim.row] += table.widened(claim.held)
+    for gang in state.gangs.values():
+        for slot in gang.slots:
+            if slot.held is not None:
+                held[:, slot.row] += table.widened(slot.held)
+    table.replace_accounts(used, held, daemons)
