@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+RUNS   := $(VENV)/.runtime
 STAMP  := $(VENV)/.installed
+PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo test lint lock e2e e2e-full bench format clean
 help:
@@ -13,14 +15,22 @@ help:
 	@echo "make bench  speed of the webhooks, as table and JSON"
 	@echo "make lint   ruff, pyright, import rules"
 
-$(STAMP): pyproject.toml requirements.lock
+# What the program needs to run, and nothing else: this is all that `make demo` and the image install.
+$(RUNS): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@echo "Installing the packages that carbon-scheduler runs with into $(VENV): once, about half a minute."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --editable .
 	@touch $@
 
-demo: $(STAMP)
+# The same, and the tools of developers.
+$(STAMP): $(RUNS) requirements-dev.lock
+	@echo "Installing the tools of developers into $(VENV): once, a minute or two."
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+demo: $(RUNS)
 	$(BIN)/carbon-scheduler demo $(DEMO_ARGS)
 
 test: $(STAMP)
@@ -36,12 +46,19 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# One lock a use, each with the hashes of every file of a version, for Python 3.11 and newer on any system.
+# A version that still satisfies pyproject.toml stays; LOCK_ARGS=--upgrade moves all.
+UV_VERSION := 0.13.9
+COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-annotate --no-emit-index-url --custom-compile-command "make lock" $(LOCK_ARGS)
 lock:
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
-	(echo '# Every package that make installs, pinned; made from pyproject.toml by: make lock'; \
-	  .venv-lock/bin/python -m pip freeze --exclude carbon-scheduler) > requirements.lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(COMPILE) pyproject.toml --extra dev --output-file requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra postgres -c requirements-dev.lock --output-file requirements.lock
+	$(COMPILE) pyproject.toml --extra postgres --extra parquet --extra plots -c requirements-dev.lock --output-file requirements-full.lock
+	$(COMPILE) --group build -c requirements-dev.lock --output-file requirements-build.lock
 	rm -rf .venv-lock
 
 E2E = $(BIN)/python -m pytest tests/e2e -p no:randomly -p no:xdist --timeout 900 \

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -59,6 +60,8 @@ def backtest_command(
     for path in (json_path, plot_path):
         if path is not None and not path.absolute().parent.is_dir():
             raise typer.BadParameter(f"{path.parent} is not a directory: create it first")
+    if plot_path is not None and find_spec("matplotlib") is None:
+        raise typer.BadParameter("--plot needs matplotlib: pip install 'carbon-scheduler[plots]'")
     series = _series(trace or [], grid or [], seed, direct)
     methods = list(dict.fromkeys(method or ["blend", "ridge"]))
     hours = sorted(set(issue_hour or [0]))

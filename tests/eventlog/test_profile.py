@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from pathlib import Path
 
 import msgspec
@@ -303,3 +304,12 @@ def test_what_is_wrong_is_said(
     done = CliRunner().invoke(app, ["profile", *arguments])
     assert done.exit_code == 2
     assert words in done.output
+
+
+def test_a_picture_without_matplotlib_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    done = CliRunner().invoke(app, ["profile", str(tmp_path), "--picture", str(tmp_path / "x.svg")])
+    assert done.exit_code == 2
+    assert "pip install 'carbon-scheduler[plots]'" in done.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,12 @@ def test_eighty_columns_hold_the_table_and_nothing_is_cut(zone: str) -> None:
     for header in ("method", "issues", "MAPE", "MAE", "width", "regret"):
         assert header in words
     assert (words.count("100"), words.count("85.3"), words.count("12.3")) == (2, 4, 6)
+
+
+def test_a_plot_without_matplotlib_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, output = invoke("--plot", str(tmp_path / "plot.png"))
+    assert code == 2
+    assert "pip install 'carbon-scheduler[plots]'" in output

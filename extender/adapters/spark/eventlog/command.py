@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -34,6 +35,8 @@ def profile(logs: Sequence[str], output: Path | None, picture: Path | None, seed
     """
     if picture is not None and picture.suffix not in PICTURES:
         raise ProfileFailed(f"--picture {picture}: must end in {', '.join(PICTURES)}")
+    if picture is not None and find_spec("matplotlib") is None:
+        raise ProfileFailed("--picture needs matplotlib: pip install 'carbon-scheduler[plots]'")
     console = Console(stderr=True)
     workloads = _all(logs, seed, console)
     text = msgspec.json.format(msgspec.json.encode(Profile(tuple(workloads))), indent=2) + b"\n"
