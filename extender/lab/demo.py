@@ -6,8 +6,8 @@ import asyncio
 import random
 import signal
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ from rich.text import Text
 from extender.lab.carbon import read_booked, read_curves, service_flags, write_grids
 from extender.lab.cluster import Pace
 from extender.lab.profiled import Described, ProfileUnusable, applications_like, read_profile
-from extender.lab.screen import Frame, Screen, note_line
+from extender.lab.screen import Frame, Screen, frame_of, note_line
 from extender.lab.service_process import (
     CarbonProcess,
     ServiceApi,
@@ -123,18 +123,21 @@ async def _play(
     world = World(demo_nodes(), Pace(script.speed), draw=draw)
     with tempfile.TemporaryDirectory(prefix="carbon-scheduler-demo-") as directory:
         ledger = Path(directory) / "ledger.db"
-        async with world, AsyncExitStack() as carbon_stack:
-            grids = await _carbon_service(carbon_stack, Path(directory), console)
+        async with world, AsyncExitStack() as stack:
+            show = Show(world, script, console, stop)
+            # People see the cluster at once; the services need some seconds.
+            stack.enter_context(show.picture())
+            grids = await _carbon_service(stack, Path(directory), show)
             flags = service_flags(grids.url if grids is not None else "", ledger)
+            show.starting("extender", "carbon-scheduler serve")
             async with (
                 ServiceProcess(world.server.url, Path(directory), flags=flags) as service,
                 ServiceApi(service.url) as api,
             ):
                 await world.schedule_with(service.url)
-                show = Show(world, service, api, script, console, stop)
                 show.watch_carbon(grids, ledger)
                 try:
-                    complete = await show.run(apps, foreign)
+                    complete = await show.run(service, api, apps, foreign)
                     outcomes = await api.outcomes()
                 except _UNREACHABLE as problem:
                     service.check()
@@ -144,12 +147,13 @@ async def _play(
             return summarize(world, seed, outcomes, complete=complete, booked=booked)
 
 
-async def _carbon_service(stack: AsyncExitStack, directory: Path, console: Console) -> ServiceApi | None:
+async def _carbon_service(stack: AsyncExitStack, directory: Path, show: Show) -> ServiceApi | None:
     """The carbon service; without it the demo goes on, and nothing is held."""
+    show.starting("carbon-api", "carbon-scheduler carbon-api serve, with three synthetic grids")
     try:
         process = await stack.enter_async_context(CarbonProcess(write_grids(directory)))
     except (ServiceProcessFailed, OSError) as problem:
-        _fail(console, f"no carbon service, going on without: {problem}")
+        show.starting("carbon-api", f"no carbon service, going on without: {problem}")
         return None
     return await stack.enter_async_context(ServiceApi(process.url))
 
@@ -170,19 +174,17 @@ class Show:
     def __init__(
         self,
         world: World,
-        service: ServiceProcess,
-        api: ServiceApi,
         script: Script,
         console: Console,
         stop: asyncio.Event,
     ) -> None:
         self._world = world
-        self._service = service
-        self._api = api
         self._script = script
         self._console = console
         self._screen = Screen(world, script.applications)
+        self._screen.frame = frame_of(world.nodes)
         self._stop = stop
+        self._draw: Draw = lambda: None
         self._idle_since_s: float | None = None
         self._grids: ServiceApi | None = None
         self._ledger: Path | None = None
@@ -192,27 +194,47 @@ class Show:
         """Show the grids (None: there is no carbon service) and what is booked in the ledger."""
         self._grids, self._ledger = grids, ledger
 
-    async def run(self, apps: Sequence[Submission], foreign: Sequence[ForeignPod]) -> bool:
+    @contextmanager
+    def picture(self) -> Iterator[None]:
+        """Show what happens: as a live picture on a terminal, else as lines."""
+        if not self._console.is_terminal:
+            self._world.tell = lambda note: self._console.print(note_line(note), soft_wrap=True)
+            self._draw = self._lines()
+            yield
+            return
+        with Live(
+            self._screen, console=self._console, screen=True, auto_refresh=False, transient=True
+        ) as live:
+            self._draw = live.refresh
+            yield
+
+    def starting(self, name: str, text: str) -> None:
+        """Tell that something is being started."""
+        self._world.note("starting", name, text)
+        if self._console.is_terminal:
+            self._draw()
+
+    async def run(
+        self,
+        service: ServiceProcess,
+        api: ServiceApi,
+        apps: Sequence[Submission],
+        foreign: Sequence[ForeignPod],
+    ) -> bool:
         """Play everything; whether all applications came to their end. Raises `ServiceProcessFailed`."""
+        self._service, self._api = service, api
         loop = asyncio.get_running_loop()
         self._world.began_s = self._world.clock()
         submitting = loop.create_task(self._world.play(apps, foreign))
         try:
-            if self._console.is_terminal:
-                with Live(
-                    self._screen, console=self._console, screen=True, auto_refresh=False, transient=True
-                ) as live:
-                    complete = await self._follow(submitting, live.refresh)
-            else:
-                self._world.tell = lambda note: self._console.print(note_line(note), soft_wrap=True)
-                complete = await self._follow(submitting, self._lines())
+            complete = await self._follow(submitting)
             await self._come_to_rest()
             return complete
         finally:
             submitting.cancel()
             await asyncio.wait([submitting])
 
-    async def _follow(self, submitting: asyncio.Task[None], draw: Draw) -> bool:
+    async def _follow(self, submitting: asyncio.Task[None]) -> bool:
         """Look and draw until all is done, time is up, or somebody presses Ctrl-C."""
         loop = asyncio.get_running_loop()
         ends_s = loop.time() + self._script.longest_s
@@ -220,7 +242,7 @@ class Show:
             self._service.check()
             self._world.check()
             await self._look()
-            draw()
+            self._draw()
             if submitting.done():
                 submitting.result()
                 if self._world.settled(self._script.applications):

@@ -15,18 +15,29 @@ from rich.text import Text
 from extender.core.nodes.resources import CPU
 from extender.core.outcomes import Outcome
 from extender.lab.carbon import GRIDS, CarbonView, epoch_s, sparkline
-from extender.lab.cluster import Driver
+from extender.lab.cluster import ZONE_LABEL, Driver
+from extender.lab.registry import Object, encode
 from extender.lab.workload import ZONES
 from extender.lab.world import Note, World
+from extender.objects.projection import node_facts
+from extender.objects.structs import decode_node
 
 _STYLES: Final = {
+    "starting": "dim",
     "submitted": "dim",
     "admitted": "green",
     "refused": "yellow",
     "held": "cyan",
     "finished": "blue",
 }
-_MARKS: Final = {"submitted": "·", "admitted": "+", "refused": "-", "held": "~", "finished": "="}
+_MARKS: Final = {
+    "starting": "·",
+    "submitted": "·",
+    "admitted": "+",
+    "refused": "-",
+    "held": "~",
+    "finished": "=",
+}
 _PREFIX: Final = "carbon-scheduler/"
 """Of annotation keys; without it more of a reason fits into its line."""
 _HOPELESS: Final = frozenset({Outcome.EXCEEDS_CLUSTER, Outcome.INVALID_REQUEST})
@@ -43,6 +54,23 @@ class Frame:
     nodes: Sequence[Mapping[str, Any]] = ()
     queue: Sequence[Mapping[str, Any]] = ()
     applications: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+
+
+def frame_of(nodes: Iterable[Object]) -> Frame:
+    """The cluster before the extender has said anything: its nodes, empty."""
+    facts = [node_facts(decode_node(encode(node))) for node in nodes]
+    return Frame(
+        [
+            {
+                "name": node.name,
+                "zone": node.labels.get(ZONE_LABEL, ""),
+                "allocatable": node.allocatable,
+                "used": {},
+                "held": {},
+            }
+            for node in facts
+        ]
+    )
 
 
 class Screen:

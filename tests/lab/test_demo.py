@@ -45,6 +45,7 @@ def test_it_ends_by_itself_and_writes_what_it_saw(tmp_path: Path, terminal: bool
     assert summary["invariants_broken"] == {each.value: [] for each in Invariant}
     assert summary["webhook_latency_ms"]["filter"]["calls"] == summary["decisions"] > 0
     text = output_of(shown)
+    assert text.index("carbon-api serve") < text.index("carbon-scheduler serve") < text.index("driver on")
     assert "every invariant held" in text
     assert "admitted as a whole" in text
     assert ("\x1b[?1049h" in text) == terminal  # the alternate screen, left again at the end

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from extender.lab.checks import Invariant
-from extender.lab.screen import Frame, Screen, bar, note_line
+from extender.lab.screen import Frame, Screen, bar, frame_of, note_line
 from extender.lab.workload import demo_nodes
 from extender.lab.world import Note, World
-from tests.lab.support import application
+from tests.lab.support import application, small_nodes
 
 REASON = "carbon-scheduler/executor-count=4: contradicts carbon-scheduler/executor-min-count=2; keep one"
 
@@ -111,3 +111,9 @@ def test_bars_have_their_width_and_hide_nothing(used: int, held: int, offered: i
 def test_notes_are_lines() -> None:
     line = note_line(Note(12.34, "refused", "etl-01", REASON)).plain
     assert line.startswith("  12.3 s - refused   etl-01    executor-count=4")
+
+
+def test_before_the_first_answer_the_nodes_are_there_and_empty() -> None:
+    frame = frame_of(small_nodes(2))
+    assert [each["name"] for each in frame.nodes] == ["n1", "n2"]
+    assert all(not each["used"] and each["allocatable"]["cpu"] == 4000 for each in frame.nodes)
