@@ -105,12 +105,18 @@ class Service:
         self.reflectors = self._reflectors(client)
         binder = Binder(client, self._allocatable, self._projector, last_look=settings.last_look)
         self.checks = PodChecks(client, self._projector, self.engine, self.perform, clock)
-        self.calls = Calls(self.engine, self._projector, BindWriter(binder), self.checks, self.perform, clock)
+        self.calls = Calls(
+            self.engine,
+            self._projector,
+            BindWriter(binder),
+            self.checks,
+            self.perform,
+            clock,
+            max_body_bytes=settings.max_body_bytes,
+        )
         self.sources = StageSources(settings, client, self.engine, self.perform, clock, sleep)
         api = create_app(self.store, self, self.metrics, clock)
-        self.application = WebhookApplication(
-            self.calls, api, self.metrics.answered, max_body_bytes=settings.max_body_bytes
-        )
+        self.application = WebhookApplication(self.calls, api, self.metrics.answered)
         self._servers = [webhook_server(self.application, settings)]
         if settings.api_port is not None:
             self._servers.append(api_server(api, settings))

@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from extender.runtime.http.connections import Guests, ImpatientProtocol, Limits, SeldomLogger
+from extender.runtime.http.connections import Guests, ImpatientProtocol, Limits
 from extender.runtime.http.server import LimitedServer
+from extender.support.seldom import SeldomLogger
 from tests.drivers.support import DIAMOND, TokenCluster, job, listening
 from tests.service.cluster import executor
 from tests.wire.serving import Authority

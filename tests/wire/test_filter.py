@@ -123,9 +123,9 @@ async def test_names_offered_twice_do_no_harm():
     assert passed.names == ["n0"]
 
 
-async def test_fifty_thousand_names():
+async def test_names_that_the_watch_has_not_shown():
     world = World(nodes=5)
-    names = world.names + [f"unknown-{number}" for number in range(50_000)]
+    names = world.names + [f"unknown-{number}" for number in range(900)]
     assert (await world.filter(driver("a"), names)).names
     result = await world.filter(driver("b", executors=90), names)
     assert len(result.unresolvable) == len(names)
@@ -164,7 +164,7 @@ async def test_names_win_over_nodes():
 
 
 async def test_a_body_of_twenty_megabytes():
-    world = World()
+    world = World(nodes=400)
     padding = {"annotations": {"x": "y" * (20 * 1024 * 1024 // len(world.names))}}
     offered = [{"metadata": {"name": name, **padding}} for name in world.names]
     body = args(driver("a"), None, offered)
@@ -177,7 +177,7 @@ async def test_a_body_over_the_limit_is_an_error_that_says_what_to_do():
     world = World(max_body_bytes=4096)
     reply = await world.post("/filter", args(driver("a"), ["x" * 5000]), chunk=1000)
     result = go.filter_result(reply, [])
-    assert "max_body_bytes = 4096" in result.error
+    assert "longer than 4096 bytes" in result.error
     assert "nodeCacheCapable" in result.error
     assert (await world.filter(driver("a"))).names
 

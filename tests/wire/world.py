@@ -128,8 +128,16 @@ class World:
         self.seen: list[tuple[str, str]] = []
         self.api: dict[str, Object | None] = {}
         self.unread = ""
-        self.calls = Calls(self.engine, self.projector, self.writer, self, self.perform, lambda: self.now)
-        self.application = WebhookApplication(self.calls, behind, self.observe, max_body_bytes=max_body_bytes)
+        self.calls = Calls(
+            self.engine,
+            self.projector,
+            self.writer,
+            self,
+            self.perform,
+            lambda: self.now,
+            max_body_bytes=max_body_bytes,
+        )
+        self.application = WebhookApplication(self.calls, behind, self.observe)
         self.names = [f"n{number}" for number in range(nodes)]
         for name in self.names:
             self.add_node(name, cpu)

@@ -17,8 +17,6 @@ from extender.adapters.webhooks.ports import Observe
 from extender.core.outcomes import Outcome
 from extender.support.crash_points import crash_point_after_answer
 
-DEFAULT_MAX_BODY_BYTES: Final = 64 * 1024 * 1024
-
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -40,7 +38,6 @@ class WebhookApplication:
         inner: Application,
         observe: Observe,
         *,
-        max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._routes = {
@@ -51,7 +48,7 @@ class WebhookApplication:
         }
         self._inner = inner
         self._observe = observe
-        self._max_body_bytes = max_body_bytes
+        self._bounds = calls.bounds
         self._timer = timer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,43 +61,46 @@ class WebhookApplication:
         if scope["method"] != "POST":
             await _send(send, 405, b'{"detail":"use POST"}', (b"allow", b"POST"))
             return
-        body = await self._read(receive)
+        limit = self._bounds().body_bytes
+        body = await _read(receive, limit)
         if body is None:
             return
         verb = path[1:]
         started_s = self._timer()
-        reply = _too_large(verb, self._max_body_bytes) if body is _TOO_LARGE else await route(body)
+        reply = _too_large(verb, limit) if body is _TOO_LARGE else await route(body)
         await _send(send, 200, reply.body)
         self._observe(verb, str(reply.outcome), self._timer() - started_s)
         await crash_point_after_answer(f"{verb}-answered")
 
-    async def _read(self, receive: Receive) -> Any:
-        """The whole body; None if the client went away, `_TOO_LARGE` if it is longer than allowed.
 
-        A body that is too long is read to its end and thrown away: a client that still sends does not
-        read our answer.
-        """
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                return None
-            chunk: bytes = message.get("body", b"")
-            size += len(chunk)
-            if size > self._max_body_bytes:
-                chunks.clear()
-            elif chunk:
-                chunks.append(chunk)
-            if not message.get("more_body", False):
-                break
-        if size > self._max_body_bytes:
-            return _TOO_LARGE
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+async def _read(receive: Receive, limit: int) -> Any:
+    """The whole body; None if the client went away, `_TOO_LARGE` if it is longer than allowed.
+
+    A body that is too long is read to its end and thrown away: a client that still sends does not
+    read our answer.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            chunks.clear()
+        elif chunk:
+            chunks.append(chunk)
+        if not message.get("more_body", False):
+            break
+    if size > limit:
+        return _TOO_LARGE
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _too_large(verb: str, limit: int) -> Reply:
-    text = wire.bad_request(f"the body is longer than max_body_bytes = {limit}; use nodeCacheCapable: true")
+    most = f"longer than {limit} bytes (max_body_bytes, or less in a small cluster)"
+    text = wire.bad_request(f"the body is {most}; use nodeCacheCapable: true")
     empty = {
         "filter": wire.failed(text),
         "prioritize": wire.priorities((), ()),

@@ -10,7 +10,8 @@ import msgspec
 
 from extender.adapters.webhooks import wire
 from extender.adapters.webhooks.binds import Binds
-from extender.adapters.webhooks.offered import BadRequest
+from extender.adapters.webhooks.bounds import DEFAULT_MAX_BODY_BYTES, NAME_BYTES, Bounds
+from extender.adapters.webhooks.offered import BadRequest, Offered
 from extender.adapters.webhooks.ports import BindingWriter, Perform, PodReader
 from extender.core.events import VerifyPod
 from extender.core.facts import PodFacts
@@ -18,10 +19,12 @@ from extender.core.outcomes import BROKEN, Outcome
 from extender.engine import Engine
 from extender.objects.projection import PodProjector, ProjectionProblem
 from extender.support.crash_points import crash_point
+from extender.support.seldom import SeldomLogger
 
 INTERNAL = "carbon-scheduler: internal error: see the extender's log"
 
 _log = logging.getLogger(__name__)
+_seldom = SeldomLogger(_log)  # what callers cause must not fill the log
 
 
 class Reply(NamedTuple):
@@ -34,7 +37,8 @@ class Reply(NamedTuple):
 class Calls:
     """Answers kube-scheduler from the engine.
 
-    `clock` gives seconds since the epoch.
+    `clock` gives seconds since the epoch. No request is longer than `max_body_bytes`, nor than
+    kube-scheduler's can be (`Bounds`).
     """
 
     def __init__(
@@ -45,7 +49,10 @@ class Calls:
         reader: PodReader,
         perform: Perform,
         clock: Callable[[], float],
+        *,
+        max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
     ) -> None:
+        self._max_body_bytes = max_body_bytes
         self.binds = Binds(engine, writer, reader, perform, clock)
         self._engine = engine
         self._projector = projector
@@ -58,7 +65,7 @@ class Calls:
         try:
             reply = self._filter(body)
         except BadRequest as problem:
-            _log.warning("filter: %s", problem)
+            _seldom.warning("filter: %s", problem)
             return Reply(wire.failed(wire.bad_request(problem)), Outcome.BAD_REQUEST)
         except Exception:
             _log.exception("filter")
@@ -68,7 +75,7 @@ class Calls:
 
     def _filter(self, body: bytes) -> Reply:
         call = wire.decode_call(body)
-        offered = wire.offered_nodes(call)
+        offered = self._offered(call)
         now = self._clock()
         pod = self._pod(call.pod)
         known = pod.uid in self._engine.store.state.pods
@@ -88,7 +95,7 @@ class Calls:
         try:
             return self._prioritize(body)
         except BadRequest as problem:
-            _log.warning("prioritize: %s", problem)
+            _seldom.warning("prioritize: %s", problem)
             return Reply(wire.priorities((), ()), Outcome.BAD_REQUEST)
         except Exception:
             _log.exception("prioritize")
@@ -96,7 +103,7 @@ class Calls:
 
     def _prioritize(self, body: bytes) -> Reply:
         call = wire.decode_call(body)
-        names = wire.offered_nodes(call).names()
+        names = self._offered(call).names()
         pod = self._pod(call.pod)
         if not self._engine.store.state.synced:
             return Reply(wire.priorities(names, [0] * len(names)), Outcome.NOT_READY)
@@ -114,7 +121,7 @@ class Calls:
             assert call.node is not None
             result = await self.binds.bind(call.pod_namespace, call.pod_name, call.pod_uid, call.node)
         except BadRequest as problem:
-            _log.warning("bind: %s", problem)
+            _seldom.warning("bind: %s", problem)
             return Reply(wire.bound(wire.bad_request(problem)), Outcome.BAD_REQUEST)
         except Exception:
             _log.exception("bind")
@@ -126,7 +133,7 @@ class Calls:
         try:
             return self._preempt(body)
         except BadRequest as problem:
-            _log.warning("preempt: %s", problem)
+            _seldom.warning("preempt: %s", problem)
             return Reply(wire.useful_victims({}), Outcome.BAD_REQUEST)
         except Exception:
             _log.exception("preempt")
@@ -136,6 +143,7 @@ class Calls:
         call = wire.decode_preempt(body)
         # kube-scheduler takes a node without victims for an error of ours.
         victims = {node: found for node, found in wire.victims_of(call).items() if found[0]}
+        self.bounds().check(call.pod, len(victims))
         now = self._clock()
         pod = self._pod(call.pod)
         self._perform(self._engine.introduce(pod, now))
@@ -143,6 +151,22 @@ class Calls:
         return Reply(
             wire.useful_victims({node: victims[node] for node in useful}), "useful" if useful else "vetoed"
         )
+
+    def bounds(self) -> Bounds:
+        """How large a request may be now."""
+        state = self._engine.store.state
+        return Bounds.of(len(state.nodes) if state.synced else None, self._max_body_bytes)
+
+    def _offered(self, call: wire.Call) -> Offered:
+        """The nodes of a call that is no larger than kube-scheduler's can be."""
+        bounds = self.bounds()
+        bounds.check(call.pod, 0)
+        # An escaped list is decoded to be counted, so its bytes are bounded first.
+        if len(call.node_names) > bounds.nodes * NAME_BYTES:
+            raise BadRequest(f"NodeNames: longer than {bounds.nodes} names, the most that are believed")
+        offered = wire.offered_nodes(call)
+        bounds.check(call.pod, len(offered))
+        return offered
 
     def _pod(self, raw: msgspec.Raw) -> PodFacts:
         """The pod of a call as the watch knows it, else as kube-scheduler sent it."""

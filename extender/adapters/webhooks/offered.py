@@ -43,6 +43,10 @@ _decode_node: Final = msgspec.json.Decoder(KeyedObject).decode
 class Offered(Protocol):
     """The offered nodes of one request."""
 
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
     def names(self) -> Sequence[str]:
         """Their names, in the order received; made once."""
         ...
@@ -73,6 +77,10 @@ class OfferedNames:
         self._plain = is_plain(raw)
         if not self._plain:
             self.names()
+
+    def __len__(self) -> int:
+        # A plain array has one comma less than strings.
+        return self._raw.count(b",") + 1 if self._plain else len(self.names())
 
     def names(self) -> Sequence[str]:
         """The names in the order received."""
@@ -117,6 +125,9 @@ class OfferedNodes:
             raise BadRequest("Nodes: every node needs metadata.name")
         self._nodes = dict(zip(names, items, strict=True))
         self._names = names
+
+    def __len__(self) -> int:
+        return len(self._names)
 
     def names(self) -> Sequence[str]:
         """The names in the order received."""

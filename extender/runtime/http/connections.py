@@ -11,18 +11,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from extender.support.seldom import SeldomLogger
+
 _SHARE: Final = 4  # at most this part of the descriptors is for these connections
-_SAY_EVERY_S: Final = 60.0
-_MOST_SAID: Final = 100
 
 _log = logging.getLogger(__name__)
 
@@ -64,33 +63,6 @@ class Limits:
 def descriptors() -> int:
     """How many files and sockets this process may have open."""
     return os.sysconf("SC_OPEN_MAX")
-
-
-class SeldomLogger(logging.LoggerAdapter[logging.Logger]):
-    """Says each message once in a minute, and then how often it had not been said: clients cause them."""
-
-    level: int = logging.INFO
-    """uvicorn looks at it before it traces."""
-
-    def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(logger, {})
-        self._clock = clock
-        self._said: dict[str, tuple[float, int]] = {}
-
-    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Say it, or count it."""
-        if not self.isEnabledFor(level):
-            return
-        what, now = f"{msg}{type(kwargs.get('exc_info')).__name__}", self._clock()
-        said_s, kept = self._said.get(what, (-_SAY_EVERY_S, 0))
-        if now - said_s < _SAY_EVERY_S:
-            self._said[what] = (said_s, kept + 1)
-            return
-        if len(self._said) >= _MOST_SAID:
-            self._said.clear()
-        self._said[what] = (now, 0)
-        more = f" (and {kept} times before)" if kept else ""
-        super().log(level, f"{str(msg).rstrip()}{more}", *args, **kwargs)
 
 
 class Guests:
@@ -137,10 +109,16 @@ class _Phase(Enum):
 
 
 class ImpatientProtocol(HttpToolsProtocol):
-    """One request after the other, each in its time and size. `lost` is set when the connection is closed."""
+    """One request after the other, each in its time and size. `lost` is set when the connection is closed.
 
-    def __init__(self, limits: Limits, log: SeldomLogger, **options: Any) -> None:
+    A client whose certificate carries none of `names` is not heard; without names any client is.
+    """
+
+    def __init__(
+        self, limits: Limits, log: SeldomLogger, *, names: Iterable[str] = (), **options: Any
+    ) -> None:
         super().__init__(**options)
+        self._names = frozenset(names)
         self.logger = log  # pyright: ignore[reportAttributeAccessIssue]
         self.lost = asyncio.Event()
         self._limits = limits
@@ -154,6 +132,13 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
+        if self._names:
+            carried = names_in(transport.get_extra_info("peercert") or {})
+            if not carried & self._names:
+                shown = ", ".join(sorted(carried)) or "no name"
+                self.logger.warning("refused a client whose certificate is for %s", shown)
+                transport.abort()
+                return
         self._begin(_Phase.HEAD, self._limits.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -246,3 +231,11 @@ class ImpatientProtocol(HttpToolsProtocol):
         """Until the next request. uvicorn closes the connection then; one that does not close is cut."""
         if not self.transport.is_closing():
             self._begin(_Phase.IDLE, self._limits.idle_s + self._limits.head_s)
+
+
+def names_in(certificate: dict[str, Any]) -> frozenset[str]:
+    """Common names and DNS names of a certificate as `ssl` decodes it."""
+    subject = (pair for entry in certificate.get("subject", ()) for pair in entry)
+    common = (value for key, value in subject if key == "commonName")
+    dns = (value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS")
+    return frozenset((*common, *dns))

@@ -15,8 +15,9 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from extender.runtime.http.connections import Guests, ImpatientProtocol, Limits, SeldomLogger, descriptors
+from extender.runtime.http.connections import Guests, ImpatientProtocol, Limits, descriptors
 from extender.settings.root import Settings
+from extender.support.seldom import SeldomLogger
 
 KEEP_ALIVE_S: Final = 120
 """Go keeps idle connections for 90 s; closing earlier than the client can lose a call."""
@@ -82,11 +83,13 @@ class Server(uvicorn.Server):
 class LimitedServer(Server):
     """A server that accepts no more connections than `limits` say; what is beyond them is closed unheard.
 
-    `guests` are the connections that are open.
+    `guests` are the connections that are open. `names` are those of which a client's certificate must carry
+    one, if there are any.
     """
 
-    def __init__(self, config: uvicorn.Config, limits: Limits) -> None:
+    def __init__(self, config: uvicorn.Config, limits: Limits, names: Iterable[str] = ()) -> None:
         super().__init__(config)
+        self._names = frozenset(names)
         self.limits = limits.within(descriptors())
         self._log = SeldomLogger(_log)
         self.guests = Guests(self.limits, self._log)
@@ -145,6 +148,7 @@ class LimitedServer(Server):
         protocol = ImpatientProtocol(
             self.limits,
             self._log,
+            names=self._names,
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,
@@ -159,10 +163,23 @@ class LimitedServer(Server):
             self.guests.leave(address)
 
 
-def webhook_server(application: Any, settings: Settings) -> Server:
-    """The server of the webhooks."""
+def webhook_server(application: Any, settings: Settings) -> LimitedServer:
+    """The server of the webhooks.
+
+    Whoever reaches the port may connect before it is known who it is, so it has a limit of connections and
+    deadlines. They leave room for a bind that waits for a slow API server.
+    """
+    limits = Limits(
+        "listen_port",
+        connections=1024,
+        of_one_address=1024,
+        request_bytes=settings.max_body_bytes + (1 << 20),
+        request_s=300.0,
+        idle_s=KEEP_ALIVE_S,
+    )
     certificate = _webhook_certificate(settings)
-    return Server(_config(application, settings.listen_address, settings.listen_port, certificate))
+    config = _config(application, settings.listen_address, settings.listen_port, certificate)
+    return LimitedServer(config, limits, settings.tls_client_names)
 
 
 def api_server(application: Any, settings: Settings) -> LimitedServer:
@@ -215,8 +232,6 @@ def _webhook_certificate(settings: Settings) -> dict[str, Any]:
     options = _certificate(settings.tls_cert_file, settings.tls_key_file)
     if settings.tls_client_ca_file is not None:
         options |= {"ssl_ca_certs": str(settings.tls_client_ca_file), "ssl_cert_reqs": ssl.CERT_REQUIRED}
-    if settings.tls_client_names:
-        options["http"] = protocol_for(settings.tls_client_names)
     return options
 
 
@@ -252,26 +267,3 @@ def _config(
         backlog=_BACKLOG,
         **{"http": HttpToolsProtocol, **options},
     )
-
-
-def protocol_for(names: Iterable[str]) -> type[HttpToolsProtocol]:
-    """A protocol that drops connections whose client certificate carries none of these names."""
-    allowed = frozenset(names)
-
-    class NamedClientsOnly(HttpToolsProtocol):
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            carried = names_in(transport.get_extra_info("peercert") or {})
-            if not carried & allowed:
-                _log.warning("refused a client whose certificate is for %s", sorted(carried) or "nobody")
-                transport.abort()
-
-    return NamedClientsOnly
-
-
-def names_in(certificate: dict[str, Any]) -> frozenset[str]:
-    """Common names and DNS names of a certificate as `ssl` decodes it."""
-    subject = (pair for entry in certificate.get("subject", ()) for pair in entry)
-    common = (value for key, value in subject if key == "commonName")
-    dns = (value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS")
-    return frozenset((*common, *dns))
