@@ -6,6 +6,7 @@ are the Kubernetes versions to build, such as 1.36; without one it is the newest
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -26,7 +27,16 @@ VENVS = HERE / ".venvs"
 # Newest first: `make e2e` runs on it, `make e2e-full` on each. The go.mod files differ in versions only.
 KUBERNETES = {"1.37": ("v1.37.2", "go.mod"), "1.36": ("v1.36.3", "go-1.36.mod")}
 NEWEST = next(iter(KUBERNETES))
-KWOK = "sigs.k8s.io/kwok/cmd/kwok@v0.8.0"
+GO_TOOLS = {
+    "kwok": "sigs.k8s.io/kwok/cmd/kwok@v0.8.0",
+    "helm": "helm.sh/helm/v3/cmd/helm@v3.22.0",
+}
+# Modules that carry the custom resource definitions of what the manifests speak to, and where in them.
+DEFINITIONS = {
+    "github.com/cert-manager/cert-manager@v1.19.1": "deploy/crds",
+    "github.com/prometheus-operator/prometheus-operator@v0.92.0": "example/prometheus-operator-crd",
+}
+PROMETHEUS = ("prometheus", "promtool")
 PYSPARKS = {
     "spark-3.5": ("pyspark==3.5.9", "py4j==0.10.9.9"),
     "spark-4": ("pyspark==4.3.0", "py4j==0.10.9.9"),
@@ -154,13 +164,51 @@ def prepare_binaries(go: str, versions: Sequence[str]) -> None:
     for version in versions:
         prepare_control_plane(go, version)
     environment = os.environ | {"GOBIN": str(BIN), "CGO_ENABLED": "0", "GOFLAGS": "-trimpath"}
+    for name, module in GO_TOOLS.items():
+        build = functools.partial(run, [go, "install", module], HERE, environment)
+        once(name, BIN / f"{name}.stamp", module, [BIN / name], lambda build=build: void(build()))
+    definitions = BIN / "definitions"
     once(
-        "KWOK",
-        BIN / "kwok.stamp",
-        KWOK,
-        [BIN / "kwok"],
-        lambda: void(run([go, "install", KWOK], HERE, environment)),
+        "definitions of cert-manager and prometheus-operator",
+        BIN / "definitions.stamp",
+        json.dumps(DEFINITIONS),
+        [definitions],
+        lambda: fetch_definitions(go, definitions),
     )
+
+
+def fetch_definitions(go: str, target: Path) -> None:
+    """Custom resource definitions as their modules carry them; nothing of the modules is built."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    for module, folder in DEFINITIONS.items():
+        found = json.loads(run([go, "mod", "download", "-json", module], MODULE))
+        for file in sorted((Path(found["Dir"]) / folder).glob("*.yaml")):
+            shutil.copyfile(file, target / file.name)
+
+
+def prepare_prometheus() -> None:
+    """Debian's package, unpacked and not installed: no service is started, no root is needed."""
+    if all(shutil.which(name) for name in PROMETHEUS):
+        say("Prometheus: on PATH")
+        return
+
+    def unpack() -> None:
+        work = BIN / "prometheus-package"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        if shutil.which("apt-get") is None:
+            raise SetupFailedError(
+                "prometheus and promtool were not found: put them on PATH (2.42 or newer)."
+            )
+        run(["apt-get", "download", "prometheus"], work)
+        (package,) = work.glob("prometheus_*.deb")
+        run(["dpkg-deb", "--extract", str(package), str(work)])
+        for name in PROMETHEUS:
+            shutil.move(work / "usr" / "bin" / name, BIN / name)
+        shutil.rmtree(work)
+
+    once("Prometheus", BIN / "prometheus.stamp", "debian", [BIN / name for name in PROMETHEUS], unpack)
 
 
 def void(_: object) -> None:
@@ -213,6 +261,7 @@ def main(versions: Sequence[str]) -> int:
     sparks = threading.Thread(target=guarded, args=(prepare_pysparks,))
     sparks.start()
     guarded(lambda: prepare_binaries(go, versions))
+    guarded(prepare_prometheus)
     sparks.join()
     for failure in failures:
         print(failure, file=sys.stderr)

@@ -125,6 +125,7 @@ class _StateCollector(Collector):
         yield from self._of_stages()
         health = self._health
         yield _gauge("binds_under_way", "Bindings being written.", health.binds_under_way())
+        yield _gauge("problems", "Problems beside watches and nodes: see /healthz.", len(health.problems()))
         yield _gauge("annotations_waiting", "Pods with unwritten annotations.", health.annotations_waiting())
 
     def _of_state(self) -> Iterator[Metric]:
