@@ -23,8 +23,9 @@ def documents(path: Path) -> list[Object]:
 
 
 def yaml_files() -> list[Path]:
-    """Every YAML file under manifests/ and scheduler-config/."""
-    return sorted([*MANIFESTS.rglob("*.yaml"), *SCHEDULER_CONFIG.rglob("*.yaml")])
+    """Every YAML file under manifests/ and scheduler-config/; a chart's templates are not YAML yet."""
+    found = [*MANIFESTS.rglob("*.yaml"), *SCHEDULER_CONFIG.rglob("*.yaml")]
+    return sorted(path for path in found if path.parent.name != "templates")
 
 
 def kustomizations() -> list[Path]:

@@ -30,6 +30,7 @@ from tests.config.files import (
     of_kind,
     yaml_files,
 )
+from tools import chart_schema
 
 BASE = MANIFESTS / "base"
 SEPARATE = MANIFESTS / "separate-extender"
@@ -360,10 +361,11 @@ def test_the_carbon_service_is_where_the_extender_asks_and_reads_its_settings():
     metadata = service["metadata"]
     url = f"http://{metadata['name']}.{metadata['namespace']}.svc:{port['port']}"
     assert environment(CARBON) == {"carbon_url": url}
-    assert settings.listen_address == "0.0.0.0"
     (deployment,) = deployments(CARBON).values()
-    (listened,) = containers(deployment)["carbon"]["ports"]
-    assert (listened["name"], listened["containerPort"]) == (port["targetPort"], settings.listen_port)
+    container = containers(deployment)["carbon"]
+    (listened,) = container["ports"]
+    assert (listened["name"], listened["containerPort"]) == (port["targetPort"], port["port"])
+    assert {"--listen-address=0.0.0.0", f"--listen-port={port['port']}"} < set(container["args"])
     assert set(settings.zones) == set(synthetic.GRIDS)
     text = (CARBON / "settings.yaml").read_text(encoding="utf-8")
     real = yaml.safe_load("\n".join(re.findall(r"^  # ([A-Z]{2}: \{.*\})$", text, re.MULTILINE)))
@@ -533,3 +535,20 @@ def test_the_agents_config_map_has_the_name_that_templates_mount():
     assert generator["name"] in mounted
     assert content["generatorOptions"]["disableNameSuffixHash"] is True
     assert [(AGENT / file).is_file() for file in generator["files"]] == [True]
+
+
+# -- chart -------------------------------------------------------------------------------------------
+
+
+def test_the_schema_of_the_charts_values_is_made_from_the_settings():
+    """After a change of settings run: python -m tools.chart_schema"""
+    assert chart_schema.TARGET.read_text(encoding="utf-8") == chart_schema.rendered()
+
+
+def test_the_chart_has_a_schema_for_each_of_its_values():
+    values = yaml.safe_load((MANIFESTS / "chart" / "values.yaml").read_text(encoding="utf-8"))
+    properties = chart_schema.schema()["properties"]
+    assert set(properties) == set(values) | {"global"}
+    for name, value in values.items():
+        if isinstance(value, dict) and name != "settings":
+            assert set(value) == set(properties[name]["properties"]), name
