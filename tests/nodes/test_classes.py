@@ -120,13 +120,29 @@ def test_nodes_that_are_gone_accept_nobody(cluster: list[NodeFacts], terms: Plac
     assert table.eligible(terms).tolist() == [*left, False]
 
 
-def test_host_names_do_not_make_classes() -> None:
+def test_labels_that_differ_on_every_node_make_no_classes() -> None:
     table = NodeTable()
     for number in range(50):
-        table.upsert(node(f"n{number}", labels={"kubernetes.io/hostname": f"n{number}", "disk": "ssd"}))
+        table.upsert(
+            node(f"n{number}", labels={"kubernetes.io/hostname": f"n{number}", "serial": f"{number}"})
+        )
     assert len(table.classes) == 1
-    one = PlacementTerms(node_selector=(("kubernetes.io/hostname", "n7"),))
-    assert table.eligible(one).nonzero()[0].tolist() == [7]
+    for key, value in (("kubernetes.io/hostname", "n7"), ("serial", "7")):
+        one = PlacementTerms(node_selector=((key, value),))
+        assert table.eligible(one).nonzero()[0].tolist() == [7]
+
+
+def test_classes_and_values_of_nodes_that_are_gone_are_given_back() -> None:
+    table = NodeTable()
+    serial = PlacementTerms(affinity=(NodeTerm((Requirement("serial", "Exists"),)),))
+    for number in range(2_000):
+        taint = Taint("batch", str(number))
+        table.upsert(node(f"n{number}", labels={"serial": str(number)}, taints=(taint,)))
+        if number >= 10:
+            table.remove(f"n{number - 10}")
+        assert table.matching(serial).sum() == min(number + 1, 10)
+    assert len(table.classes) == 10
+    assert len(table.names) < 200
 
 
 @pytest.mark.parametrize(

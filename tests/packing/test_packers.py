@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extender.core.nodes.order import FreeOrder, zone_ordered
-from extender.core.queue.packing import DEFAULT_PACKER, PACKERS, SINGLE_ZONE, Packing, Problem, packer_named
+from extender.core.queue.packing import (
+    DEFAULT_PACKER,
+    PACKERS,
+    SINGLE_ZONE,
+    Packing,
+    Problem,
+    feasible,
+    packer_named,
+)
 from tests.packing.by_hand import BY_HAND, Answer
 from tests.packing.problems import make_problem, placed, problems
 
@@ -39,6 +47,12 @@ def test_places_everything_or_nothing(name: str, problem: Problem) -> None:
     assert len(packing.worker_rows) == problem.count
     assert packing.leader_row in problem.leader_rows
     assert set(packing.worker_rows.tolist()) <= set(problem.worker_rows.tolist())
+
+
+@every_packer
+@given(problem=problems())
+def test_feasible_is_whether_the_packer_finds_a_placement(name: str, problem: Problem) -> None:
+    assert feasible(name, problem) == (PACKERS[name](problem) is not None)
 
 
 @every_packer

@@ -21,7 +21,7 @@ from extender.core.nodes.resources import CPU
 from extender.core.nodes.terms import PlacementTerms, Taint, Toleration
 from extender.core.outcomes import Outcome
 from extender.core.policy import FifoMode, Policy
-from extender.core.queue import queue_pass as queue
+from extender.core.queue import empty_cluster
 from extender.core.queue.packing import base
 from tests.gang.world import World, node, size, spec
 
@@ -368,7 +368,7 @@ def test_d27_refusing_looks_at_each_node_once(monkeypatch: pytest.MonkeyPatch, m
         looked_at.append(free.shape[1])
         return original(free, request)
 
-    for module in (base, queue, rooms):
+    for module in (base, empty_cluster, rooms):
         monkeypatch.setattr(module, "room_for", counted)
     n_nodes = 200
     world = World(Policy(packer="tightly-pack", fifo=mode))

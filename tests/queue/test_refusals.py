@@ -11,7 +11,9 @@ from extender.core.gangs.spec import SpecProblem
 from extender.core.offers import Listed
 from extender.core.outcomes import EXPLANATIONS, Outcome, reason
 from extender.core.policy import FifoMode, Policy
+from extender.core.queue import empty_cluster
 from extender.core.queue import queue_pass as queue
+from extender.core.queue.packing import Problem, feasible
 from tests.gang.world import World, node, size, spec
 
 
@@ -224,23 +226,35 @@ def test_an_older_gang_makes_a_new_plan(plans: Plans) -> None:
     assert plans.taken() == ["a"]
 
 
-def test_whether_an_empty_cluster_would_do_is_found_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    original = queue.fits_empty_cluster
+def test_whether_an_empty_cluster_would_do_is_judged_once_a_shape_and_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    judged: list[int] = []
 
-    def counted(table: Any, policy: Any, waiting: queue.Waiting) -> bool:
-        asked.append(waiting.key.app_id)
-        return original(table, policy, waiting)
+    def counted(name: str, problem: Problem) -> bool:
+        judged.append(problem.count)
+        return feasible(name, problem)
 
-    monkeypatch.setattr(queue, "fits_empty_cluster", counted)
-    world = waiting_gangs("a", "b")
+    monkeypatch.setattr(empty_cluster, "feasible", counted)
+    world = World()
+    world.add(node("n1", 4))
+    world.foreign("stranger", "n1", requests=size(3))
+    for app, workers in (("a", 2), ("b", 2), ("large", 9)):
+        world.leader(app, spec(workers))
+        world.now += 1
     for number in range(3):
-        world.filter("b-driver")
-        world.foreign(f"more-{number}", "n1", requests=size(1))
-    assert sorted(asked) == ["a", "b"]
+        for app in ("a", "b", "large"):
+            world.filter(f"{app}-driver")
+        world.foreign(f"more-{number}", "n1", requests=size(0))
+    assert judged == [2, 9], "gangs alike have one answer, and what runs does not change it"
     world.add(node("n2", 1))
-    world.filter("b-driver")
-    assert sorted(asked) == ["a", "a", "b", "b"]
+    for app in ("a", "b", "large"):
+        world.filter(f"{app}-driver")
+    assert judged == [2, 9, 9], "what fits still fits when a node joins"
+    world.remove_node("n2")
+    for app in ("a", "b", "large"):
+        world.filter(f"{app}-driver")
+    assert judged == [2, 9, 9, 2], "what does not fit still does not when a node goes"
 
 
 def test_a_gang_younger_than_the_plan_is_judged_by_its_own_time() -> None:

@@ -1,95 +1,87 @@
-"""Who may use a node: evaluated once per class of nodes that answer every constraint alike."""
+"""Taints and readiness: evaluated once for each class of nodes that have them alike."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from extender.core.aging import AgingCache
 from extender.core.facts import NodeFacts
 from extender.core.nodes.arrays import BoolArray, IntArray
-from extender.core.nodes.terms import NO_SCHEDULE, UNSCHEDULABLE_TAINT, PlacementTerms, Taint
-
-UNIQUE_LABELS: Final = frozenset({"kubernetes.io/hostname"})
-"""Labels that differ on every node: they are left out of the classes and read per node instead."""
+from extender.core.nodes.terms import NO_SCHEDULE, UNSCHEDULABLE_TAINT, PlacementTerms, Taint, Toleration
 
 _CORDON: Final = Taint(UNSCHEDULABLE_TAINT, "", NO_SCHEDULE)
-_MOST_KNOWN: Final = 65_536
+_MOST_KNOWN: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
-class NodeClass:
-    """Nodes that answer every constraint alike."""
+class TaintClass:
+    """Nodes that have the same taints, a cordon included, and are ready or not alike."""
 
-    labels: frozenset[tuple[str, str]]
     taints: tuple[Taint, ...]
     ready: bool
 
 
-class NodeClasses:
-    """All classes seen, and what is known of who accepts whom."""
+class TaintClasses:
+    """Numbers of the classes that exist, and which pods may use nodes of them now.
+
+    A class that no node has any more gives its number back.
+    """
 
     def __init__(self) -> None:
-        self._classes: list[NodeClass] = []
-        self._numbers: dict[NodeClass, int] = {}
-        self._accepts: dict[tuple[PlacementTerms, int, bool], bool] = {}
+        self._classes: list[TaintClass | None] = []
+        self._numbers: dict[TaintClass, int] = {}
+        self._members: list[int] = []
+        self._unused: list[int] = []
+        self._open: AgingCache[tuple[Toleration, ...], BoolArray] = AgingCache(_MOST_KNOWN)
 
     def __len__(self) -> int:
-        return len(self._classes)
+        return len(self._numbers)
 
-    def number(self, node: NodeFacts) -> int:
-        """Number of a node's class; a new class gets the next one."""
-        labels = frozenset(item for item in node.labels.items() if item[0] not in UNIQUE_LABELS)
-        kind = NodeClass(labels, _taints(node), node.ready)
-        number = self._numbers.setdefault(kind, len(self._classes))
-        if number == len(self._classes):
-            self._classes.append(kind)
+    def join(self, node: NodeFacts) -> int:
+        """Number of a node's class, which has one more node from now on."""
+        taints = (*node.taints, _CORDON) if node.unschedulable else node.taints
+        kind = TaintClass(taints, node.ready)
+        number = self._numbers.get(kind)
+        if number is None:
+            number = self._new(kind)
+        self._members[number] += 1
         return number
 
-    def accepted(
-        self,
-        terms: PlacementTerms,
-        facts: Sequence[NodeFacts | None],
-        class_of: IntArray,
-        *,
-        open_only: bool,
-    ) -> BoolArray:
-        """bool[n_rows]: nodes that match selector and affinity, with `open_only` also usable now.
+    def leave(self, number: int) -> None:
+        """A node of a class went away or changed."""
+        self._members[number] -= 1
+        kind = self._classes[number]
+        if not self._members[number] and kind is not None:
+            del self._numbers[kind]
+            self._classes[number] = None
+            self._unused.append(number)
+
+    def usable(self, terms: PlacementTerms, class_of: IntArray) -> BoolArray:
+        """bool[n_rows]: nodes that are ready and whose taints are tolerated.
 
         `class_of` are class numbers by row, -1 where there is no node.
         """
-        if terms.names_nodes or any(key in UNIQUE_LABELS for key in _keys(terms)):
+        usable = self._open.get(terms.tolerations)
+        if usable is None:
             each = (
-                node is not None
-                and terms.accept_labels(node.labels, node.name)
-                and (not open_only or (node.ready and terms.accept_taints(_taints(node))))
-                for node in facts
+                kind is not None and kind.ready and terms.accept_taints(kind.taints) for kind in self._classes
             )
-            return np.fromiter(each, dtype=np.bool_, count=len(facts))
-        by_class = np.zeros(len(self._classes) + 1, dtype=np.bool_)  # the last one stands for class -1
-        for number, kind in enumerate(self._classes):
-            key = (terms, number, open_only)
-            known = self._accepts.get(key)
-            if known is None:
-                known = terms.accept_labels(dict(kind.labels)) and (
-                    not open_only or (kind.ready and terms.accept_taints(kind.taints))
-                )
-                if len(self._accepts) >= _MOST_KNOWN:
-                    self._accepts.clear()
-                self._accepts[key] = known
-            by_class[number] = known
-        return by_class[class_of]
+            usable = np.zeros(len(self._classes) + 1, dtype=np.bool_)  # the last one stands for class -1
+            usable[:-1] = np.fromiter(each, dtype=np.bool_, count=len(self._classes))
+            self._open.put(terms.tolerations, usable)
+        return usable[class_of]
 
-
-def _taints(node: NodeFacts) -> tuple[Taint, ...]:
-    return (*node.taints, _CORDON) if node.unschedulable else node.taints
-
-
-def _keys(terms: PlacementTerms) -> Iterable[str]:
-    for key, _ in terms.node_selector:
-        yield key
-    for term in terms.affinity or ():
-        for requirement in term.expressions:
-            yield requirement.key
+    def _new(self, kind: TaintClass) -> int:
+        if self._unused:
+            number = self._unused.pop()
+            self._classes[number] = kind
+        else:
+            number = len(self._classes)
+            self._classes.append(kind)
+            self._members.append(0)
+        self._numbers[kind] = number
+        self._open.clear()
+        return number

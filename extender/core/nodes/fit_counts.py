@@ -8,13 +8,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from extender.core.aging import AgingCache
 from extender.core.nodes.arrays import IntArray, room_for
 from extender.core.nodes.terms import PlacementTerms
 
 ROOM_LIMIT: Final = 1 << 31
 """Rooms are cut here, so that totals over any cluster fit int64."""
 
-_MOST_SHAPES: Final = 512
+_MOST_BYTES: Final = 128 << 20
 _LONGEST_LOG: Final = 4096
 
 
@@ -28,15 +29,17 @@ class _Shape:
 
 
 class RoomCache:
-    """Room per (size, terms). `touch` records changed rows; `get` recomputes only those."""
+    """Room per (size, terms). `touch` records changed rows; `get` recomputes only those. It ages."""
 
     def __init__(self) -> None:
-        self._shapes: dict[tuple[bytes, PlacementTerms], _Shape] = {}
+        self._shapes: AgingCache[tuple[bytes, PlacementTerms], _Shape] = AgingCache(
+            _MOST_BYTES, lambda shape: shape.room.nbytes
+        )
         self._log: list[int] = []
         self._start = 0
 
     def touch(self, row: int) -> None:
-        """The free amounts of a row changed."""
+        """The free amounts of a row changed, or who may use it, or it is new at the end."""
         self._log.append(row)
         if len(self._log) > _LONGEST_LOG:
             dropped = len(self._log) // 2
@@ -44,7 +47,7 @@ class RoomCache:
             self._start += dropped
 
     def forget(self) -> None:
-        """Rows or eligibility changed: start over."""
+        """Columns changed: start over."""
         self._shapes.clear()
         self._start += len(self._log)
         self._log.clear()
@@ -64,10 +67,12 @@ class RoomCache:
             room = np.minimum(room_for(free, vector), ROOM_LIMIT)
             room[~eligible(terms)] = 0
             shape = _Shape(room, int(room.sum()), now)
-            if len(self._shapes) >= _MOST_SHAPES:
-                self._shapes.clear()
-            self._shapes[key] = shape
+            self._shapes.put(key, shape)
         elif shape.seen < now:
+            if len(shape.room) < free.shape[1]:
+                shape.room = np.concatenate(
+                    [shape.room, np.zeros(free.shape[1] - len(shape.room), dtype=np.int64)]
+                )
             rows = np.unique(np.array(self._log[shape.seen - self._start :], dtype=np.intp))
             fresh = np.minimum(room_for(free[:, rows], vector), ROOM_LIMIT)
             fresh[~eligible(terms)[rows]] = 0

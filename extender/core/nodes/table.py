@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from extender.core.aging import AgingCache
 from extender.core.facts import NodeFacts
 from extender.core.nodes.arrays import BoolArray, IntArray, Rows
-from extender.core.nodes.classes import NodeClasses
+from extender.core.nodes.classes import TaintClasses
 from extender.core.nodes.fit_counts import RoomCache
+from extender.core.nodes.labels import LabelColumns
 from extender.core.nodes.order import FreeOrder
 from extender.core.nodes.resources import BASE_COLUMNS, CPU, MEMORY, NOT_OFFERED, Resources, one_pod
 from extender.core.nodes.terms import PlacementTerms
@@ -30,7 +33,19 @@ _MOST_WATTS = 10_000.0
 _AMOUNTS = ("allocatable", "used", "held", "free", "daemons")
 _PER_NODE = ("zone", "class_of", "carbon_zone", "milliwatts_per_core")
 
+_MOST_MASK_BYTES = 64 << 20
+_MOST_AMOUNTS = 1 << 20
+"""Amounts in the vectors of requests that are kept: pods may request as many resources as they like."""
+
 FloatArray = NDArray[np.float64]
+
+
+class _Vectors(NamedTuple):
+    """A pod's request as the two vectors that are made of it, and how many amounts it had."""
+
+    needed: IntArray
+    accountable: IntArray
+    amounts: int
 
 
 class NodeTable:
@@ -59,7 +74,7 @@ class NodeTable:
         self.zone: IntArray = np.zeros(0, dtype=np.int64)
         self.zones: list[str] = []
         self.class_of: IntArray = np.zeros(0, dtype=np.int64)
-        self.classes = NodeClasses()
+        self.classes = TaintClasses()
         self.carbon_zone: IntArray = np.zeros(0, dtype=np.int64)
         self.carbon_zones: list[str] = [""]
         self.milliwatts_per_core: IntArray = np.zeros(0, dtype=np.int64)
@@ -67,14 +82,21 @@ class NodeTable:
         self.zone_cost: Callable[[], FloatArray] | None = None
         self.version = 0
         self.rows_epoch = 0
-        self.capacity_epoch = 0
+        self.capacity_gains = 0
+        self.capacity_losses = 0
         self.columns_epoch = 0
         self._zone_numbers: dict[str, int] = {}
         self._column_numbers = {name: number for number, name in enumerate(self.columns)}
-        self._masks: dict[tuple[PlacementTerms, bool], BoolArray] = {}
-        self._vectors: dict[frozenset[tuple[str, int]], tuple[IntArray, IntArray]] = {}
+        self._labels = LabelColumns(self.facts)
+        self._masks: AgingCache[tuple[PlacementTerms, bool], BoolArray] = AgingCache(
+            _MOST_MASK_BYTES, lambda mask: mask.nbytes
+        )
+        self._vectors: AgingCache[frozenset[tuple[str, int]], _Vectors] = AgingCache(
+            _MOST_AMOUNTS, lambda vectors: vectors.amounts
+        )
         self._label_ranks: dict[tuple[str, tuple[str, ...]], IntArray] = {}
         self._order: FreeOrder | None = None
+        self._capacity: tuple[tuple[int, int, int], IntArray] | None = None
         self._rooms = RoomCache()
         self._dead = 0
 
@@ -95,8 +117,9 @@ class NodeTable:
         self.facts[row] = node
         allocatable = self._spread(node.allocatable)
         if not np.array_equal(allocatable, self.allocatable[:, row]):
+            self.capacity_gains += bool((allocatable > self.allocatable[:, row]).any())
+            self.capacity_losses += bool((allocatable < self.allocatable[:, row]).any())
             self.allocatable[:, row] = allocatable
-            self.capacity_epoch += 1
             self._recount(row)
         self._classify(row, node, before)
         return True
@@ -109,12 +132,13 @@ class NodeTable:
         self.facts[row] = None
         self._dead += 1
         self.allocatable[:, row] = 0
+        self.classes.leave(int(self.class_of[row]))
         self.class_of[row] = -1
-        self.capacity_epoch += 1
+        self._labels.changed(row)
+        self.capacity_losses += 1
         self._masks.clear()
         self._label_ranks.clear()
         self._recount(row)
-        self._rooms.forget()
 
     def row(self, name: str) -> int:
         """Row of a node; a node that was never seen gets a row that is not alive."""
@@ -149,7 +173,7 @@ class NodeTable:
 
         A pod that requests something no node offers needs NOT_OFFERED, which fits nowhere.
         """
-        return self._vectors_of(requests)[0]
+        return self._vectors_of(requests).needed
 
     def accountable(self, requests: Resources) -> IntArray:
         """The same, of what nodes offer only: what a pod uses, or what is reserved for it, on its node.
@@ -157,7 +181,7 @@ class NodeTable:
         Amounts of the resources that no node offers cannot be overdrawn. They are counted as soon as a node
         offers the resource (`columns_epoch`). Do not modify.
         """
-        return self._vectors_of(requests)[1]
+        return self._vectors_of(requests).accountable
 
     def amounts(self, resources: Resources) -> IntArray:
         """int64[n_resources] of these amounts, without a pod slot. Every resource must have a column."""
@@ -178,7 +202,7 @@ class NodeTable:
             and ((number := self._column_numbers.get(name)) is None or not self.allocatable[number].any())
         )
 
-    def _vectors_of(self, requests: Resources) -> tuple[IntArray, IntArray]:
+    def _vectors_of(self, requests: Resources) -> _Vectors:
         key = frozenset(requests.items())
         known = self._vectors.get(key)
         if known is None:
@@ -189,9 +213,8 @@ class NodeTable:
                 needed = self._spread(there | {NOT_OFFERED: 1})
                 needed.flags.writeable = False
             accountable.flags.writeable = False
-            if len(self._vectors) > 4096:
-                self._vectors.clear()
-            known = self._vectors[key] = (needed, accountable)
+            known = _Vectors(needed, accountable, len(pod))
+            self._vectors.put(key, known)
         return known
 
     def widened(self, vector: IntArray) -> IntArray:
@@ -219,20 +242,33 @@ class NodeTable:
     def use_for_good(self, row: int, vector: IntArray, sign: int = 1) -> None:
         """Account (or with sign -1 release) a daemon's share of what is used: gangs will never have it."""
         self.daemons[:, row] += sign * self.widened(vector)
-        self.capacity_epoch += 1
+        self.capacity_losses += sign > 0
+        self.capacity_gains += sign < 0
+
+    @property
+    def capacity_epoch(self) -> int:
+        """Grows with every change of what nodes offer when they run nothing but daemons, and to whom.
+
+        `capacity_gains` and `capacity_losses` say which way: what fits an empty cluster fits after a gain.
+        """
+        return self.capacity_gains + self.capacity_losses
 
     def replace_accounts(self, used: IntArray, held: IntArray, daemons: IntArray) -> None:
         """Take these amounts (int64[n_resources, n_rows] each) for what was accounted: a recount."""
         self.used[:], self.held[:], self.daemons[:] = used, held, daemons
         self.free[:] = self.allocatable - used - held
-        self.capacity_epoch += 1
+        self.capacity_gains += 1
+        self.capacity_losses += 1
         self.version += 1
         self._order = None
         self._rooms.forget()
 
     def capacity(self) -> IntArray:
-        """int64[n_resources, n_rows]: what nodes offer when they run nothing but daemons."""
-        return self.allocatable - self.daemons
+        """int64[n_resources, n_rows]: what nodes offer when they run nothing but daemons. Do not modify."""
+        state = (self.capacity_epoch, self.columns_epoch, len(self.names))
+        if self._capacity is None or self._capacity[0] != state:
+            self._capacity = (state, self.allocatable - self.daemons)
+        return self._capacity[1]
 
     def lost(self, name: str) -> bool:
         """Whether a node is gone or does not answer: nobody knows when pods on it will end."""
@@ -253,10 +289,11 @@ class NodeTable:
     def _mask(self, terms: PlacementTerms, *, open_only: bool) -> BoolArray:
         mask = self._masks.get((terms, open_only))
         if mask is None:
-            mask = self.classes.accepted(terms, self.facts, self.class_of, open_only=open_only)
-            if len(self._masks) > 512:
-                self._masks.clear()
-            self._masks[terms, open_only] = mask
+            if open_only:
+                mask = self._mask(terms, open_only=False) & self.classes.usable(terms, self.class_of)
+            else:
+                mask = self._labels.matching(terms) & (self.class_of >= 0)
+            self._masks.put((terms, open_only), mask)
         return mask
 
     def rooms(self, vector: IntArray, terms: PlacementTerms) -> tuple[IntArray, int]:
@@ -345,7 +382,6 @@ class NodeTable:
         self._vectors.clear()
         self._rooms.forget()
         self.version += 1
-        self.capacity_epoch += 1
         self.columns_epoch += 1
 
     def _idle_columns(self) -> list[int]:
@@ -370,11 +406,12 @@ class NodeTable:
             self.names[row] = name
         self.row_of[name] = row
         self.class_of[row] = -1
+        self._labels.changed(row)
         self._dead += 1
         self.rows_epoch += 1
         self._masks.clear()
         self._label_ranks.clear()
-        self._rooms.forget()
+        self._rooms.touch(row)
         self._order = None
         self.version += 1
         return row
@@ -429,7 +466,10 @@ class NodeTable:
             and before.ready == node.ready
         ):
             return
-        self.class_of[row] = self.classes.number(node)
+        if self.class_of[row] >= 0:
+            self.classes.leave(int(self.class_of[row]))
+        self.class_of[row] = self.classes.join(node)
+        self._labels.changed(row)
         zone = next((node.labels[key] for key in ZONE_LABELS if key in node.labels), NO_ZONE)
         number = self._zone_numbers.setdefault(zone, len(self.zones))
         if number == len(self.zones):
@@ -441,10 +481,11 @@ class NodeTable:
         self.carbon_zone[row] = self.carbon_zones.index(carbon_zone)
         self.milliwatts_per_core[row] = _milliwatts(node.labels.get(WATTS_LABEL, ""))
         self.version += 1
-        self.capacity_epoch += 1
+        self.capacity_gains += 1
+        self.capacity_losses += before is not None
         self._masks.clear()
         self._label_ranks.clear()
-        self._rooms.forget()
+        self._rooms.touch(row)
 
 
 def _milliwatts(text: str) -> int:

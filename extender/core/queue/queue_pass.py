@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -17,18 +17,18 @@ from extender.core.carbon.start.holds import Hold, Holds
 from extender.core.facts import GangKey, PodFacts
 from extender.core.faults import Faults, Subject
 from extender.core.gangs.spec import GangSpec, SpecProblem
-from extender.core.nodes.arrays import BoolArray, Rows, room_for
-from extender.core.nodes.fit_counts import ROOM_LIMIT
+from extender.core.nodes.arrays import BoolArray, Rows
 from extender.core.nodes.resources import largest
 from extender.core.nodes.table import NodeTable
 from extender.core.nodes.terms import PlacementTerms
 from extender.core.offers import Offered
 from extender.core.outcomes import Outcome, no_node_offers
 from extender.core.policy import FifoMode, Policy
+from extender.core.queue.empty_cluster import EmptyCluster, Shape, shape_of
 from extender.core.queue.packing import Packer, Packing, Problem, packer_named
 from extender.core.queue.workspace import Workspace
 
-_MOST_ANSWERS: Final = 16_384
+_V = TypeVar("_V")
 _ANYWHERE: Final[frozenset[int]] = frozenset()
 
 
@@ -167,74 +167,25 @@ def cleanest_zone(table: NodeTable, packer: Packer, problem: Problem) -> Packing
     return None
 
 
-def fits_empty_cluster(table: NodeTable, policy: Policy, waiting: Waiting) -> bool:
-    """Whether the gang could be placed if nothing but daemons ran on any node."""
-    spec = waiting.spec
-    assert isinstance(spec, GangSpec)
-    worker = table.vector(spec.worker)
-    leader = table.widened(table.vector(waiting.leader.requests))
-    everywhere = table.eligible(spec.worker_terms)
-    capacity = table.capacity()
-    problem = Problem(
-        free=capacity,
-        leader=leader,
-        worker=worker,
-        count=spec.min_workers,
-        leader_rows=np.flatnonzero(table.eligible(waiting.leader.terms)),
-        worker_rows=np.flatnonzero(everywhere),
-        zone=table.zone,
-        capacity=table.allocatable,
-        room=np.minimum(room_for(capacity, worker), ROOM_LIMIT),
-    )
-    return packer_named(spec.packer or policy.packer_for(waiting.pool))(problem) is not None
-
-
-class CapacityMemo:
-    """Remembers which gangs fit the empty cluster, until what nodes offer changes."""
-
-    def __init__(self, table: NodeTable, policy: Policy) -> None:
-        self._table = table
-        self._policy = policy
-        self._epoch = -1
-        self._answers: dict[str, tuple[GangSpec, bool]] = {}
-
-    def fits(self, waiting: Waiting) -> bool:
-        """Whether the gang could be placed if nothing ran on any node."""
-        assert isinstance(waiting.spec, GangSpec)
-        if self._epoch != self._table.capacity_epoch:
-            self._answers.clear()
-            self._epoch = self._table.capacity_epoch
-        known = self._answers.get(waiting.leader.uid)
-        if known is None or known[0] is not waiting.spec:
-            known = (waiting.spec, fits_empty_cluster(self._table, self._policy, waiting))
-            if len(self._answers) >= _MOST_ANSWERS:
-                self._answers.clear()
-            self._answers[waiting.leader.uid] = known
-        return known[1]
-
-
-_Shape = tuple[
-    frozenset[tuple[str, int]], PlacementTerms, frozenset[tuple[str, int]], PlacementTerms, int, str, str
-]
-
-
-def _shape(waiting: Waiting, spec: GangSpec) -> _Shape:
-    """Everything that decides whether a gang fits."""
-    leader = waiting.leader
-    return (
-        frozenset(leader.requests.items()),
-        leader.terms,
-        frozenset(spec.worker.items()),
-        spec.worker_terms,
-        spec.min_workers,
-        spec.packer,
-        waiting.pool,
-    )
-
-
 def _held(hold: Hold) -> Verdict:
     """A gang that waits for carbon waits because it wants to: it does not hold up the gangs behind it."""
     return Verdict(Outcome.HELD_FOR_CARBON, detail=hold.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What a pass knew of a gang's pool, and how many shapes it had refused, before it judged the gang."""
+
+    blocker: Waiting | None
+    kept: frozenset[int] | None
+    refused: int
+
+
+def _restore(known: dict[str, _V], key: str, before: _V | None) -> None:
+    if before is None:
+        known.pop(key, None)
+    else:
+        known[key] = before
 
 
 class QueuePass:
@@ -251,7 +202,7 @@ class QueuePass:
         policy: Policy,
         queue: Sequence[Waiting],
         offered: Mapping[str, BoolArray],
-        capacity: CapacityMemo,
+        capacity: EmptyCluster,
         holds: Holds,
         faults: Faults,
         now: float,
@@ -262,13 +213,15 @@ class QueuePass:
         self._capacity = capacity
         self._policy = policy
         self._queue = list(queue)
-        self._offered = offered
+        self._offered = dict(offered)
         self.now = now
         self._space = Workspace(table)
         self._blockers: dict[str, Waiting] = {}
         self._kept: dict[str, frozenset[int]] = {}
-        self._refused: dict[tuple[_Shape, frozenset[int]], Outcome] = {}
+        self._refused: dict[tuple[Shape, frozenset[int]], Outcome] = {}
         self._next = 0
+        self._marks: list[_Mark] = []
+        self._admitted: set[str] = set()
         self._places = {waiting.leader.uid: place for place, waiting in enumerate(self._queue)}
         self.verdicts: dict[str, Verdict] = {}
         self.valid_until = float("inf")
@@ -313,9 +266,46 @@ class QueuePass:
             return None
         while self._next <= place:
             waiting = self._queue[self._next]
+            self._marks.append(
+                _Mark(self._blockers.get(waiting.pool), self._kept.get(waiting.pool), len(self._refused))
+            )
             self._next += 1
-            self.verdicts[waiting.leader.uid] = self._guarded(waiting)
+            if waiting.leader.uid not in self._admitted:
+                self.verdicts[waiting.leader.uid] = self._guarded(waiting)
         return self.verdicts[uid]
+
+    def admitted(self, uid: str) -> None:
+        """A gang was admitted as planned: its room is taken for good, whatever is planned again."""
+        self._admitted.add(uid)
+
+    def verdict_on(self, uid: str, offered: BoolArray) -> Verdict | None:
+        """Plan or refusal of a leader when exactly these nodes are offered for it.
+
+        Gangs before it keep their plans; what was planned after it is planned again when somebody needs it.
+        """
+        self._offered[uid] = offered
+        place = self._places.get(uid)
+        if place is not None:
+            self._go_back_to(place)
+        return self.verdict(uid)
+
+    def _go_back_to(self, place: int) -> None:
+        """Take back what was judged from this place on, the latest first."""
+        while self._next > place:
+            self._next -= 1
+            waiting, mark = self._queue[self._next], self._marks.pop()
+            if waiting.leader.uid in self._admitted:
+                continue
+            verdict = self.verdicts.pop(waiting.leader.uid)
+            if verdict.packing is not None and self._policy.fifo_for(waiting.pool) is not FifoMode.OFF:
+                assert isinstance(waiting.spec, GangSpec)
+                table = self._table
+                leader, worker = table.vector(waiting.leader.requests), table.vector(waiting.spec.worker)
+                self._space.put_back(verdict.packing, table.widened(leader), worker)
+            _restore(self._blockers, waiting.pool, mark.blocker)
+            _restore(self._kept, waiting.pool, mark.kept)
+            while len(self._refused) > mark.refused:
+                self._refused.popitem()
 
     def _guarded(self, waiting: Waiting) -> Verdict:
         """A gang that cannot be judged keeps no other one waiting, and is judged again later."""
@@ -351,7 +341,7 @@ class QueuePass:
             zones -= self._kept.get(waiting.pool, _ANYWHERE)
             if not zones:
                 return _held(hold)
-        shape = (_shape(waiting, spec), zones)
+        shape = (shape_of(waiting.leader, spec, waiting.pool), zones)
         refused = self._refused.get(shape)
         if refused is Outcome.NO_ROOM:
             return self._no_room(waiting, mode, hold)
@@ -409,4 +399,5 @@ class QueuePass:
         return self.now >= enforced_s
 
     def _fits_empty(self, waiting: Waiting) -> bool:
-        return self._capacity.fits(waiting)
+        assert isinstance(waiting.spec, GangSpec)
+        return self._capacity.fits(waiting.leader, waiting.spec, waiting.pool)

@@ -20,7 +20,8 @@ from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION
 from extender.core.nodes.arrays import BoolArray
 from extender.core.outcomes import Outcome
 from extender.core.policy import FifoMode
-from extender.core.queue.queue_pass import CapacityMemo, QueuePass, Verdict, Waiting, pool_of
+from extender.core.queue.empty_cluster import EmptyCluster
+from extender.core.queue.queue_pass import QueuePass, Verdict, Waiting, pool_of
 from extender.core.state import State
 
 _LOOKED_AT: Final = 64
@@ -46,7 +47,7 @@ class WaitingGangs:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._capacity = CapacityMemo(state.nodes, state.policy)
+        self._capacity = EmptyCluster(state.nodes, state.policy)
         self.holds = Holds(state)
         self._waiting: dict[str, Waiting] = {}
         self._attention: dict[str, _Attention] = {}
@@ -104,6 +105,8 @@ class WaitingGangs:
         self._offered.pop(uid, None)
         if self._state.policy.fifo_for(entry.pool) is FifoMode.OFF:
             self._pass = None  # gangs without order are planned alone, not after one another
+        elif self._pass is not None:
+            self._pass.admitted(uid)
         self._pass_version = self._state.nodes.version
 
     def plan_anew(self) -> None:
@@ -126,10 +129,9 @@ class WaitingGangs:
         return self.current(now).verdict(uid)
 
     def verdict_on(self, uid: str, offered: BoolArray, now: float) -> Verdict | None:
-        """Plan or refusal of a waiting leader when exactly these nodes are offered for it: planned anew."""
+        """Plan or refusal of a waiting leader when exactly these nodes are offered for it."""
         self._offered[uid] = (offered, self._state.nodes.rows_epoch)
-        self._pass = None
-        return self.current(now).verdict(uid)
+        return self.current(now).verdict_on(uid, offered)
 
     def current(self, now: float) -> QueuePass:
         """The pass over the present state."""

@@ -46,14 +46,11 @@ class Workspace:
 
     def take(self, packing: Packing, leader: IntArray, worker: IntArray) -> None:
         """Subtract a placement."""
-        rows, numbers = np.unique(packing.worker_rows, return_counts=True)
-        workers = self._table.widened(worker)[:, None] * numbers
-        if not self._touched:
-            self.free = self._table.free.copy()
-        self.free[:, packing.leader_row] -= self._table.widened(leader)
-        self.free[:, rows] -= workers
-        self._touched.append(packing.leader_row)
-        self._touched.extend(rows.tolist())
+        self._add(packing, leader, worker, -1)
+
+    def put_back(self, packing: Packing, leader: IntArray, worker: IntArray) -> None:
+        """Take back a placement that `take` subtracted."""
+        self._add(packing, leader, worker, 1)
 
     def give(self, row: int, used: IntArray) -> None:
         """Suppose that a bound pod were gone."""
@@ -61,6 +58,16 @@ class Workspace:
             self.free = self._table.free.copy()
         self.free[:, row] += self._table.widened(used)
         self._touched.append(row)
+
+    def _add(self, packing: Packing, leader: IntArray, worker: IntArray, sign: int) -> None:
+        rows, numbers = np.unique(packing.worker_rows, return_counts=True)
+        workers = sign * self._table.widened(worker)[:, None] * numbers
+        if not self._touched:
+            self.free = self._table.free.copy()
+        self.free[:, packing.leader_row] += sign * self._table.widened(leader)
+        self.free[:, rows] += workers
+        self._touched.append(packing.leader_row)
+        self._touched.extend(rows.tolist())
 
     def rooms(self, vector: IntArray, terms: PlacementTerms) -> tuple[IntArray, int]:
         """As NodeTable.rooms, on what is left here. Valid until more is taken."""

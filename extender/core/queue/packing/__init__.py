@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from extender.core.queue.packing.base import Packer, Packing, Problem
+from extender.core.queue.packing.base import Packer, Packing, Problem, first_leader, leader_in_a_zone
 from extender.core.queue.packing.distribute_evenly import distribute_evenly
 from extender.core.queue.packing.minimal_fragmentation import minimal_fragmentation
 from extender.core.queue.packing.single_zone import (
@@ -23,6 +23,7 @@ __all__ = [
     "Packer",
     "Packing",
     "Problem",
+    "feasible",
     "packer_named",
 ]
 
@@ -42,6 +43,15 @@ PACKERS: Final[Mapping[str, Packer]] = MappingProxyType(
 
 SINGLE_ZONE: Final = frozenset({"single-az-tightly-pack", "single-az-minimal-fragmentation"})
 """Packers that never spread a gang over zones: workers moved or added later stay in its zone too."""
+
+
+def feasible(name: str, problem: Problem) -> bool:
+    """Whether the packer of that name would find a placement; costs less than finding it.
+
+    The single-zone packers need a zone that takes leader and workers; the others any nodes together.
+    """
+    fits_a_zone = leader_in_a_zone if name in SINGLE_ZONE else first_leader
+    return fits_a_zone(problem) is not None
 
 
 def packer_named(name: str) -> Packer:

@@ -96,6 +96,15 @@ def first_leader(problem: Problem) -> int | None:
     return int(rows[0]) if len(rows) else None
 
 
+def leader_in_a_zone(problem: Problem) -> int | None:
+    """The first leader row with which the whole gang fits in the row's zone."""
+    usable = usable_room(problem)
+    # Float sums of whole numbers are exact below 2**53; n_nodes * count is far from that.
+    totals = np.bincount(problem.zone, weights=usable).astype(np.int64)
+    rows = leaders_with_room(problem, usable, (totals - problem.count)[problem.zone])
+    return int(rows[0]) if len(rows) else None
+
+
 def room_beside(problem: Problem, *leader_rows: int) -> IntArray:
     """int64[n_nodes]: the workers' room, on `leader_rows` as if the leader were there already."""
     room = problem.room.copy()
