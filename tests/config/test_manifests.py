@@ -541,8 +541,8 @@ def test_the_agents_config_map_has_the_name_that_templates_mount():
 
 
 def test_the_schema_of_the_charts_values_is_made_from_the_settings():
-    """After a change of settings run: python -m tools.chart_schema"""
-    assert chart_schema.TARGET.read_text(encoding="utf-8") == chart_schema.rendered()
+    fresh = chart_schema.TARGET.read_text(encoding="utf-8") == chart_schema.rendered()
+    assert fresh, "the settings changed; run: python -m tools.chart_schema"
 
 
 def test_the_chart_has_a_schema_for_each_of_its_values():
