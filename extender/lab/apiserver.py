@@ -1,20 +1,25 @@
 """An API server over real HTTP: lists in pages, watches with bookmarks, Bindings, patches, deletions.
 
-It serves `Registry`, asks nobody for credentials, and knows just the fields and selectors that
-schedulers, kubelets and Spark use.
+It serves `Registry` and knows just the fields and selectors that schedulers, kubelets and Spark use. Tests
+make it fail on demand: see `faults`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import ssl
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
+from itertools import count
 from typing import Any, Final, Self
 
 import msgspec
 from aiohttp import web
 
+from extender.lab.faults import Fault, cut, status
 from extender.lab.registry import (
     CLUSTER_SCOPED,
     KINDS,
@@ -31,21 +36,60 @@ from extender.lab.registry import (
     typed,
 )
 
-Proceed = Callable[[], Awaitable[web.StreamResponse]]
-Interceptor = Callable[[str, web.Request, Proceed], Awaitable[web.StreamResponse]]
-"""Sees every request first: operation (list, watch, get, create, patch, delete, bind), request, the rest."""
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+OPERATIONS: Final = ("list", "watch", "get", "create", "patch", "delete", "bind", "review")
+ACCESS_REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 _BOOKMARK_S: Final = 15.0
 _LONGEST_WATCH_S: Final = 3600.0
 _PAGES_KEPT: Final = 64
+_REQUESTS_KEPT: Final = 10_000
 _JSON: Final = "application/json"
 _REQUIREMENT = re.compile(r"\s*(!?)([^=!\s]+)\s*(?:(==|=|!=)\s*(\S*))?\s*")
 
 Requirement = tuple[str, str, str]
 
 
+class Stream:
+    """One open watch. `ask_to_end` ends it properly, `drop` cuts the connection."""
+
+    def __init__(self, version: int, params: Mapping[str, str], view: WatchView) -> None:
+        self.version = version
+        self.params = params
+        self.view = view
+        self.out: asyncio.Queue[bytes | str | None] = asyncio.Queue()
+
+    def show(self, change: Change) -> None:
+        """Send a change, if this watch shows it."""
+        if (line := self.view.line(change)) is not None:
+            self.raw(line)
+
+    def event(self, kind: str, obj: Mapping[str, Any]) -> None:
+        """Send an event, whatever the watch selects."""
+        self.raw(encode({"type": kind, "object": obj}) + b"\n")
+
+    def raw(self, data: bytes) -> None:
+        """Send bytes."""
+        self.out.put_nowait(data)
+
+    def ask_to_end(self) -> None:
+        """End the answer as the API server does when its time is over."""
+        self.out.put_nowait(None)
+
+    def drop(self) -> None:
+        """Cut the connection."""
+        self.out.put_nowait("drop")
+
+
 class ApiServer:
-    """Serves a registry on a port of its own; use as an asynchronous context manager."""
+    """Serves a registry on a port of its own; use as an asynchronous context manager.
+
+    `requests` logs what came in: operation, path, query. `faults[operation]` are applied to coming requests,
+    one each. `streams` are the open watches: one that is taken out stays open and shows nothing more.
+    `opened` gets each that is opened. With `tokens`, only these values of Authorization are served.
+    `forbidden` are rights ("patch pods", "create pods/binding spark") that access reviews deny; nothing else
+    looks at them. With `cache_ignores_limit` a list of any version comes in one page, as from a watch cache.
+    """
 
     def __init__(
         self,
@@ -54,69 +98,94 @@ class ApiServer:
         host: str = "127.0.0.1",
         port: int = 0,
         bookmark_s: float = _BOOKMARK_S,
-        intercept: Interceptor | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.registry = registry
         self.url = ""
+        self.tls = tls
+        self.requests: deque[tuple[str, str, dict[str, str]]] = deque(maxlen=_REQUESTS_KEPT)
+        self.faults: dict[str, deque[Fault]] = {each: deque() for each in OPERATIONS}
+        self.streams: list[Stream] = []
+        self.opened: asyncio.Queue[Stream] = asyncio.Queue()
+        self.tokens: set[str] | None = None
+        self.forbidden: set[str] = set()
+        self.cache_ignores_limit = False
         self._host = host
         self._port = port
         self._bookmark_s = bookmark_s
-        self._intercept = intercept
         self._pages: dict[str, tuple[int, list[Object]]] = {}
-        self._watches: set[asyncio.Queue[bytes | None]] = set()
+        self._page_numbers = count(1)
+        self._unsubscribe: Callable[[], None] = lambda: None
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=16 * 1024 * 1024)
         app.router.add_route("*", "/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
+        self._unsubscribe = self.registry.subscribe(self._tell)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
+        await web.TCPSite(self._runner, self._host, self._port, ssl_context=self.tls).start()
         host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
+        self.url = f"{'https' if self.tls else 'http'}://{host}:{port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for watch in self._watches:
-            watch.put_nowait(None)
+        self._unsubscribe()
+        for stream in self.streams:
+            stream.drop()
         assert self._runner is not None
         await self._runner.cleanup()
+
+    def forget_pages(self) -> None:
+        """Lists that are half read cannot be continued any more, as after a compaction."""
+        self._pages.clear()
 
     # -- routes ----------------------------------------------------------------------------------
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         try:
-            operation, proceed = self._route(request)
-            if self._intercept is not None:
-                return await self._intercept(operation, request, proceed)
-            return await proceed()
+            operation, handler = self._route(request)
+            self.requests.append((operation, request.path, dict(request.query)))
+            if self.tokens is not None and request.headers.get("Authorization") not in self.tokens:
+                return status(401, "Unauthorized", "Unauthorized")
+            if self.faults.get(operation):
+                return await self.faults[operation].popleft()(request, partial(handler, request))
+            return await handler(request)
         except Refusal as refusal:
             return status(refusal.status, refusal.reason, refusal.message)
 
-    def _route(self, request: web.Request) -> tuple[str, Proceed]:
+    def _route(self, request: web.Request) -> tuple[str, Handler]:
         """The operation of a request and what carries it out. Raises `Refusal` for what is not served."""
+        if request.path == ACCESS_REVIEWS:
+            return "review", self._review_access
         kind, namespace, name, below = _parse(request.path)
         match request.method, bool(name), below:
             case "GET", False, "":
                 if request.query.get("watch") in ("1", "true"):
-                    return "watch", lambda: self._watch(request, kind, namespace)
-                return "list", lambda: self._list(request, kind, namespace)
+                    return "watch", lambda request: self._watch(request, kind, namespace)
+                return "list", lambda request: self._list(request, kind, namespace)
             case "GET", True, "":
-                return "get", lambda: self._get(kind, namespace, name)
+                return "get", lambda _: self._get(kind, namespace, name)
             case "POST", False, "":
-                return "create", lambda: self._create(request, kind, namespace)
+                return "create", lambda request: self._create(request, kind, namespace)
             case ("POST", True, "binding") if kind == POD:
-                return "bind", lambda: self._bind(request, namespace, name)
+                return "bind", lambda request: self._bind(request, namespace, name)
             case "PATCH", True, "" | "status":
-                return "patch", lambda: self._patch(request, kind, namespace, name, bool(below))
+                return "patch", lambda request: self._patch(request, kind, namespace, name, bool(below))
             case "DELETE", True, "":
-                return "delete", lambda: self._delete(request, kind, namespace, name)
+                return "delete", lambda request: self._delete(request, kind, namespace, name)
             case _:
                 raise Refusal(
                     405,
                     "MethodNotAllowed",
                     f"{request.method} {request.path} is not served by this API server",
                 )
+
+    async def _review_access(self, request: web.Request) -> web.Response:
+        wanted = ((await _body(request)).get("spec") or {}).get("resourceAttributes") or {}
+        resource = "/".join(filter(None, (wanted.get("resource"), wanted.get("subresource"))))
+        right = " ".join(filter(None, (wanted.get("verb"), resource, wanted.get("namespace"))))
+        return _json({"status": {"allowed": right not in self.forbidden}}, 201)
 
     async def _get(self, kind: str, namespace: str, name: str) -> web.Response:
         return _json(typed(kind, self.registry.get(kind, namespace, name)))
@@ -127,9 +196,14 @@ class ApiServer:
     async def _patch(
         self, request: web.Request, kind: str, namespace: str, name: str, below: bool
     ) -> web.Response:
-        if request.content_type != "application/merge-patch+json":
-            raise Refusal(415, "UnsupportedMediaType", "use application/merge-patch+json")
         patch = await _body(request)
+        match request.content_type:
+            case "application/merge-patch+json":
+                pass
+            case "application/strategic-merge-patch+json":
+                patch = self.registry.without_directives(kind, namespace, name, patch)
+            case other:
+                raise Refusal(415, "UnsupportedMediaType", f"{other} is no patch that this API server knows")
         return _json(
             typed(kind, self.registry.merge_patch(kind, namespace, name, patch, status=below and kind == POD))
         )
@@ -159,9 +233,11 @@ class ApiServer:
             chosen = _chooser(query)
             version = self.registry.version
             items = [each for each in self.registry.all(kind, namespace) if chosen(each)]
-            snapshot = str(version)
+            snapshot = str(next(self._page_numbers))
         limit = query.get("limit", "")
         end = start + int(limit) if limit.isdecimal() and int(limit) else len(items)
+        if self.cache_ignores_limit and query.get("resourceVersion") == "0":
+            end = len(items)
         metadata: Object = {"resourceVersion": str(version)}
         if end < len(items):
             self._pages[snapshot] = (version, items)
@@ -180,36 +256,29 @@ class ApiServer:
             version = int(query.get("resourceVersion") or self.registry.version)
         except ValueError:
             raise Refusal(400, "BadRequest", "resourceVersion and timeoutSeconds must be numbers") from None
-        view = WatchView(kind, namespace, _chooser(query))
-        out: asyncio.Queue[bytes | None] = asyncio.Queue()
-
-        def hear(change: Change) -> None:
-            if (line := view.line(change)) is not None:
-                out.put_nowait(line)
-
+        stream = Stream(version, dict(query), WatchView(kind, namespace, _chooser(query)))
         try:
             for change in self.registry.since(kind, version):
-                hear(change)
+                stream.show(change)
         except Refusal as refusal:
             gone = {"kind": "Status", "code": refusal.status, "reason": refusal.reason}
-            out.put_nowait(encode({"type": "ERROR", "object": {**gone, "message": refusal.message}}) + b"\n")
-            out.put_nowait(None)
-        unsubscribe = self.registry.subscribe(hear)
-        self._watches.add(out)
+            stream.event("ERROR", {**gone, "message": refusal.message})
+            stream.ask_to_end()
+        self.streams.append(stream)
+        self.opened.put_nowait(stream)
         bookmarks = query.get("allowWatchBookmarks") in ("1", "true")
         try:
-            return await self._serve(request, kind, out, bookmarks, wanted_s)
+            return await self._serve(request, kind, stream, bookmarks, wanted_s)
         finally:
-            self._watches.discard(out)
-            unsubscribe()
+            if stream in self.streams:
+                self.streams.remove(stream)
+
+    def _tell(self, change: Change) -> None:
+        for stream in self.streams:
+            stream.show(change)
 
     async def _serve(
-        self,
-        request: web.Request,
-        kind: str,
-        out: asyncio.Queue[bytes | None],
-        bookmarks: bool,
-        wanted_s: float,
+        self, request: web.Request, kind: str, stream: Stream, bookmarks: bool, wanted_s: float
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": _JSON})
         response.enable_chunked_encoding()
@@ -219,12 +288,16 @@ class ApiServer:
         with suppress(ConnectionError):
             while (left_s := ends_s - loop.time()) > 0:
                 try:
-                    line = await asyncio.wait_for(out.get(), min(self._bookmark_s, left_s))
+                    async with asyncio.timeout(min(self._bookmark_s, left_s)):
+                        line = await stream.out.get()
                 except TimeoutError:
                     if not bookmarks:
                         continue
                     mark = {"metadata": {"resourceVersion": str(self.registry.version)}}
                     line = event_line("BOOKMARK", kind, mark)
+                if isinstance(line, str):
+                    cut(request)
+                    return response
                 if line is None:
                     break
                 await response.write(line)
@@ -326,9 +399,3 @@ async def _body(request: web.Request) -> dict[str, Any]:
 
 def _json(body: Mapping[str, Any], code: int = 200) -> web.Response:
     return web.Response(body=encode(body), status=code, content_type=_JSON)
-
-
-def status(code: int, reason: str, message: str, outcome: str = "Failure") -> web.Response:
-    """The API's `Status` object."""
-    body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": outcome, "code": code}
-    return _json({**body, "reason": reason, "message": message}, code)

@@ -6,6 +6,7 @@ whoever is handed an object may keep it, and must not write to it.
 
 from __future__ import annotations
 
+import copy
 import time
 import uuid
 from collections import deque
@@ -103,6 +104,15 @@ class Registry:
         objects = self._objects[kind]
         return [each for (place, _), each in objects.items() if not namespace or place == namespace]
 
+    @property
+    def objects(self) -> Mapping[str, Mapping[Key, Object]]:
+        """Everything, by kind and key."""
+        return self._objects
+
+    def history(self, kind: str) -> list[Change]:
+        """Changes of a kind, as far back as they are known."""
+        return list(self._history[kind])
+
     def since(self, kind: str, version: int) -> list[Change]:
         """Changes of a kind after a version. Raises `Refusal` (410) when they are no longer all known."""
         if version < self._forgotten[kind]:
@@ -150,13 +160,18 @@ class Registry:
             made["status"] = {"phase": "Pending", **(obj.get("status") or {})}
         return self._store(kind, "ADDED", made, None)
 
-    def replace(self, kind: str, obj: Mapping[str, Any]) -> Object:
-        """Put an object in the place of the one of its name, or create it. Knows no rules."""
+    def put(self, kind: str, obj: Mapping[str, Any]) -> Object:
+        """Store an object as it is, new or in the place of the one of its name. Knows no rules."""
         before = self.find(kind, *key_of(obj))
-        if before is None:
-            return self.create(kind, obj)
-        metadata = {**before["metadata"], **obj["metadata"]}
-        return self._store(kind, "MODIFIED", {**obj, "metadata": metadata}, before)
+        return self._store(kind, "ADDED" if before is None else "MODIFIED", copy.deepcopy(dict(obj)), before)
+
+    def restore(self, version: int) -> None:
+        """Be as empty as after a restored backup: versions go on from an older one, history is unknown."""
+        self.version = version
+        for kind in KINDS:
+            self._objects[kind].clear()
+            self._history[kind].clear()
+            self._forgotten[kind] = 0
 
     def merge_patch(
         self, kind: str, namespace: str, name: str, patch: Mapping[str, Any], *, status: bool = False
@@ -181,6 +196,25 @@ class Registry:
         metadata = {**after["metadata"], "name": name}
         after = {**after, "metadata": metadata}
         return before if after == before else self._store(kind, "MODIFIED", after, before)
+
+    def without_directives(
+        self, kind: str, namespace: str, name: str, patch: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """A strategic merge patch as a merge patch, for the one list that the extender changes: gates.
+
+        Raises:
+            Refusal: 404; 422 for anything but `$patch: delete` in that list.
+        """
+        spec = dict(patch.get("spec") or {})
+        wanted = spec.pop("schedulingGates", None)
+        if wanted is None:
+            return dict(patch)
+        if any(each.get("$patch") != "delete" for each in wanted):
+            raise Refusal(422, "Invalid", "Pod: spec.schedulingGates: gates can only be deleted")
+        gone = {each.get("name") for each in wanted}
+        gates = self.get(kind, namespace, name)["spec"].get("schedulingGates") or []
+        kept = [each for each in gates if each["name"] not in gone]
+        return {**patch, "spec": {**spec, "schedulingGates": kept}}
 
     def bind(self, namespace: str, name: str, binding: Mapping[str, Any]) -> Object:
         """Assign a pod to a node, in one write with the annotations of the Binding.

@@ -41,7 +41,7 @@ def kubeconfig(path: Path, server: str, user: Object, cluster: Object | None = N
 
 
 async def test_a_refusal_carries_status_reason_and_message(server: ApiServer, client: ApiClient) -> None:
-    with pytest.raises(ApiError, match="404 NotFound: pod not found") as caught:
+    with pytest.raises(ApiError, match='404 NotFound: pods "none" not found') as caught:
         await client.get("/api/v1/namespaces/ns/pods/none")
     assert (caught.value.status, caught.value.reason) == (404, "NotFound")
     assert not caught.value.outcome_unknown

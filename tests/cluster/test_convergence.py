@@ -82,13 +82,12 @@ class Story:
                     stream.raw(json.dumps({"type": "ADDED", "object": self.latest()}).encode()[:40])
                     stream.drop()
                 case _:
-                    for version, change, obj in self.server.log["pods"][-3:]:
-                        if version <= self.server.version:
-                            stream.event(change, obj)
+                    for change in self.server.registry.history("pods")[-3:]:
+                        stream.event(change.type, change.object)
 
     def latest(self) -> Object:
-        log = self.server.log["pods"]
-        return log[-1][2] if log else pod("nobody")
+        history = self.server.registry.history("pods")
+        return history[-1].object if history else pod("nobody")
 
 
 @settings(max_examples=80)

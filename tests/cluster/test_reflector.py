@@ -19,7 +19,9 @@ async def test_the_first_list_comes_in_pages_and_may_come_from_the_cache(
     server: ApiServer, client: ApiClient
 ) -> None:
     for number in range(7):
-        server.put("pods", pod(f"p{number}"))
+        made_pod = pod(f"p{number}")
+        made_pod["metadata"]["labels"] = {"a": "b"}
+        server.put("pods", made_pod)
     mirror = Mirror()
     made = reflector(client, mirror, page_size=3, params={"labelSelector": "a=b"})
     async with running(made):

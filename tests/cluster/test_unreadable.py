@@ -226,9 +226,7 @@ async def test_a_restored_server_leads_to_a_new_list(server: ApiServer, client: 
     mirror = Mirror()
     async with running(reflector(client, mirror)):
         stream = await server.opened.get()
-        server.version = 10
-        server.objects["pods"].clear()
-        server.log["pods"].clear()
+        server.registry.restore(10)
         server.put("pods", pod("b"))
         server.faults["watch"].append(answer(504, "Timeout"))
         stream.drop()

@@ -86,7 +86,7 @@ def test_a_binding_is_refused_like_the_api_server_does(registry: Registry) -> No
 def test_a_pod_that_is_being_deleted_is_not_bound(registry: Registry) -> None:
     new_pod(registry)
     pod = registry.get(POD, "ns", "p")
-    registry.replace(POD, {**pod, "metadata": {**pod["metadata"], "deletionTimestamp": "now"}})
+    registry.put(POD, {**pod, "metadata": {**pod["metadata"], "deletionTimestamp": "now"}})
     with refused(409):
         registry.bind("ns", "p", binding())
 
@@ -179,3 +179,23 @@ def test_merge_patch_of_the_rfc() -> None:
         "c": {"d": "e"},
     }
     assert merged({"a": [1]}, {"a": {"b": None, "c": 1}}) == {"a": {"c": 1}}
+
+
+def test_a_strategic_patch_takes_single_gates_off(registry: Registry) -> None:
+    new_pod(registry, schedulingGates=[{"name": "ours"}, {"name": "theirs"}])
+    patch = {"spec": {"schedulingGates": [{"$patch": "delete", "name": "ours"}]}}
+    plain = registry.without_directives(POD, "ns", "p", patch)
+    assert registry.merge_patch(POD, "ns", "p", plain)["spec"]["schedulingGates"] == [{"name": "theirs"}]
+    with pytest.raises(Refusal, match="can only be deleted"):
+        registry.without_directives(POD, "ns", "p", {"spec": {"schedulingGates": [{"name": "new"}]}})
+
+
+def test_a_restored_registry_is_empty_and_goes_on_from_an_older_version(registry: Registry) -> None:
+    new_pod(registry)
+    registry.restore(10)
+    assert registry.all(POD) == registry.all(NODE) == registry.history(POD) == []
+    made = registry.put(POD, {"metadata": {"name": "q", "namespace": "ns", "uid": "u"}, "spec": {}})
+    assert made == {
+        "metadata": {"name": "q", "namespace": "ns", "uid": "u", "resourceVersion": "11"},
+        "spec": {},
+    }

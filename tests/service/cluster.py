@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,38 +15,19 @@ from aiohttp import web
 from extender.core.facts import PodFacts
 from extender.runtime.service import Service
 from extender.settings.root import load
-from tests.cluster.apiserver import ApiServer, Fault, Object, Proceed, Stream
+from tests.cluster.apiserver import ApiServer, Fault, Object, Proceed
 from tests.wire import go
 
 PATIENCE_S = 20.0
-CONFIG_MAPS = re.compile(r"/api/v1(/namespaces/[^/]+)?/configmaps")
 
 
 class Cluster(ApiServer):
-    """The test API server with ConfigMaps. `until` waits for a state, and is told of every change."""
+    """The test API server; `until` waits for a state, and is told of every change."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.objects["configmaps"] = {}
-        self.log["configmaps"] = []
-        self._kinds: dict[int, str] = {}
         self._changed = asyncio.Event()
-
-    def _route(self, request: web.Request) -> Any:
-        if CONFIG_MAPS.fullmatch(request.path):
-            return ("watch", self._watch) if request.query.get("watch") else ("list", self._list)
-        return super()._route(request)
-
-    async def _serve(self, request: web.Request, stream: Stream) -> web.StreamResponse:
-        self._kinds[id(stream)] = request.path.rsplit("/", 1)[1]
-        return await super()._serve(request, stream)
-
-    def _tell(self, kind: str, change: str, obj: Object) -> None:
-        self.log[kind].append((self.version, change, obj))
-        for stream in self.streams:
-            if self._kinds[id(stream)] == kind:
-                stream.event(change, obj)
-        self._changed.set()
+        self.registry.subscribe(lambda _: self._changed.set())
 
     def pod(self, name: str) -> Object:
         return self.objects["pods"]["ns", name]
