@@ -16,7 +16,12 @@ from carbon_api.service import create_app
 from carbon_api.settings import Settings, SettingsError, load, parse
 from carbon_api.sources.base import SourceError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="The carbon-intensity service.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="The carbon-intensity service.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 app.command("backtest")(backtest_command)
 
 _log = logging.getLogger(__name__)

@@ -18,16 +18,34 @@ import typer
 import yaml
 from rich.console import Console
 
+from extender import __version__
 from extender.adapters.api.tables import print_application, print_queue
 from extender.settings.root import Settings, SettingsError, load, markdown
 from extender.support import crash_points as faults
 from extender.support import logs
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Gang- and carbon-aware kube-scheduler extender."
-)
+_HELP: Final = {"help_option_names": ["-h", "--help"]}
+
+app = typer.Typer(no_args_is_help=True, context_settings=_HELP)
 
 _log = logging.getLogger(__name__)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"carbon-scheduler {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Gang- and carbon-aware kube-scheduler extender."""
+
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file (YAML).")]
 
@@ -113,8 +131,16 @@ def demo(
     profile: Annotated[
         Path | None, typer.Option(help="Play applications like those that `profile` described.")
     ] = None,
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(help="Submit applications without end to this cluster, whose nodes KWOK plays."),
+    ] = None,
 ) -> None:
     """Watch gangs come and go on an embedded cluster; needs no Kubernetes."""
+    if kubeconfig is not None:
+        from extender.lab.stream import run_stream
+
+        raise typer.Exit(run_stream(kubeconfig, seed))
     from extender.lab.demo import run_demo
 
     raise typer.Exit(run_demo(once=once, seed=seed, output=output, profile=profile))
@@ -161,7 +187,7 @@ def report(context: typer.Context) -> None:
     """Energy, carbon and waiting from the ledger: tables, HTML page, CSV, Parquet."""
     from extender.adapters.accounting.report import report_command  # only this command needs plots
 
-    reports = typer.Typer(add_completion=False)
+    reports = typer.Typer(add_completion=False, context_settings=_HELP)
     reports.command()(report_command)
     reports(args=context.args, prog_name=context.command_path)
 

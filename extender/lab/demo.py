@@ -112,7 +112,7 @@ def _fail(console: Console, text: str) -> int:
 async def _play(
     script: Script, seed: int, console: Console, described: Sequence[Described] | None = None
 ) -> Summary:
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     draw = random.Random(seed)  # noqa: S311 - not a secret
     if described is None:
         apps = applications(script.applications, script.gap_s, draw)
@@ -158,7 +158,7 @@ async def _carbon_service(stack: AsyncExitStack, directory: Path, show: Show) ->
     return await stack.enter_async_context(ServiceApi(process.url))
 
 
-def _stop_on_signals() -> asyncio.Event:
+def stop_on_signals() -> asyncio.Event:
     """An event that is set by Ctrl-C and its like, so that the service's process is ended properly."""
     stop = asyncio.Event()
     # Signals can be handled in the main thread of Unix only.
