@@ -10,6 +10,9 @@ from typing import NamedTuple
 from extender.core.nodes.resources import Resources
 from extender.core.nodes.terms import ANYWHERE, PlacementTerms, Taint
 
+DEFAULT_PROFILE = "0"
+"""Spark's default resource profile; every other kind of gang has this one only."""
+
 FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
 
 
@@ -25,13 +28,13 @@ class Identity(NamedTuple):
     """What a pod's labels say of its gang: the part it plays, and the gang's id in its namespace.
 
     `leader_optional` says that a worker may run although no pod leads its gang (Spark in client mode).
-    `odd_size` says that its size tells nothing of other workers' (another Spark resource profile).
+    `profile` is its Spark resource profile: the gang's sizes are those of `DEFAULT_PROFILE`.
     """
 
     role: Role
     app_id: str
     leader_optional: bool = False
-    odd_size: bool = False
+    profile: str = DEFAULT_PROFILE
 
 
 class OwnerRef(NamedTuple):
@@ -89,7 +92,8 @@ class PodFacts:
     that is left. `annotations` and `config_map` are kept for leaders only: they are what a
     dialect reads the gang from. `created_s` is seconds since the epoch. `daemon`: it runs on its node for
     good (a DaemonSet's or a static pod), so no gang will ever have its room. `owner_ref` is kept for
-    members of gangs, `admitted` for leaders only.
+    members of gangs, `admitted` for leaders only. `nominated` is the node on which evictions make room
+    for the pod while it waits.
     """
 
     uid: str
@@ -109,7 +113,8 @@ class PodFacts:
     gang: GangKey | None = None
     leader_optional: bool = False
     owner_ref: OwnerRef | None = None
-    odd_size: bool = False
+    profile: str = DEFAULT_PROFILE
+    nominated: str = ""
     daemon: bool = False
     annotations: Mapping[str, str] = field(default_factory=dict[str, str])
     config_map: str = ""
@@ -120,6 +125,11 @@ class PodFacts:
     def finished(self) -> bool:
         """Whether the pod ended; a finished pod takes no room even while its object is kept."""
         return self.phase in FINISHED_PHASES
+
+    @property
+    def odd_size(self) -> bool:
+        """Whether its size and place say nothing of other workers' (another resource profile)."""
+        return self.profile != DEFAULT_PROFILE
 
     @property
     def occupies(self) -> bool:

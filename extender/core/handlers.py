@@ -291,6 +291,8 @@ class Changes:
             state.seat(pod)
         else:
             state.unseat(pod.uid)
+        if pod.uid not in state.claims:  # a claim holds the room already
+            state.nominations.see(pod)
         if not self.policy.serves(pod.scheduler_name, pod.namespace):
             if pod.role is Role.WORKER:
                 self._see_elsewhere(pod)
@@ -391,6 +393,7 @@ class Changes:
         self.faults.forget(Subject("pod", uid))
         pod = state.pods.pop(uid, None)
         state.elsewhere.lose(uid)
+        state.nominations.lose(uid)
         for gang in self._gangs_naming(uid, pod):
             gang.specs.pop(uid, None)
             if gang.leaders.pop(uid, None) is not None:
@@ -429,6 +432,7 @@ class Changes:
                 self._own(gang, known)
             elif gang.spec is not None and isinstance(event.spec, GangSpec):
                 gang.spec = with_unwritten(gang.spec, event.spec)
+                self.state.unsettled[gang.key] = None  # what real workers show comes before what is written
         self.waiting.update(known, now)
         waited = before == WAIT_FOR_CONFIGURATION and before != event.spec
         if waited and leader.uid in self.waiting and leader.uid in self.parked.refused:

@@ -12,7 +12,7 @@ from typing import Final
 
 from extender.core.carbon.signal import CarbonBook
 from extender.core.events import AnnotatePod
-from extender.core.facts import GangKey, PodFacts
+from extender.core.facts import DEFAULT_PROFILE, GangKey, PodFacts
 from extender.core.faults import Faults
 from extender.core.gangs.membership import Bond, bond
 from extender.core.gangs.reservation import NOWHERE, RESERVATION, Claim, Gang, Reservation, Slot, encode
@@ -20,6 +20,7 @@ from extender.core.gangs.spec import GangSpec
 from extender.core.nodes.arrays import IntArray
 from extender.core.nodes.resources import Resources
 from extender.core.nodes.table import NodeTable
+from extender.core.nominations import Nominations
 from extender.core.policy import Policy, Switches
 from extender.core.queue.packing import Packing
 from extender.core.repair import repair
@@ -88,6 +89,7 @@ class State:
         self.carbon = CarbonBook(policy.carbon.stale_after_s, policy.carbon.kind)
         self.gangs: dict[GangKey, Gang] = {}
         self.pods: dict[str, PodFacts] = {}
+        self.nominations = Nominations(self.nodes)
         self.elsewhere = Elsewhere()
         self.seats: dict[str, Seat] = {}
         self._incomplete: dict[str, None] = {}
@@ -193,6 +195,7 @@ class State:
     def claim_room(self, pod: PodFacts, row: int, expires_s: float) -> None:
         """Hold the room of a pod that was answered a node (leader, extra worker or single pod)."""
         assert pod.uid not in self.claims
+        self.nominations.lose(pod.uid)
         held = self.nodes.accountable(pod.requests)
         self.nodes.hold(row, held)
         self.claims[pod.uid] = Claim(pod, row, expires_s, held=held)
@@ -201,6 +204,7 @@ class State:
         """Give an open slot to a pod, on the slot's node or moved to `row`, at the pod's real size."""
         assert slot.open
         assert pod.uid not in self.claims
+        self.nominations.lose(pod.uid)
         if slot.row != row:
             self.dirty[gang.key] = None
         self.put(slot, row, self.nodes.accountable(pod.requests))
@@ -415,13 +419,21 @@ class State:
                 out.append(AnnotatePod(owner.uid, owner.namespace, owner.name, {RESERVATION: text}))
         return out
 
-    def workers_counted(self, gang: Gang) -> int:
-        """Members that run or hold a claim."""
+    def workers_counted(self, gang: Gang, profile: str | None = None) -> int:
+        """Members that run or hold a claim: of one resource profile, or (None) of all."""
         return sum(
             1
             for uid, pod in gang.workers.items()
-            if (self.runs(pod) or uid in self.claims) and self.bond(pod) is Bond.MEMBER
+            if (profile is None or pod.profile == profile)
+            and (self.runs(pod) or uid in self.claims)
+            and self.bond(pod) is Bond.MEMBER
         )
+
+    def most_workers(self, gang: Gang) -> int:
+        """Workers that a gang may have of all its resource profiles: Spark's maximum is for each of them."""
+        assert gang.spec is not None
+        profiles = {DEFAULT_PROFILE, *(pod.profile for pod in gang.workers.values())}
+        return gang.spec.max_workers * len(profiles)
 
     def runs(self, pod: PodFacts) -> bool:
         """Whether a worker is bound and counts: not one being deleted on a node that does not answer.

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
-from extender.core.facts import NOTHING_ADDED, GangKey, Identity, NodeFacts, OwnerRef, PodFacts, Role
+from extender.core.facts import (
+    DEFAULT_PROFILE,
+    NOTHING_ADDED,
+    GangKey,
+    Identity,
+    NodeFacts,
+    OwnerRef,
+    PodFacts,
+    Role,
+)
 from extender.core.nodes.terms import (
     ANYWHERE,
     NO_SCHEDULE,
@@ -103,7 +112,8 @@ class PodProjector:
             gang=GangKey(namespace, identity.app_id) if identity is not None else None,
             leader_optional=identity is not None and identity.leader_optional,
             owner_ref=_owner(metadata) if identity is not None else None,
-            odd_size=identity is not None and identity.odd_size,
+            profile=sys.intern(identity.profile) if identity is not None else DEFAULT_PROFILE,
+            nominated=sys.intern(status.nominated_node_name or ""),
             daemon=not DAEMON_OWNERS.isdisjoint(_controllers(metadata)),
             annotations=(metadata.annotations or _EMPTY) if leads else _EMPTY,
             config_map=_config_map(spec.volumes, SPARK_CONF_VOLUME) if leads else "",

@@ -34,8 +34,10 @@ def effective_requests(pod: Pod) -> dict[str, int]:
 
     Containers run together and add up. An init container runs beside the sidecars started before
     it, and before the containers, so the larger of both counts. Requests of the whole pod replace
-    the sum where given. Overhead comes on top. While a container is resized in place, the larger of
-    what it asks and what it holds counts.
+    the sum where given. Overhead comes on top. While a container or the pod is resized in place, the largest
+    of what its spec asks, what the kubelet allocated and what it runs with counts; without the spec's if the
+    kubelet refused the resize. (kube-scheduler 1.36 and 1.37, component-helpers `PodRequests`; where the two
+    differ, the larger amount.)
 
     Raises:
         QuantityError: a quantity cannot be read.
@@ -49,8 +51,13 @@ def effective_requests(pod: Pod) -> dict[str, int]:
         sum_ = _with_init_containers(spec.init_containers, running, held, refused)
     else:
         sum_ = running[0] if len(running) == 1 else total(running)
+    granted = _granted_to_pod(pod.status)
+    if granted:
+        sum_ = largest((sum_, granted))
     if spec.resources is not None and spec.resources.requests:
         whole = amounts(spec.resources.requests)
+        if granted:
+            whole = {**whole, **granted} if refused else largest((whole, granted))
         sum_ = {**sum_, **{name: amount for name, amount in whole.items() if _may_be_shared(name)}}
     if spec.overhead:
         sum_ = total((sum_, amounts(spec.overhead)))
@@ -85,6 +92,13 @@ def _of_container(container: Container, held: Mapping[str, ContainerStatus], ref
         )
     )
     return {**spec, **granted} if refused else largest((spec, granted))
+
+
+def _granted_to_pod(status: PodStatus | None) -> dict[str, int]:
+    """What the kubelet says that the pod as a whole has been allocated, or runs with."""
+    if status is None or status.resources is None:
+        return {}
+    return largest((amounts(status.allocated_resources), amounts(status.resources.requests)))
 
 
 def _held(status: PodStatus | None) -> dict[str, ContainerStatus]:

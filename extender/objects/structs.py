@@ -176,6 +176,8 @@ class PodStatus(Projection):
     phase: str | None = None
     nominated_node_name: str | None = None
     conditions: list[Condition] | None = None
+    resources: ResourceRequirements | None = None
+    allocated_resources: Quantities | None = None
     container_statuses: list[ContainerStatus] | None = None
     init_container_statuses: list[ContainerStatus] | None = None
 

@@ -66,7 +66,7 @@ def quota_share(
             continue
         worker = Share.of(gang.spec.worker)
         held = sum(1 for slot in gang.slots if slot.open)
-        growth = max(0, gang.spec.max_workers - state.workers_counted(gang) - held)
+        growth = max(0, state.most_workers(gang) - state.workers_counted(gang) - held)
         if growth and store.changes.extras.exempt(gang, now):
             held += min(growth, capacity.holds(worker))
         elif growth:

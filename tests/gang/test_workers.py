@@ -8,7 +8,7 @@ import pytest
 
 from extender.core.facts import GangKey
 from extender.core.nodes.resources import CPU
-from extender.core.nodes.terms import PlacementTerms
+from extender.core.nodes.terms import NodeTerm, PlacementTerms, Requirement, Taint, Toleration
 from extender.core.outcomes import Outcome
 from extender.core.policy import Policy
 from tests.gang.world import World, node, size, spec
@@ -289,7 +289,7 @@ def test_executors_of_another_resource_profile_say_nothing_of_the_slots() -> Non
     world.add(node("n1", 4))
     world.leader("a", spec(3))
     world.schedule("a-driver")
-    world.worker("a", 1, requests=size(2), odd_size=True)
+    world.worker("a", 1, requests=size(2), profile="1")
     assert world.held() == {"n1": 3}
     assert world.filter("a-exec-1").outcome is Outcome.NO_ROOM
     world.worker("a", 2)
@@ -398,3 +398,87 @@ def test_a_gang_over_several_zones_is_not_restricted() -> None:
     world.change("a-driver", node="c1")
     world.worker("a", 2)
     assert world.schedule("a-exec-2").node
+
+
+# -- real placement ----------------------------------------------------------------------------
+
+POOL = PlacementTerms((("pool", "spark"),))
+DEDICATED = Taint("dedicated", "spark")
+TOLERANT = PlacementTerms((("pool", "spark"),), None, (Toleration("dedicated", "Equal", "spark"),))
+AFFINE = PlacementTerms((), (NodeTerm((Requirement("pool", "In", ("spark",)),)),))
+
+
+@pytest.mark.parametrize("terms", [POOL, AFFINE, TOLERANT], ids=["selector", "affinity", "toleration"])
+def test_open_slots_follow_the_place_that_real_workers_state(terms: PlacementTerms) -> None:
+    """What a webhook writes into executors stands in no configuration."""
+    world = World(Policy(packer="tightly-pack"))
+    taints = (DEDICATED,) if terms.tolerations else ()
+    world.add(node("general", 6), node("pool", 4, labels={"pool": "spark"}, taints=taints))
+    world.leader("a", spec(3))
+    assert world.schedule("a-driver").node == ("general" if taints else "pool")
+    world.add(node("pool-2", 4, labels={"pool": "spark"}, taints=taints))
+    world.worker("a", 1, terms=terms)
+    assert all(where.startswith("pool") for where in world.held()), "as soon as the first pod is seen"
+    for number in (2, 3):
+        world.worker("a", number, terms=terms)
+    for number in (1, 2, 3):
+        assert world.schedule(f"a-exec-{number}").outcome is Outcome.SLOT_TAKEN
+    world.sound()
+
+
+def test_nobody_takes_the_room_that_real_workers_need() -> None:
+    world = World(Policy(packer="tightly-pack"))
+    world.add(node("general", 6), node("pool", 3, labels={"pool": "spark"}, taints=(DEDICATED,)))
+    world.leader("a", spec(3))
+    world.schedule("a-driver")
+    world.worker("a", 1, terms=TOLERANT)
+    world.pod("other", terms=TOLERANT)
+    assert world.filter("other").outcome is Outcome.NO_ROOM
+
+
+def test_the_place_of_real_workers_stays_known_when_the_request_is_read_again_and_after_a_restart() -> None:
+    world = World(Policy(packer="tightly-pack"))
+    world.add(node("general", 6), node("pool", 4, labels={"pool": "spark"}, taints=(DEDICATED,)))
+    leader = world.leader("a", spec(3))
+    world.schedule("a-driver")
+    world.worker("a", 1, terms=TOLERANT)
+    world.schedule("a-exec-1")
+    world.configure(leader, spec(3, weight=2))
+    world.tick()
+    assert [where for where, _ in world.slots("a")] == ["pool"] * 3
+    world.restart()
+    assert [where for where, _ in world.slots("a")] == ["pool"] * 3
+    world.sound()
+
+
+def test_the_place_of_another_resource_profile_says_nothing_of_the_slots() -> None:
+    world = World(Policy(packer="tightly-pack"))
+    world.add(node("general", 6), node("pool", 4, labels={"pool": "spark"}, taints=(DEDICATED,)))
+    world.leader("a", spec(2))
+    world.schedule("a-driver")
+    world.worker("a", 1, terms=TOLERANT, profile="1")
+    assert world.held() == {"general": 2}
+
+
+# -- resource profiles -------------------------------------------------------------------------
+
+
+def test_the_maximum_is_for_each_resource_profile() -> None:
+    world = World()
+    world.add(node("n1", 16))
+    world.leader("a", spec(2, 2))
+    world.run("a", 2)
+    for number, profile, outcome in (
+        (3, "1", Outcome.EXTRA_ADMITTED),
+        (4, "0", Outcome.GANG_FULL),
+        (5, "1", Outcome.EXTRA_ADMITTED),
+        (6, "1", Outcome.GANG_FULL),
+        (7, "2", Outcome.EXTRA_ADMITTED),
+    ):
+        world.worker("a", number, profile=profile)
+        decision = world.schedule(f"a-exec-{number}")
+        assert decision.outcome is outcome
+        assert ("profile 1" in decision.reason) is (outcome is Outcome.GANG_FULL and profile == "1")
+    state = world.store.state
+    assert state.most_workers(state.gangs[GangKey("ns", "a")]) == 6
+    world.sound()

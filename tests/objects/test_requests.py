@@ -110,3 +110,33 @@ def test_nothing_asks_for_nothing(absent: Any) -> None:
     empty_map = absent if absent != [] else None
     made = requests(containers=empty_list, initContainers=empty_list, overhead=empty_map, resources=empty_map)
     assert made == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "allocated", "actual", "refused", "counts"),
+    [
+        ("2", "1", "1", False, 2000),  # the kubelet has not seen it yet
+        ("1", "2", "1", False, 2000),  # allocated, not carried out
+        ("1", "1", "2", False, 2000),  # smaller, not carried out
+        ("4", "1", "2", True, 2000),  # refused: the wish does not count
+        ("2", None, None, False, 2000),
+    ],
+)
+def test_while_a_whole_pod_is_resized_in_place_the_largest_counts(
+    asked: str, allocated: str | None, actual: str | None, refused: bool, counts: int
+) -> None:
+    """As `PodRequests` of component-helpers 0.36 and 0.37 has it for pod-level resources."""
+    status: dict[str, Any] = {}
+    if allocated is not None:
+        status = {"allocatedResources": {"cpu": allocated}, "resources": {"requests": {"cpu": actual}}}
+    if refused:
+        status["conditions"] = [{"type": "PodResizePending", "status": "True", "reason": "Infeasible"}]
+    spec = {"containers": [box("500m")], "resources": {"requests": {"cpu": asked}}}
+    assert requests(status, **spec) == {"cpu": counts}
+
+
+def test_what_a_pod_holds_as_a_whole_counts_beside_its_containers() -> None:
+    """Kubernetes 1.37 takes the sums that the kubelet reports; less than the containers ask is no news."""
+    held = {"allocatedResources": {"cpu": "3"}, "resources": {"requests": {"cpu": "3"}}}
+    assert requests(held, containers=[box("1"), box("1")]) == {"cpu": 3000}
+    assert requests(held, containers=[box("2"), box("2")]) == {"cpu": 4000}

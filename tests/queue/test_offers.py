@@ -37,6 +37,7 @@ def fresh(world: World, masks: dict[str, np.ndarray]) -> dict[str, object]:
         kept._capacity,
         waiting.holds,
         kept._faults,
+        kept._nominations,
         world.now,
     )
     return {entry.leader.uid: told(made.verdict(entry.leader.uid)) for entry in queue}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from extender.core.facts import Identity, Role
+from extender.core.facts import DEFAULT_PROFILE, Identity, Role
 
 GANG_LABEL: Final = "carbon-scheduler/gang"
 ROLE_LABEL: Final = "carbon-scheduler/role"
@@ -16,7 +16,6 @@ SPARK_ROLE_LABEL: Final = "spark-role"
 SPARK_APP_ID_LABEL: Final = "spark-app-id"
 SPARK_APP_SELECTOR_LABEL: Final = "spark-app-selector"
 SPARK_PROFILE_LABEL: Final = "spark-exec-resourceprofile-id"
-DEFAULT_PROFILE: Final = "0"
 
 _GENERIC_ROLES: Final = {"leader": Role.LEADER, "worker": Role.WORKER}
 _SPARK_ROLES: Final = {"driver": Role.LEADER, "executor": Role.WORKER}
@@ -35,7 +34,7 @@ def identify(labels: Mapping[str, str]) -> Identity | None:
 
     A Spark executor may run without a leader (`leader_optional`): in client mode its driver is an ordinary
     pod, or none. Labels alone do not tell; its owner does (`extender.core.gangs.membership`). An executor of
-    another resource profile than the default (`odd_size`) says nothing of the size of the others.
+    another resource profile than the default says nothing of the size of the others.
     """
     gang = labels.get(GANG_LABEL)
     if gang:
@@ -50,4 +49,4 @@ def identify(labels: Mapping[str, str]) -> Identity | None:
     if role is None or not app_id:
         return None
     profile = labels.get(SPARK_PROFILE_LABEL, DEFAULT_PROFILE)
-    return Identity(role, app_id, role is Role.WORKER, profile != DEFAULT_PROFILE)
+    return Identity(role, app_id, role is Role.WORKER, profile)

@@ -63,10 +63,11 @@ def place_worker(
         return FilterDecision(Outcome.SLOT_TAKEN, state.nodes.names[slot.row])
     # The last slots first: packers fill from the front, so the last ones are the least packed.
     free_slot = next((slot for slot in reversed(gang.slots) if slot.open), None)
-    if free_slot is None and state.workers_counted(gang) >= gang.spec.max_workers:
+    if free_slot is None and state.workers_counted(gang, pod.profile) >= gang.spec.max_workers:
+        of_profile = f" of resource profile {pod.profile}" if pod.odd_size else ""
         return FilterDecision(
             Outcome.GANG_FULL,
-            detail=f"the gang already has its maximum of {gang.spec.max_workers} workers",
+            detail=f"the gang already has its maximum of {gang.spec.max_workers} workers{of_profile}",
         )
     if free_slot is None:
         held_back = restraint.above_minimum(gang, pod, now)
@@ -120,9 +121,14 @@ def _leader_missing(gang: Gang | None) -> FilterDecision | None:
 def _open_slot(state: State, gang: Gang, pod: PodFacts, offered: Offered) -> Slot | None:
     """The first open slot on an offered node that can hold the pod at its real size."""
     size = state.nodes.vector(pod.requests)
+    taken = state.nominations.taken(pod)
     for slot in gang.slots:
         if not slot.open or slot.row == NOWHERE:
             continue
+        if slot.row in taken and slot.held is not None:
+            left = state.nodes.free[:, slot.row] + state.nodes.widened(slot.held) - taken[slot.row]
+            if (state.nodes.widened(size) > left).any():
+                continue  # the room is made for a pod that comes before this one
         if slot.held is not None and slot.held is not size:
             more = state.nodes.widened(size) - state.nodes.widened(slot.held)
             if (more > np.maximum(state.nodes.free[:, slot.row], 0)).any():
@@ -144,6 +150,9 @@ def choose_row(state: State, gang: Gang | None, pod: PodFacts, offered: Offered 
         return None
     rows = preferred(table, pod.terms, policy.worker_label_priority)
     rows = rows[room[rows] > 0]
+    for row, promised in state.nominations.taken(pod).items():
+        if (table.widened(table.vector(pod.requests)) > table.free[:, row] - promised).any():
+            rows = rows[rows != row]
     packer = _packer(state, gang)
     if gang is not None:
         own = rows_of(state, gang)
@@ -183,19 +192,26 @@ def rows_of(state: State, gang: Gang) -> IntArray:
 
 
 def follow_workers(state: State, gang: Gang) -> None:
-    """Let open slots be large enough for the workers seen so far, on nodes where they fit.
+    """Let open slots be large enough for the workers seen so far, on nodes where these may run.
 
-    Spark's configuration cannot show what user code, webhooks or sidecars add, so a worker pod that
-    requests more than was computed is believed. One that requests less is not: others may need it all.
+    Spark's configuration cannot show what user code, webhooks, sidecars or admission add, so a worker pod
+    that requests more than was computed is believed. One that requests less is not: others may need it all.
+    Node selector, affinity and tolerations are those of the youngest worker: the next one will be like it.
     """
-    if gang.spec is None or gang.owner is None or not any(slot.open for slot in gang.slots):
+    if gang.spec is None or gang.owner is None:
         return
     seen = [
-        pod.requests
+        pod
         for pod in gang.workers.values()
         if not pod.deleting and not pod.odd_size and state.bond(pod) is Bond.MEMBER
     ]
-    worker = largest([gang.spec.worker, *seen])
+    if seen:
+        terms = max(seen, key=lambda pod: (pod.created_s, pod.uid)).terms
+        if terms != gang.spec.worker_terms:
+            gang.spec = replace(gang.spec, worker_terms=terms)
+    if not any(slot.open for slot in gang.slots):
+        return
+    worker = largest([gang.spec.worker, *(pod.requests for pod in seen)])
     if worker != largest([gang.spec.worker]):
         gang.spec = replace(gang.spec, worker=worker)
         state.dirty[gang.key] = None
@@ -206,7 +222,9 @@ def follow_workers(state: State, gang: Gang) -> None:
 
 
 def tend(state: State, gang: Gang) -> None:
-    """Move open slots off nodes that are gone, closed to the gang's workers, or over-committed.
+    """Move open slots off nodes that are gone, closed to the gang's workers, over-committed, or promised.
+
+    Promised is room that is made by evictions for pods of the leader's priority or above.
 
     A slot for which there is no room stays where it is while its node may come back, and is held
     NOWHERE when the node is over-committed by others, so that it does not hide the shortage.
@@ -218,16 +236,26 @@ def tend(state: State, gang: Gang) -> None:
     slots = [slot for slot in gang.slots if slot.open]
     state.owed.pop(gang.key, None)
     rows = np.array([slot.row for slot in slots], dtype=np.intp)
+    probe = PodFacts(
+        uid="",
+        namespace=gang.key.namespace,
+        name="",
+        requests=spec.worker,
+        terms=spec.worker_terms,
+        priority=gang.owner.priority,
+        gang=gang.key,
+    )
+    taken = state.nominations.taken(probe)
     fine = (
         (rows != NOWHERE) & table.eligible(spec.worker_terms)[rows] & (table.free[:, rows] >= 0).all(axis=0)
     )
+    for row, promised in taken.items():
+        if (table.free[:, row] < promised).any():
+            fine &= rows != row
     if fine.all():
         return
-    probe = PodFacts(
-        uid="", namespace=gang.key.namespace, name="", requests=spec.worker, terms=spec.worker_terms
-    )
     for slot in (slots[index] for index in np.flatnonzero(~fine).tolist()):
-        over = slot.row != NOWHERE and bool((table.free[:, slot.row] < 0).any())
+        over = slot.row != NOWHERE and bool((table.free[:, slot.row] < taken.get(slot.row, 0)).any())
         if slot.row != NOWHERE and table.eligible(spec.worker_terms)[slot.row] and not over:
             continue  # the slots moved before made room on this node
         row = choose_row(state, gang, probe, None)

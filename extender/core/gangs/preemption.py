@@ -38,6 +38,8 @@ def _helps(state: State, pod: PodFacts, node: str, uids: Sequence[str]) -> bool:
         if victim is not None and victim.gang is not None and victim.gang == pod.gang:
             return False
     space = _without(state, row, set(uids))
+    for each in state.nominations.before(pod):
+        space.give(each.row, -state.nominations.size(each))
     gang = state.gang_of(pod)
     spec = gang.specs.get(pod.uid) if gang is not None else None
     if pod.role is not Role.LEADER or gang is None:

@@ -21,6 +21,7 @@ from extender.core.nodes.arrays import BoolArray, Rows
 from extender.core.nodes.resources import largest
 from extender.core.nodes.table import NodeTable
 from extender.core.nodes.terms import PlacementTerms
+from extender.core.nominations import Nominations
 from extender.core.offers import Offered
 from extender.core.outcomes import Outcome, no_node_offers
 from extender.core.policy import FifoMode, Policy
@@ -205,6 +206,7 @@ class QueuePass:
         capacity: EmptyCluster,
         holds: Holds,
         faults: Faults,
+        nominations: Nominations,
         now: float,
     ) -> None:
         self._table = table
@@ -214,6 +216,7 @@ class QueuePass:
         self._policy = policy
         self._queue = list(queue)
         self._offered = dict(offered)
+        self._nominations = nominations
         self.now = now
         self._space = Workspace(table)
         self._blockers: dict[str, Waiting] = {}
@@ -342,7 +345,8 @@ class QueuePass:
             if not zones:
                 return _held(hold)
         shape = (shape_of(waiting.leader, spec, waiting.pool), zones)
-        refused = self._refused.get(shape)
+        nominated = bool(self._nominations) and bool(self._nominations.of(waiting.key))
+        refused = None if nominated else self._refused.get(shape)
         if refused is Outcome.NO_ROOM:
             return self._no_room(waiting, mode, hold)
         if refused is not None:
@@ -350,18 +354,32 @@ class QueuePass:
         alone = mode is FifoMode.OFF
         space = Workspace(self._table) if alone else self._space
         offered = self._offered.get(waiting.leader.uid)
-        packing, any_nodes = plan(self._table, self._policy, waiting, offered, space, shape[1])
+        packing, any_nodes = self._plan(waiting, offered, space, shape[1])
         if packing is not None:
             if not alone:
                 leader = self._table.widened(self._table.vector(waiting.leader.requests))
                 space.take(packing, leader, self._table.vector(spec.worker))
             return Verdict(Outcome.ADMITTED, packing, offered=offered)
         fits_empty = self._fits_empty(waiting)
-        if any_nodes and not alone:
+        if any_nodes and not alone and not nominated:
             self._refused[shape] = Outcome.NO_ROOM if fits_empty else Outcome.EXCEEDS_CLUSTER
         if not fits_empty:
             return self._exceeds_cluster(waiting, spec)
         return replace(self._no_room(waiting, mode, hold), any_nodes=any_nodes, offered=offered)
+
+    def _plan(
+        self, waiting: Waiting, offered: BoolArray | None, space: Workspace, within: frozenset[int]
+    ) -> tuple[Packing | None, bool]:
+        """Place one gang beside what is promised to nominated pods of its priority or above."""
+        promised = [
+            (each.row, self._nominations.size(each)) for each in self._nominations.before(waiting.leader)
+        ]
+        for row, size in promised:
+            space.give(row, -size)
+        answer = plan(self._table, self._policy, waiting, offered, space, within)
+        for row, size in promised:
+            space.give(row, size)
+        return answer
 
     def _exceeds_cluster(self, waiting: Waiting, spec: GangSpec) -> Verdict:
         """Refused for good, unless nodes join; a resource that no node offers is named."""

@@ -150,7 +150,15 @@ class WaitingGangs:
             epoch = nodes.rows_epoch
             offered = {uid: mask for uid, (mask, made) in self._offered.items() if made == epoch}
             self._pass = QueuePass(
-                nodes, self._state.policy, queue, offered, self._capacity, self.holds, self._state.faults, now
+                nodes,
+                self._state.policy,
+                queue,
+                offered,
+                self._capacity,
+                self.holds,
+                self._state.faults,
+                self._state.nominations,
+                now,
             )
             self._pass_version = nodes.version
             self._pass_carbon = self._state.carbon.version

@@ -101,7 +101,7 @@ class Extras:
         deferral = self.precedence.deferral(gang.key, now)
         if deferral is None:
             return None
-        return min(gang.spec.max_workers, max(gang.spec.min_workers, 1, deferral.let_in))
+        return min(self._state.most_workers(gang), max(gang.spec.min_workers, 1, deferral.let_in))
 
     def _left_out(self, gang: Gang, now: float) -> Outcome | None:
         """A suspend-resume gang does not grow in the steps that it can do without."""
