@@ -7,7 +7,7 @@ import re
 import yaml
 
 from tests.config.files import ROOT
-from tests.e2e.setup_tools import KUBERNETES, KWOK
+from tests.e2e.setup_tools import GO_TOOLS, KUBERNETES
 
 FILE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES = FILE["services"]
@@ -24,7 +24,7 @@ def test_the_control_plane_is_one_version_that_the_end_to_end_tests_run():
     tags = {re.search(r":(v[\d.]+)@", FOREIGN[name])[1] for name in FOREIGN if name.startswith("kube")}  # type: ignore[index]
     assert len(tags) == 1
     assert tags <= {full for full, _ in KUBERNETES.values()}
-    assert f":{KWOK.rpartition('@')[2]}@" in FOREIGN["kwok"]
+    assert f":{GO_TOOLS['kwok'].rpartition('@')[2]}@" in FOREIGN["kwok"]
 
 
 def test_every_container_is_confined_and_only_this_machine_reaches_the_ports():
