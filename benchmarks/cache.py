@@ -112,7 +112,16 @@ def service(api_server: Program, work: Path) -> Iterator[Program]:
     path = work / "kubeconfig"
     path.write_text(kubeconfig(api_server.url), encoding="utf-8")
     process = subprocess.Popen(
-        [sys.executable, "-m", "extender.cli", "serve", "--kubeconfig", str(path), "--listen-port", "0"],
+        [
+            sys.executable,
+            "-m",
+            "extender.cli",
+            "serve",
+            "--kubernetes.kubeconfig",
+            str(path),
+            "--http.port",
+            "0",
+        ],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -30,7 +30,7 @@ from extender.core.queue.packing import DEFAULT_PACKER, PACKERS
 from extender.engine import Engine
 from extender.objects.projection import PodProjector
 from extender.runtime.watch_sinks import WatchSinks
-from extender.settings.root import load
+from extender.settings.loading import load
 
 WAITING = 500
 ROUNDS = 3

@@ -25,7 +25,7 @@ from extender.objects.projection import PodProjector
 from extender.objects.structs import decode_pod
 from extender.runtime.http.server import webhook_server
 from extender.runtime.service import Service
-from extender.settings.root import load
+from extender.settings.loading import load
 
 
 class Bench:
@@ -74,7 +74,7 @@ async def end_with_parent(stop: asyncio.Event) -> None:
 
 async def main(scenario: Scenario, api_server: str) -> None:
     """Serve until standard input closes."""
-    settings = load(None, {"listen_port": "0", **scenario.settings()})
+    settings = load(None, {"http.port": 0, **scenario.settings()})
     async with await ApiClient.anonymous(api_server) as client:
         service = Service(settings, client)
         World(service.sinks, PodProjector(identify), scenario).fill()

@@ -29,7 +29,7 @@ from extender.objects.projection import PodProjector
 from extender.runtime.agent_reports import DriverReports, Options
 from extender.runtime.http.server import webhook_server
 from extender.runtime.service import Service
-from extender.settings.root import load
+from extender.settings.loading import load
 
 
 class StageBench(Bench):
@@ -38,7 +38,9 @@ class StageBench(Bench):
     def __init__(self, service: Service) -> None:
         super().__init__(service)
         store, settings = service.store, service.settings
-        options = Options(settings.driver_interval_s, settings.driver_agent, settings.allowed())
+        options = Options(
+            settings.drivers.report_interval_s, settings.drivers.agent, settings.stages.allowed()
+        )
         self.reports = DriverReports(service.engine, nothing, time.time, service.metrics, options)
 
         async def leader(token: str, source: str) -> Caller:
@@ -60,7 +62,7 @@ class StageBench(Bench):
 
 async def main(applications: int, stages: int) -> None:
     """Serve until standard input closes."""
-    settings = load(None, {"listen_port": "0", "stage_order": "true"})
+    settings = load(None, {"http.port": 0, "stages.order": True})
     async with await ApiClient.anonymous("http://127.0.0.1:9") as client:
         service = Service(settings, client)
         World(service.sinks, PodProjector(identify), Scenario(nodes=200, gangs=applications, queued=0)).fill()

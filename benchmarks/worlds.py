@@ -76,7 +76,7 @@ class Scenario:
 
     def settings(self) -> dict[str, str]:
         """Options of the service in this scenario."""
-        return {"packer": self.packer, "fifo": self.fifo}
+        return {"pools.packer": self.packer, "pools.fifo": self.fifo}
 
 
 class World:

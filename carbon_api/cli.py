@@ -51,8 +51,8 @@ def serve(
         _fail(f"--log-level {log_level}: must be debug, info, warning or error", 2)
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     given: dict[str, object] = {
-        "listen-address": address,
-        "listen-port": port,
+        "listen_address": address,
+        "listen_port": port,
         "replay.start": start,
         "replay.speed": speed,
         "replay.wrap": wrap,

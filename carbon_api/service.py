@@ -60,7 +60,7 @@ def create_app(
     method = settings.forecast_method or forecasts.DEFAULT
     if method not in forecasts.NAMES or method == ORACLE:
         usable = ", ".join(name for name in forecasts.NAMES if name != ORACLE)
-        raise SourceError(f"forecast-method: {method!r} cannot be the default; use one of {usable}")
+        raise SourceError(f"forecast_method: {method!r} cannot be the default; use one of {usable}")
     web = Web(wall=wall)
     wiring = wire(settings, web, wall, monotonic)
     predictions = Predictions(method)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from carbon_api import times
 from carbon_api.clock import FASTEST
@@ -19,12 +20,7 @@ class SettingsError(Exception):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        alias_generator=lambda name: name.replace("_", "-"),
-        populate_by_name=True,
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class _ZoneSettings(_Part):
@@ -212,13 +208,18 @@ def parse(
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as problem:
-        faults = [_fault(each["loc"], each["msg"]) for each in problem.errors(include_url=False)]
+        faults = [_fault(each) for each in problem.errors(include_url=False)]
         raise SettingsError("\n".join(f"{shown}: {fault}" for fault in faults)) from None
     return _anchored(settings, directory)
 
 
-def _fault(where: tuple[int | str, ...], text: str) -> str:
-    place = ".".join(str(part) for part in where)
+def _fault(error: ErrorDetails) -> str:
+    place, text = ".".join(str(part) for part in error["loc"]), error["msg"]
+    key = str(error["loc"][-1]) if error["loc"] else ""
+    if error["type"] == "extra_forbidden":
+        text = "unknown key"
+        if "-" in key:
+            text += f"; keys are spelled with underscores: {key.replace('-', '_')}"
     return f"{place}: {text}" if place else text
 
 

@@ -8,8 +8,9 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn, get_args, get_origin
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import urlopen
@@ -17,12 +18,18 @@ from urllib.request import urlopen
 import typer
 import yaml
 from rich.console import Console
+from typer.core import TyperCommand
 
 from extender import __version__
 from extender.adapters.api.tables import print_application, print_queue
-from extender.settings.root import Settings, SettingsError, load, markdown
+from extender.settings.document import markdown
+from extender.settings.loading import SettingsError, load, warn_of_unknown_variables
+from extender.settings.options import Option, options, what_to_write
+from extender.settings.renamed import FIXED, RENAMED
+from extender.settings.root import Settings
 from extender.support import crash_points as faults
 from extender.support import logs
+from extender.support.passwords import without_passwords
 
 _HELP: Final = {"help_option_names": ["-h", "--help"]}
 
@@ -50,18 +57,55 @@ def _common(
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file (YAML).")]
 
 
-def _with_every_option(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one flag for each setting; it receives those that were given."""
+class _Serve(TyperCommand):
+    """Says the new name of a flag that has another one now."""
 
-    def wrapper(config: Path | None = None, **flags: str | None) -> None:
-        command(_load(config, {name: text for name, text in flags.items() if text is not None}))
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse old flags before the rest is read."""
+        for word in args:
+            name = word.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
+            if word.startswith("--") and (name in RENAMED or name in FIXED):
+                new = options().get(RENAMED.get(name, ""))
+                old = "--" + name.replace("_", "-")
+                _fail(f"{old} is now called {new.flag}" if new else f"{old}: {what_to_write(name)}", 2)
+        return super().parse_args(ctx, args)
+
+
+def _flag(option: Option) -> inspect.Parameter:
+    """The parameter of a command that takes a setting; its type is the setting's, where that is one word."""
+    kind, names = _type_of(option.field.annotation), [option.flag]
+    if kind is bool:
+        names = [f"{option.flag}/--no-{option.flag.removeprefix('--')}"]
+    shown = typer.Option(
+        *names, help=option.field.description, show_default=False, rich_help_panel=option.path[0]
+    )
+    annotation = Annotated[kind | None, shown]
+    return inspect.Parameter(
+        "__".join(option.path), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
+
+
+def _type_of(annotation: Any) -> type:
+    """bool, int, float, a path, an enumeration, or text where a value is a list or a map."""
+    while get_origin(annotation) is not None and annotation is not type(None):
+        inner = [each for each in get_args(annotation) if each is not type(None)]
+        if get_origin(annotation) is not Annotated and len(inner) != 1:
+            return str
+        annotation = inner[0]
+    plain = isinstance(annotation, type) and issubclass(annotation, bool | int | float | Path | Enum)
+    return annotation if plain else str
+
+
+def _with_every_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one flag for each setting; it receives the settings."""
+
+    def wrapper(config: Path | None = None, **flags: object) -> None:
+        given = {name.replace("__", "."): value for name, value in flags.items() if value is not None}
+        command(_load(config, given))
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter("config", keyword, default=None, annotation=Config)]
-    for name, field in Settings.model_fields.items():
-        option = typer.Option(f"--{name.replace('_', '-')}", help=field.description, show_default=False)
-        annotation = Annotated[str | None, option]
-        parameters.append(inspect.Parameter(name, keyword, default=None, annotation=annotation))
+    parameters += [_flag(option) for option in options().values()]
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {each.name: each.annotation for each in parameters}
     wrapper.__doc__ = command.__doc__
@@ -69,14 +113,15 @@ def _with_every_option(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-@app.command()
+@app.command(cls=_Serve)
 @_with_every_option
 def serve(settings: Settings) -> None:
     """Answer kube-scheduler's filter, prioritize, bind and preempt calls."""
     from extender.adapters.kubernetes.credentials import CredentialsError
     from extender.runtime.service import ServiceFailed, serve
 
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log.level, settings.log.format)
+    warn_of_unknown_variables()
     try:
         faults.arm(os.environ.get(faults.ENVIRONMENT, ""))
         _run(serve(settings))
@@ -226,11 +271,11 @@ def _detail(body: bytes) -> str:
 
 
 def _fail(text: str, code: int) -> NoReturn:
-    typer.secho(f"carbon-scheduler: {text}", err=True, fg="red")
+    typer.secho(f"carbon-scheduler: {without_passwords(text)}", err=True, fg="red")
     raise typer.Exit(code)
 
 
-def _load(config: Path | None, flags: Mapping[str, str]) -> Settings:
+def _load(config: Path | None, flags: Mapping[str, object]) -> Settings:
     try:
         return load(config, flags)
     except SettingsError as problem:

@@ -22,7 +22,7 @@ def schema() -> Schema:
     """The schema of the chart's values (JSON Schema, draft 2020-12)."""
     definitions: Schema = {}
     extender = _model(Settings.model_json_schema(), "extender", definitions)
-    carbon = _model(CarbonSettings.model_json_schema(by_alias=True), "carbon", definitions)
+    carbon = _model(CarbonSettings.model_json_schema(), "carbon", definitions)
     carbon.pop("required", None)  # empty means the synthetic grids
     properties = {
         "createNamespace": _flag(

@@ -89,7 +89,7 @@ def write_grids(directory: Path) -> Path:
     """The carbon service's settings: one synthetic grid for each zone of the cluster."""
     path = directory / "carbon.yaml"
     settings = {
-        "listen-port": 0,
+        "listen_port": 0,
         "replay": {"start": START, "speed": SPEED},
         "zones": {grid: {"source": "synthetic", "grid": grid} for grid in GRIDS},
     }
@@ -99,12 +99,12 @@ def write_grids(directory: Path) -> Path:
 
 def service_flags(carbon_url: str, ledger: Path) -> list[str]:
     """Flags of the extender: where the carbon service is (empty: none), the zones' grids, the ledger."""
-    flags = ["--ledger", str(ledger), "--flush-s", str(_FLUSH_S)]
+    flags = ["--accounting.ledger", str(ledger), "--accounting.flush-s", str(_FLUSH_S)]
     if carbon_url:
         places = json.dumps(dict(zip(ZONES, GRIDS, strict=True)))
-        flags += ["--carbon-url", carbon_url, "--carbon-zone-by-place", places]
-        flags += ["--carbon-poll-s", str(_POLL_S), "--carbon-weight", str(_WEIGHT)]
-        flags += ["--threshold-percentile", str(_PERCENTILE)]
+        flags += ["--carbon.url", carbon_url, "--carbon.zone-by-place", places]
+        flags += ["--carbon.poll-s", str(_POLL_S), "--scoring.carbon-weight", str(_WEIGHT)]
+        flags += ["--holds.threshold-percentile", str(_PERCENTILE)]
     return flags
 
 

@@ -84,8 +84,8 @@ class ServiceProcess:
         """What the command is started with."""
         path = self._directory / "kubeconfig"
         path.write_text(kubeconfig(self._api_server_url), encoding="utf-8")
-        listen = ("--listen-address", "127.0.0.1", "--listen-port", "0")
-        return ["serve", "--kubeconfig", str(path), *listen, *self._flags]
+        listen = ("--http.address", "127.0.0.1", "--http.port", "0")
+        return ["serve", "--kubernetes.kubeconfig", str(path), *listen, *self._flags]
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

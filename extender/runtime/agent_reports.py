@@ -24,7 +24,7 @@ from extender.core.facts import GangKey
 from extender.core.policy import Switches
 from extender.core.stages.store import spark_priorities
 from extender.engine import Engine
-from extender.settings.drivers import DriverSettings
+from extender.settings.root import Settings
 
 _MOST_APPLICATIONS: Final = 5_000
 _MOST_DRIVERS: Final = 4  # contexts of one application, one after the other, that are told apart
@@ -186,7 +186,7 @@ def _counts(*numbers: int) -> bool:
 
 
 def driver_application(
-    settings: DriverSettings,
+    settings: Settings,
     client: ApiClient,
     engine: Engine,
     perform: Perform,
@@ -194,13 +194,13 @@ def driver_application(
     clock: Callable[[], float],
     heard: Callable[[GangKey], None] = lambda _key: None,
 ) -> FastAPI:
-    """What answers on `driver_port`. `heard` is called for each report of an application."""
-    options = Options(settings.driver_interval_s, settings.driver_agent, settings.allowed())
+    """What answers on `drivers.port`. `heard` is called for each report of an application."""
+    options = Options(settings.drivers.report_interval_s, settings.drivers.agent, settings.stages.allowed())
     reports = DriverReports(engine, perform, clock, observe, options, heard)
-    reviews = TokenReviews(client, settings.driver_audiences, time.monotonic, observe.reviewed)
-    identify = Identification(reviews, settings.driver_audiences)
+    reviews = TokenReviews(client, settings.drivers.audiences, time.monotonic, observe.reviewed)
+    identify = Identification(reviews, settings.drivers.audiences)
     return create_driver_app(
-        engine.store, identify, reports, clock, max_body_bytes=settings.driver_max_body_bytes
+        engine.store, identify, reports, clock, max_body_bytes=settings.drivers.max_report_bytes
     )
 
 

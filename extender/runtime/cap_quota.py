@@ -15,6 +15,8 @@ from extender.core.store import Store
 from extender.objects.quantity import LARGEST
 from extender.settings.root import Settings
 
+QUOTA_NAME: Final = "carbon-scheduler-cap"
+
 _UNLIMITED: Final = Share(LARGEST, LARGEST)
 """More than any cluster has; larger quantities could not be read back."""
 
@@ -23,19 +25,19 @@ def cap_quota(
     settings: Settings, client: ApiClient, store: Store, clock: Callable[[], float]
 ) -> CapQuota | None:
     """The quota as configured; None unless CAP is on and a namespace is named for it."""
-    namespace = settings.cap_quota_namespace
-    if not settings.cap or namespace is None:
+    namespace = settings.cap.quota.namespace
+    if not settings.cap.enabled or namespace is None:
         return None
     executor = Share(
-        round(settings.cap_executor_cores * 1000), round(settings.cap_executor_memory_gib * 2**30)
+        round(settings.cap.executor_cores * 1000), round(settings.cap.quota.executor_memory_gib * 2**30)
     )
-    spare_drivers = settings.cap_quota_spare_drivers
+    spare_drivers = settings.cap.quota.spare_drivers
 
     def wanted(used: Share) -> Share | None:
         return quota_share(store, namespace, executor, spare_drivers, used, clock())
 
     replica = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
-    return CapQuota(client, namespace, settings.cap_quota_name, wanted, replica=replica, clock=clock)
+    return CapQuota(client, namespace, QUOTA_NAME, wanted, replica=replica, clock=clock)
 
 
 def quota_share(

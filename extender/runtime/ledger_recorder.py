@@ -63,7 +63,7 @@ class Bookkeeper:
     """
 
     def __init__(self, settings: Settings, store: Store, clock: Callable[[], float]) -> None:
-        assert settings.ledger is not None
+        assert settings.accounting.ledger is not None
         self._settings = settings
         self._store = store
         self._clock = clock
@@ -161,7 +161,7 @@ class Bookkeeper:
             except Exception as problem:
                 self._report(_METERS, problem)
             while True:
-                await asyncio.sleep(self._settings.flush_s)
+                await asyncio.sleep(self._settings.accounting.flush_s)
                 await self.turn(meters)
 
     async def turn(self, meters: MeterReader | None = None) -> None:
@@ -189,7 +189,7 @@ class Bookkeeper:
 
     async def _prune(self, books: Accountant) -> None:
         """Delete what is too old, once a day, if it is this replica that writes the ledger."""
-        keep_days, written_s, now = self._settings.ledger_keep_days, books.booked_until_s, self._clock()
+        keep_days, written_s, now = self._settings.accounting.keep_days, books.booked_until_s, self._clock()
         if keep_days is None or written_s is None or not self.writes or books.last_error:
             return
         if self._pruned_s is not None and now - self._pruned_s < DAY_S:
@@ -211,7 +211,7 @@ class Bookkeeper:
             # At the start the ledger's own moment says how long it has stood; later our clock does.
             since_s = now if stands is not None or books.booked_until_s is None else books.booked_until_s
             self._stood_s = (books.booked_until_s, since_s)
-        lapsed = now - since_s >= LAPSE_FLUSHES * self._settings.flush_s
+        lapsed = now - since_s >= LAPSE_FLUSHES * self._settings.accounting.flush_s
         return not books.standing_by or self._store.changes.active(now) or lapsed
 
     def close(self) -> None:
@@ -225,10 +225,10 @@ class Bookkeeper:
     def _opened(self) -> Accountant:
         """An accountant on the ledger. Blocks; raises `LedgerError`."""
         settings, zone_of = self._settings, self._store.policy.carbon.zone_of
-        assert settings.ledger is not None
+        assert settings.accounting.ledger is not None
         return Accountant(
-            Ledger(settings.ledger),
-            PowerModels(pue=settings.pue),
+            Ledger(settings.accounting.ledger),
+            PowerModels(pue=settings.accounting.pue),
             lambda node: zone_of(node.labels),
             strategy=_strategy(settings),
         )
@@ -306,24 +306,25 @@ class Arrivals:
 def _meters(settings: Settings, session: aiohttp.ClientSession) -> MeterReader | None:
     cpu: list[tuple[str, Meter]] = []
     gpu: list[tuple[str, Meter]] = []
-    if settings.prometheus_url is not None:
-        prometheus = Prometheus(settings.prometheus_url, session)
+    url, node = settings.accounting.prometheus_url, settings.accounting.rapl_node
+    if url is not None:
+        prometheus = Prometheus(url, session)
         cpu += [("kepler", Kepler(prometheus)), ("scaphandre", Scaphandre(prometheus))]
         gpu.append(("dcgm", Dcgm(prometheus)))
-    if settings.rapl_node is not None:
-        cpu.append(("rapl", Rapl(settings.rapl_node, time.monotonic)))
-    if settings.prometheus_url is not None:
-        cpu.append(("cpu-usage", CpuUsage(Prometheus(settings.prometheus_url, session))))
+    if node is not None:
+        cpu.append(("rapl", Rapl(node, time.monotonic)))
+    if url is not None:
+        cpu.append(("cpu-usage", CpuUsage(Prometheus(url, session))))
     return MeterReader(cpu, gpu) if cpu or gpu else None
 
 
 def _strategy(settings: Settings) -> str:
     """Name under which applications are booked: the packer, and what of carbon is used."""
-    parts = [settings.packer]
-    if settings.carbon_weight:
+    parts = [settings.pools.packer]
+    if settings.scoring.carbon_weight:
         parts.append("carbon-score")
-    if settings.carbon_policy is not None and settings.carbon_policy != "none":
-        parts.append(settings.carbon_policy.value)
-    if settings.cap and settings.carbon_policy != "cap":
+    if settings.holds.policy is not None and settings.holds.policy != "none":
+        parts.append(settings.holds.policy.value)
+    if settings.cap.enabled and settings.holds.policy != "cap":
         parts.append("cap")
     return "+".join(parts)

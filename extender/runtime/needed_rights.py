@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from extender.adapters.kubernetes.rights import Right
+from extender.runtime.cap_quota import QUOTA_NAME
 from extender.settings.root import Settings
 
 
@@ -23,19 +24,19 @@ def _in_namespaces(settings: Settings) -> Iterator[Right]:
     for namespace in settings.config_map_namespaces():
         for verb in ("list", "watch"):
             yield Right(verb, "configmaps", "Spark writes what an application asks for there", "", namespace)
-    for namespace in settings.namespaces or ("",):
+    for namespace in settings.kubernetes.namespaces or ("",):
         yield Right("get", "pods", "a pod is read again before and after its Binding", "", namespace)
         yield Right("patch", "pods", "reservations and wake-ups are annotations", "", namespace)
         yield Right("create", "pods/binding", "pods are bound by the extender", "", namespace)
 
 
 def _options(settings: Settings) -> Iterator[Right]:
-    if settings.driver_port is not None:
+    if settings.drivers.port is not None:
         group = "authentication.k8s.io"
-        yield Right("create", "tokenreviews", "`driver_port` checks whose pod a token was issued to", group)
-    namespace = settings.cap_quota_namespace
-    if settings.cap and namespace is not None:
-        purpose, name = "`cap_quota_namespace` keeps the budget as a ResourceQuota", settings.cap_quota_name
+        yield Right("create", "tokenreviews", "`drivers.port` checks whose pod a token was issued to", group)
+    namespace = settings.cap.quota.namespace
+    if settings.cap.enabled and namespace is not None:
+        purpose = "`cap.quota.namespace` keeps the budget as a ResourceQuota"
         yield Right("create", "resourcequotas", purpose, "", namespace)
         for verb in ("get", "patch", "delete"):
-            yield Right(verb, "resourcequotas", purpose, "", namespace, name)
+            yield Right(verb, "resourcequotas", purpose, "", namespace, QUOTA_NAME)

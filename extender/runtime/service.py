@@ -43,8 +43,8 @@ from extender.runtime.needed_rights import needed_rights
 from extender.runtime.pod_checks import PodChecks
 from extender.runtime.stage_polling import StageSources
 from extender.runtime.watch_sinks import WatchSinks, config_map_facts, config_maps_of
-from extender.settings.carbon import without_password
 from extender.settings.root import Settings
+from extender.support.passwords import without_passwords
 
 TICK_S: Final = 1.0
 _CRASHES: Final = 5
@@ -79,7 +79,7 @@ class Service:
         self.store = self.engine.store
         self.bookkeeper: Bookkeeper | None = None
         try:
-            self.store.state.stages.use(settings.to_provider())
+            self.store.state.stages.use(settings.stages.to_provider())
         except ValueError as problem:
             raise ServiceFailed(f"the importance of stages cannot be told: {problem}") from None
         self.metrics = Metrics(self.store, self, clock)
@@ -99,28 +99,21 @@ class Service:
             clock,
             self._synced,
             also,
-            settings.switches,
+            settings.stages.switches,
             settings.config_map_namespaces(),
         )
         self.reflectors = self._reflectors(client)
-        binder = Binder(client, self._allocatable, self._projector, last_look=settings.last_look)
+        recheck = settings.kubernetes.recheck_before_bind
+        binder = Binder(client, self._allocatable, self._projector, last_look=recheck)
         self.checks = PodChecks(client, self._projector, self.engine, self.perform, clock)
-        self.calls = Calls(
-            self.engine,
-            self._projector,
-            BindWriter(binder),
-            self.checks,
-            self.perform,
-            clock,
-            max_body_bytes=settings.max_body_bytes,
-        )
-        self.sources = StageSources(settings, client, self.engine, self.perform, clock, sleep)
+        self.calls = Calls(self.engine, self._projector, BindWriter(binder), self.checks, self.perform, clock)
+        self.sources = StageSources(settings.stages, client, self.engine, self.perform, clock, sleep)
         api = create_app(self.store, self, self.metrics, clock)
         self.application = WebhookApplication(self.calls, api, self.metrics.answered)
         self._servers = [webhook_server(self.application, settings)]
-        if settings.api_port is not None:
+        if settings.http.api_port is not None:
             self._servers.append(api_server(api, settings))
-        if settings.driver_port is not None:
+        if settings.drivers.port is not None:
             parts = (self.engine, self.perform, self.metrics, clock)
             drivers = driver_application(settings, client, *parts, self.sources.agent_reported)
             self._servers.append(driver_server(drivers, settings))
@@ -129,18 +122,17 @@ class Service:
         self.ready = asyncio.Event()
 
     def _carbon_client(self) -> CarbonClient | None:
-        settings = self.settings
-        if settings.carbon_url is None:
+        carbon = self.settings.carbon
+        if carbon.url is None:
             return None
         return CarbonClient(
-            settings.carbon_url,
+            carbon.url,
             lambda: self.store.state.nodes.carbon_zones,
             self._signal,
             self._clock,
-            poll_s=settings.carbon_poll_s,
-            timeout_s=settings.carbon_timeout_s,
-            kind=settings.carbon_kind,
-            stale_after_s=settings.carbon_stale_after_s,
+            poll_s=carbon.poll_s,
+            kind=carbon.kind,
+            stale_after_s=carbon.stale_after_s,
         )
 
     def _signal(self, signal: Signal) -> None:
@@ -162,7 +154,7 @@ class Service:
             _log.error("the ResourceQuota of CAP was not restored; the next start does it: %s", problem)
 
     def _open_books(self) -> None:
-        if self.settings.ledger is None:
+        if self.settings.accounting.ledger is None:
             return
         try:
             self.bookkeeper = Bookkeeper(self.settings, self.store, self._clock)
@@ -171,7 +163,7 @@ class Service:
         self.engine.observers.append(self.bookkeeper)
 
     def _reflectors(self, client: ApiClient) -> tuple[Reflector[Any], ...]:
-        options: dict[str, Any] = {"clock": self._clock, "page_size": self.settings.page_size}
+        options: dict[str, Any] = {"clock": self._clock}
         nodes: Reflector[NodeFacts] = Reflector(
             client,
             "/api/v1/nodes",
@@ -197,7 +189,7 @@ class Service:
             Reflector(
                 client,
                 f"/api/v1/namespaces/{namespace}/configmaps" if namespace else "/api/v1/configmaps",
-                lambda raw: config_map_facts(raw, self.settings.switches),
+                lambda raw: config_map_facts(raw, self.settings.stages.switches),
                 sink,
                 name=config_maps_of(namespace),
                 key=namespaced_name_of,
@@ -252,7 +244,7 @@ class Service:
         if self.carbon is None:
             return None
         health = self.carbon.health
-        url = without_password(health.url)
+        url = without_passwords(health.url)
         return CarbonSource(url, health.polls, health.failures, health.last_good_s, health.problems)
 
     def books(self) -> Books | None:
@@ -277,7 +269,7 @@ class Service:
 
     def allowed(self) -> Switches:
         """What the settings turn on."""
-        return self.settings.allowed()
+        return self.settings.stages.allowed()
 
     @property
     def ports(self) -> list[int]:
@@ -418,8 +410,8 @@ async def serve(settings: Settings) -> None:
         ServiceFailed: it could not start or could not go on.
         CredentialsError: there are no usable credentials for the API server.
     """
-    if settings.kubeconfig is not None:
-        client = await ApiClient.from_kubeconfig(settings.kubeconfig, settings.kube_context)
+    if settings.kubernetes.kubeconfig is not None:
+        client = await ApiClient.from_kubeconfig(settings.kubernetes.kubeconfig, settings.kubernetes.context)
     else:
         client = await ApiClient.in_cluster()
     async with client:

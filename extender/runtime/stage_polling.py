@@ -33,8 +33,8 @@ from extender.core.events import StagesReported
 from extender.core.facts import GangKey, PodFacts
 from extender.core.stages.events import StageEvent
 from extender.engine import Engine
-from extender.settings.carbon import without_password
 from extender.settings.stages import StageSettings
+from extender.support.passwords import without_passwords
 
 T = TypeVar("T")
 
@@ -83,8 +83,8 @@ class StageSources:
         self._clock = clock
         self._sleep = sleep
         self._logs: LogsFollower[GangKey] | None = None
-        if settings.event_log_directory is not None:
-            directory = LogDirectory(settings.event_log_directory)
+        if settings.event_logs.directory is not None:
+            directory = LogDirectory(settings.event_logs.directory)
             self._logs = LogsFollower(directory, time.monotonic, lambda: time.sleep(_BREATH_S))
         self._agents: dict[GangKey, float] = {}
         self._pods: dict[str, DriverPod | None] = {}
@@ -104,7 +104,7 @@ class StageSources:
     @property
     def enabled(self) -> bool:
         """Whether the settings ask for anything."""
-        return self._logs is not None or self._settings.driver_rest
+        return self._logs is not None or self._settings.driver_rest.enabled
 
     @property
     def health(self) -> StageSourcesHealth:
@@ -112,7 +112,7 @@ class StageSources:
         problems = dict(self._noted)
         since_s = self._reading_since_s
         if since_s is not None and self._clock() - since_s > _STUCK_AFTER_S:
-            problems["event_log_directory"] = (
+            problems["stages.event_logs.directory"] = (
                 f"a read has not come back for {self._clock() - since_s:.0f} s; is the file system there?"
             )
         return StageSourcesHealth(
@@ -131,10 +131,10 @@ class StageSources:
         try:
             async with session(_ANSWER_S) as http, asyncio.TaskGroup() as group:
                 if self._logs is not None:
-                    group.create_task(self._repeat(self.read_logs, settings.event_log_interval_s))
-                if settings.driver_rest:
+                    group.create_task(self._repeat(self.read_logs, settings.event_logs.interval_s))
+                if settings.driver_rest.enabled:
                     group.create_task(
-                        self._repeat(lambda: self.ask_drivers(http), settings.driver_rest_interval_s)
+                        self._repeat(lambda: self.ask_drivers(http), settings.driver_rest.interval_s)
                     )
         finally:
             self._close()
@@ -203,7 +203,7 @@ class StageSources:
         finally:
             self._reading_since_s = None
         before, self._round, self._looked = self._round, done, frozenset(wanted)
-        self._note("event_log_directory", done.directory_problem)
+        self._note("stages.event_logs.directory", done.directory_problem)
         for key in {*before.problems, *done.problems}:
             self._note(f"event log of {key}", done.problems.get(key, ""))
         now = self._clock()
@@ -264,7 +264,7 @@ class StageSources:
     async def _ask(self, key: GangKey, pod: PodFacts, driver: DriverPod, http: aiohttp.ClientSession) -> None:
         asked = self._asked.get(key)
         if asked is None or asked.uid != pod.uid:
-            port = self._settings.driver_rest_port
+            port = self._settings.driver_rest.port
             rest = DriverRest(http, driver.host, port, driver.app_id)
             asked = self._asked[key] = _Asked(pod.uid, rest, Patience(self._clock()))
         began_s = self._clock()
@@ -298,9 +298,7 @@ class StageSources:
 
     def _note(self, name: str, problem: str, level: int = logging.WARNING) -> None:
         """Remember what fails; say it once, and never the password of a file system."""
-        url = self._settings.event_log_directory
-        if url is not None:
-            problem = problem.replace(url.rstrip("/"), without_password(url.rstrip("/")))
+        problem = without_passwords(problem)
         if not problem:
             self._noted.pop(name, None)
         elif self._noted.get(name) != problem:

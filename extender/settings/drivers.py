@@ -1,89 +1,63 @@
-"""The options of what drivers are told and may say: a part of `Settings`."""
+"""`drivers`: the port to which agents in Spark drivers report."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from extender.core.policy import Switches
-from extender.settings.carbon import CarbonSettings, from_yaml
-
-_OBJECT: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
+from extender.settings.values import Group, Names, Port
 
 
-def _names(value: object) -> object:
-    """A list as such, as YAML, or as names with commas between them."""
-    if isinstance(value, str) and not value.lstrip().startswith("["):
-        return [name.strip() for name in value.split(",") if name.strip()]
-    return from_yaml(value)
+class DriverTls(Group):
+    """`drivers.tls`: a certificate of its own for the port, where drivers know it by another name."""
 
-
-def _object(value: str) -> str:
-    if not _OBJECT.fullmatch(value):
-        raise ValueError("must be namespace/name of a ConfigMap, as in carbon-scheduler/switches")
-    return value
-
-
-Name = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Name, ...], BeforeValidator(_names)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-class DriverSettings(CarbonSettings):
-    """Options of the port for drivers, of the agents behind it, and of the switches; then those of carbon."""
-
-    driver_address: str = Field("127.0.0.1", description="Address of `driver_port`.")
-    driver_port: Port | None = Field(
-        None,
-        description="Port to which the agents in Spark drivers post, over TLS if `driver_tls_cert_file` or "
-        "`tls_cert_file` is set. Clients show the token of their pod, no certificate. Unset: closed.",
+    cert_file: Path | None = Field(
+        default=None, description="Server certificate (PEM) of `drivers.port`. Unset: `http.tls.cert_file`."
     )
-    driver_tls_cert_file: Path | None = Field(
-        None, description="Server certificate (PEM) of `driver_port`. Unset: `tls_cert_file`."
-    )
-    driver_tls_key_file: Path | None = Field(None, description="Private key of `driver_tls_cert_file` (PEM).")
-    driver_audiences: Names = Field(
-        ("carbon-scheduler",),
-        min_length=1,
-        description="Audiences of which a driver's token must have been issued for one.",
-    )
-    driver_agent: bool = Field(
-        True,
-        description="Listen to agents. `false`: they are told to take their steering back and to fall "
-        "silent until their driver starts anew.",
-    )
-    driver_interval_s: Annotated[float, Field(ge=0.2, le=300, allow_inf_nan=False)] = Field(
-        5.0, description="Time between two reports of an agent while nothing new starts."
-    )
-    driver_max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
-        8 * 1024 * 1024, description="Longest report of an agent."
-    )
-    driver_max_connections: Annotated[int, Field(ge=1)] = Field(
-        256,
-        description="Connections to `driver_port` at a time; fewer where the process may open less than "
-        "four times as many files. Others are closed at once, and agents try again.",
-    )
-    driver_max_connections_per_address: Annotated[int, Field(ge=1)] = Field(
-        32,
-        description="Those of one address. Raise it where drivers are seen behind a common address.",
-    )
-    switches: Annotated[str, AfterValidator(_object)] | None = Field(
-        None,
-        description="`namespace/name` of a ConfigMap that turns things off while everything runs: keys "
-        "`pcaps`, `stage-order`, `executor-target`, values `on` or `off`. Unset: none.",
-    )
+    key_file: Path | None = Field(default=None, description="Private key of `drivers.tls.cert_file` (PEM).")
 
     @model_validator(mode="after")
-    def _driver_tls_is_complete(self) -> Self:
-        if (self.driver_tls_cert_file is None) != (self.driver_tls_key_file is None):
-            raise ValueError(
-                "driver_tls_cert_file and driver_tls_key_file belong together; give both or none"
-            )
+    def _is_complete(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file belong together; give both or none")
         return self
 
-    def allowed(self) -> Switches:
-        """What these settings turn on; the switches can only turn it off."""
-        return Switches(self.pcaps, self.stage_order, self.executor_target)
+
+class DriverSettings(Group):
+    """The port for agents, its limits, and what agents are told."""
+
+    address: str = Field(default="127.0.0.1", description="Address of `drivers.port`.")
+    port: Port | None = Field(
+        default=None,
+        description="Port to which the agents in Spark drivers report, over TLS if `drivers.tls.cert_file` "
+        "or `http.tls.cert_file` is set. Agents authenticate with the token of their "
+        "pod, not with a certificate. Unset: closed.",
+    )
+    audiences: Names = Field(
+        default=("carbon-scheduler",),
+        min_length=1,
+        description="Token audiences that the port accepts; a driver's token must name one of them.",
+    )
+    agent: bool = Field(
+        default=True,
+        description="Accept reports of agents. `false`: agents undo their changes and stop reporting until "
+        "their driver restarts.",
+    )
+    report_interval_s: Annotated[float, Field(ge=0.2, le=300, allow_inf_nan=False)] = Field(
+        default=5.0, description="Time between two reports of an agent while no stage starts."
+    )
+    max_report_bytes: Annotated[int, Field(ge=1024)] = Field(
+        default=8 * 1024 * 1024, description="Longest report of an agent."
+    )
+    max_connections: Annotated[int, Field(ge=1)] = Field(
+        default=256,
+        description="Most open connections to `drivers.port`, and at most a quarter of the files that the "
+        "process may open. The port closes further ones at once, and agents try again.",
+    )
+    max_connections_per_address: Annotated[int, Field(ge=1)] = Field(
+        default=32,
+        description="Most open connections from one address. Raise it where drivers share an address (NAT).",
+    )
+    tls: DriverTls = DriverTls()

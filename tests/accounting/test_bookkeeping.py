@@ -23,8 +23,9 @@ from extender.core.stages.events import JobStarted, MoreTasksEnded, StageInfo
 from extender.core.store import Store
 from extender.engine import Engine
 from extender.runtime.ledger_recorder import LAPSE_FLUSHES, Bookkeeper
-from extender.settings.root import load
+from extender.settings.loading import load
 from tests.gang.world import World, node, size, spec
+from tests.options import dotted
 
 FLUSH_S, MOMENT_S = 60.0, 0.25
 
@@ -36,7 +37,9 @@ class Replica:
 
     def __init__(self, ledger: Path | str, **more: float) -> None:
         options = {name: str(value) for name, value in more.items()}
-        settings = load(None, {"ledger": str(ledger), "flush_s": str(FLUSH_S)} | options)
+        settings = load(
+            None, dotted({"accounting.ledger": str(ledger), "accounting.flush_s": str(FLUSH_S), **options})
+        )
         self.engine = Engine(settings.to_policy(), SpecReader())
         self.store = self.engine.store
         self.books = Bookkeeper(settings, self.store, lambda: Replica.now)
@@ -170,7 +173,7 @@ async def test_meters_that_fail_do_not_keep_the_ledger_from_being_written(path: 
 
 
 async def test_the_running_task_outlives_any_failure(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = load(None, {"ledger": str(path), "flush_s": "0.01"})
+    settings = load(None, {"accounting.ledger": str(path), "accounting.flush_s": "0.01"})
     store = Store(settings.to_policy())
     books = Bookkeeper(settings, store, lambda: 0.0)
     tried = asyncio.Event()
@@ -277,7 +280,7 @@ async def test_what_is_older_than_the_days_to_keep_is_deleted_at_the_start_and_o
     start(replica)
     await days(replica, 5)
     replica.books.close()
-    replica = Replica(ledger_url, ledger_keep_days=2)
+    replica = Replica(ledger_url, accounting__keep_days=2)
     start(replica)
     replica.asked()
     await turn(replica, seconds=5)
@@ -293,7 +296,7 @@ async def test_what_is_older_than_the_days_to_keep_is_deleted_at_the_start_and_o
 
 
 async def test_only_the_replica_that_writes_deletes(path: Path) -> None:
-    one, two = Replica(path), Replica(path, ledger_keep_days=600 / DAY_S)
+    one, two = Replica(path), Replica(path, accounting__keep_days=600 / DAY_S)
     start(one, two)
     for _ in range(30):
         one.asked()
@@ -307,7 +310,7 @@ async def test_only_the_replica_that_writes_deletes(path: Path) -> None:
 async def test_a_failed_deletion_is_told_and_tried_at_the_next_write(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replica = Replica(path, ledger_keep_days=1)
+    replica = Replica(path, accounting__keep_days=1)
     start(replica)
     with monkeypatch.context() as broken:
         failing(broken, Ledger, "prune", LedgerError("the ledger is in use"))

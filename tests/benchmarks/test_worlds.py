@@ -21,7 +21,7 @@ from extender.engine import Engine
 from extender.objects.projection import PodProjector
 from extender.objects.structs import decode_pod
 from extender.runtime.watch_sinks import WatchSinks
-from extender.settings.root import load
+from extender.settings.loading import load
 
 LATEST = "2026-11-24T09:00:00Z"
 

@@ -17,7 +17,7 @@ from extender.core.outcomes import Outcome
 from extender.core.policy import CapPolicy, CarbonPolicy, Policy
 from extender.core.store import Store
 from extender.runtime.cap_quota import cap_quota, quota_share
-from extender.settings.root import load
+from extender.settings.loading import load
 from tests.gang.world import GIB, World, node, size
 
 HOUR = 3600.0
@@ -247,7 +247,7 @@ def test_what_is_promised_can_always_be_created(data: st.DataObject) -> None:
 
 async def test_there_is_a_quota_only_with_cap_and_a_namespace() -> None:
     async with await ApiClient.anonymous("http://127.0.0.1:1") as api:
-        for flags in ({}, {"cap": "true"}, {"cap_quota_namespace": "batch"}):
+        for flags in ({}, {"cap.enabled": "true"}, {"cap.quota.namespace": "batch"}):
             assert cap_quota(load(None, flags), api, Store(), lambda: 0.0) is None
-        both = load(None, {"cap": "true", "cap_quota_namespace": "batch"})
+        both = load(None, {"cap.enabled": "true", "cap.quota.namespace": "batch"})
         assert cap_quota(both, api, Store(), lambda: 0.0) is not None

@@ -15,7 +15,7 @@ from carbon_api import times
 from extender.cli import app as command
 from extender.core.wakes import WAKE
 from extender.runtime.service import Service, ServiceFailed
-from extender.settings.root import load
+from extender.settings.loading import load
 from tests.carbon.serving import serving
 from tests.carbon_api.support import HOUR_S, START_S, Hand, replay_app
 from tests.cluster.apiserver import node
@@ -71,7 +71,7 @@ async def test_a_gang_waits_at_night_and_starts_at_noon(cluster: Cluster, tmp_pa
     cluster.put("pods", waits)
     async with (
         serving(night(tmp_path, hand)) as url,
-        ready(cluster, carbon_url=url, carbon_poll_s="0.1") as (_, client),
+        ready(cluster, carbon__url=url, carbon__poll_s="0.1") as (_, client),
     ):
         view = await known(cluster, client)
         assert view["zones"][0]["zone"] == "XX"
@@ -93,7 +93,7 @@ async def test_when_the_source_dies_nothing_blocks(cluster: Cluster, tmp_path: P
     waits = flexible()
     cluster.put("pods", waits)
     async with serving(night(tmp_path, Hand())) as url:
-        options = {"carbon_url": url, "carbon_poll_s": "0.1", "carbon_stale_after_s": "2"}
+        options = {"carbon.url": url, "carbon.poll_s": "0.1", "carbon.stale_after_s": "2"}
         running = ready(cluster, **options)
         _, client = await running.__aenter__()
         await known(cluster, client)
@@ -117,7 +117,7 @@ async def test_a_source_that_was_never_there_holds_nothing(cluster: Cluster):
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
     waits = flexible()
     cluster.put("pods", waits)
-    async with ready(cluster, carbon_url=url, carbon_poll_s="0.1") as (_, client):
+    async with ready(cluster, carbon__url=url, carbon__poll_s="0.1") as (_, client):
         assert len((await client.filter(waits, NAMES)).names or ()) == 1
 
 
@@ -128,7 +128,7 @@ async def test_a_gated_driver_is_released_by_taking_the_gate_off(cluster: Cluste
     cluster.put("pods", waits)
     async with (
         serving(night(tmp_path, hand)) as url,
-        ready(cluster, carbon_url=url, carbon_poll_s="0.1") as (service, client),
+        ready(cluster, carbon__url=url, carbon__poll_s="0.1") as (service, client),
     ):
         (held,) = (await known(cluster, client))["held"]
         assert held["gated"]
@@ -142,7 +142,12 @@ async def test_energy_is_booked_and_reported(cluster: Cluster, tmp_path: Path):
     made = driver("a")
     cluster.put("pods", made)
     async with serving(night(tmp_path, Hand())) as url:
-        options = {"carbon_url": url, "carbon_poll_s": "0.1", "ledger": ledger, "flush_s": "0.2"}
+        options = {
+            "carbon.url": url,
+            "carbon.poll_s": "0.1",
+            "accounting.ledger": ledger,
+            "accounting.flush_s": "0.2",
+        }
         async with ready(cluster, **options) as (service, client):
             await known(cluster, client)
             (name,) = (await client.filter(made, NAMES)).names or [""]
@@ -163,7 +168,7 @@ async def test_a_ledger_that_cannot_be_opened_is_said_at_the_start(cluster: Clus
     (tmp_path / "ledger").mkdir()
     async with await cluster.client() as api:
         with pytest.raises(ServiceFailed, match="the ledger cannot be used"):
-            Service(load(None, {"ledger": str(tmp_path / "ledger")}), api)
+            Service(load(None, {"accounting.ledger": str(tmp_path / "ledger")}), api)
 
 
 async def test_after_a_restart_the_first_answer_knows_the_signal(cluster: Cluster, tmp_path: Path):
@@ -171,6 +176,6 @@ async def test_after_a_restart_the_first_answer_knows_the_signal(cluster: Cluste
     cluster.put("pods", waits)
     async with (
         serving(night(tmp_path, Hand())) as url,
-        ready(cluster, carbon_url=url, carbon_poll_s="3600") as (_, client),
+        ready(cluster, carbon__url=url, carbon__poll_s="3600") as (_, client),
     ):
         assert "held-for-carbon" in (await client.filter(waits, NAMES)).reason

@@ -22,7 +22,7 @@ from tests.carbon_api.support import daily, write_trace
         (["serve", "--config", "nowhere.yaml"], "nowhere.yaml: No such file"),
         (["serve", "--replay-start", "soon"], "ISO 8601"),
         (["serve", "--replay-speed", "-1"], "replay.speed"),
-        (["serve", "--listen-port", "99999"], "listen-port"),
+        (["serve", "--listen-port", "99999"], "listen_port"),
         (["serve", "--log-level", "loud"], "must be debug"),
     ],
 )

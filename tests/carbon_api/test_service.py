@@ -38,12 +38,12 @@ def everyone(request: web.Request) -> web.Response:
 
 def live(provider: Provider, path: Path, hand: Hand, **sections: Any) -> FastAPI:
     key = str(key_file(path))
-    common: dict[str, Any] = {"url": provider.url, "history-days": 0}
+    common: dict[str, Any] = {"url": provider.url, "history_days": 0}
     zones = {
         "GB": {"source": "uk-carbon-intensity", **common},
-        "FR": {"source": "electricity-maps", "key-file": key, **common},
+        "FR": {"source": "electricity-maps", "key_file": key, **common},
         "CA": {
-            "source": "watttime", "zone": "CAISO_NORTH", "username-file": key, "password-file": key, **common,
+            "source": "watttime", "zone": "CAISO_NORTH", "username_file": key, "password_file": key, **common,
         },
     }  # fmt: skip
     return create_app(parse({"zones": zones, **sections}), hand, hand)

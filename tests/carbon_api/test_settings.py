@@ -19,16 +19,16 @@ from carbon_api.zones import Wiring, wire
 from tests.carbon_api.support import HOUR_S, START_S, Hand, ask, daily, write_trace
 
 FILE = """
-listen-port: 9000
+listen_port: 9000
 replay: {start: 2026-03-02T12:00:00Z, speed: 3600, wrap: true}
 pcaps: {zone: XX}
 zones:
   XX: {source: replay, files: [trace.csv], name: Nowhere}
   solar: {source: synthetic, grid: synthetic-solar, seed: 7}
-  FR: {source: electricity-maps, key-file: keys/maps}
-  CA: {source: watttime, zone: CAISO_NORTH, username-file: keys/user, password-file: keys/password}
-  GB: {source: uk-carbon-intensity, poll-interval-s: 600}
-  DE: {source: entso-e, zone: 10Y1001A1001A82H, key-file: /etc/keys/entsoe, factors: {B02: 1050}}
+  FR: {source: electricity-maps, key_file: keys/maps}
+  CA: {source: watttime, zone: CAISO_NORTH, username_file: keys/user, password_file: keys/password}
+  GB: {source: uk-carbon-intensity, poll_interval_s: 600}
+  DE: {source: entso-e, zone: 10Y1001A1001A82H, key_file: /etc/keys/entsoe, factors: {B02: 1050}}
 """
 
 
@@ -44,7 +44,7 @@ def replayed(*names: str, **sections: Any) -> dict[str, Any]:
 def test_a_file_with_every_source(tmp_path: Path):
     (tmp_path / "carbon.yaml").write_text(FILE)
     write_trace(tmp_path / "trace.csv", daily(48))
-    settings = load(tmp_path / "carbon.yaml", {"replay.speed": 60, "listen-port": 9001})
+    settings = load(tmp_path / "carbon.yaml", {"replay.speed": 60, "listen_port": 9001})
     assert (settings.listen_port, settings.replay.speed, settings.replay.wrap) == (9001, 60, True)
     assert settings.replay.start_s() == times.parse("2026-03-02T12:00:00Z")
     wiring = wire(settings, Web(), lambda: START_S, Hand(), Random(1))
@@ -73,9 +73,9 @@ def test_a_file_with_every_source(tmp_path: Path):
         ("zones: {XX: {source: replay}}", "files"),
         ("zones: {XX: {source: replay, files: []}}", "files"),
         ("zones: {XX: {source: synthetic, grid: g, sead: 1}}", "sead"),
-        ("zones: {XX: {source: electricity-maps}}", "key-file"),
+        ("zones: {XX: {source: electricity-maps}}", "key_file"),
         ("zones: {XX: {source: electricity-maps, key: abc}}", "key"),
-        ("zones: {XX: {source: entso-e, zone: DE, key-file: k}}", "zone"),
+        ("zones: {XX: {source: entso-e, zone: DE, key_file: k}}", "zone"),
         ("zones: {XX: {source: synthetic, grid: g}}\nreplay: {start: soon}", "replay.start"),
         ("zones: {XX: {source: synthetic, grid: g}}\nreplay: {speed: -1}", "replay.speed"),
         ("zones: {XX: {source: synthetic, grid: g}}\npcaps: {zone: YY}", "no zone 'YY'"),
@@ -100,7 +100,7 @@ def test_a_file_that_is_not_there(tmp_path: Path):
         ({"source": "synthetic", "grid": "atlantis"}, "zone XX: grid: .*atlantis"),
         ({"source": "replay", "files": ["nowhere.csv"]}, "zone XX: .*nowhere.csv: No such file"),
         (
-            {"source": "electricity-maps", "key-file": "k", "url": "http://example.org"},
+            {"source": "electricity-maps", "key_file": "k", "url": "http://example.org"},
             "must begin with https",
         ),
     ],
@@ -112,7 +112,7 @@ def test_sources_that_cannot_be_set_up_name_their_zone(tmp_path: Path, zone: dic
 
 @pytest.mark.parametrize("method", ["oracle", "crystal-ball"])
 def test_the_oracle_is_no_default(method: str):
-    document = {"forecast-method": method, "zones": {"s": {"source": "synthetic", "grid": "synthetic-solar"}}}
+    document = {"forecast_method": method, "zones": {"s": {"source": "synthetic", "grid": "synthetic-solar"}}}
     with pytest.raises(SourceError, match="cannot be the default"):
         create_app(parse(document))
 
@@ -159,7 +159,7 @@ def test_a_synthetic_grid_has_the_same_value_whatever_the_start(tmp_path: Path):
     readings: list[Any] = []
     for start in ("2026-03-01T05:00:00Z", "2026-02-10T00:00:00Z"):
         document = {
-            "zones": {"s": {"source": "synthetic", "grid": "synthetic-wind", "step-s": 1800}},
+            "zones": {"s": {"source": "synthetic", "grid": "synthetic-wind", "step_s": 1800}},
             "replay": {"start": start},
         }
         zone = wired(document, tmp_path).store.zones()[0]

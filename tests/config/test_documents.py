@@ -9,7 +9,7 @@ import pytest
 
 from extender.core.outcomes import BROKEN, PLACED, Outcome
 from extender.core.queue.packing import PACKERS
-from extender.settings.root import Settings
+from extender.settings.options import options
 from tests.config.files import DOCS, MANIFESTS, ROOT
 
 WAIT = DOCS / "why-does-my-job-wait.md"
@@ -68,9 +68,9 @@ def test_migration_covers_every_known_defect():
 def test_migration_names_settings_and_packers_that_exist():
     table = section(DOCS / "migrating-from-palantir.md", "Configuration")
     ours = " ".join(row.split("|")[2] for row in table.splitlines() if row.count("|") >= 3)
-    named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", ours))
+    named = set(re.findall(r"`([a-z]+(?:\.[a-z_]+)+)`", ours))
     assert named
-    assert named <= set(Settings.model_fields)
+    assert named <= set(options())
     assert set(PACKERS) <= set(re.findall(r"`([a-z-]+)`", table)) | set(
         re.findall(r"`binpack: ([a-z-]+)`", table)
     )

@@ -17,7 +17,7 @@ from carbon_api import settings as carbon_settings
 from carbon_api import synthetic
 from extender.core.policy import Switches
 from extender.runtime.switches import read_switches
-from extender.settings.root import load
+from extender.settings.loading import load
 from tests.config.files import (
     MANIFESTS,
     NAME,
@@ -323,7 +323,7 @@ def environment(*folders: Path) -> dict[str, str]:
         for literal in generator["literals"]
     ]
     return {
-        name.removeprefix(PREFIX).lower(): value
+        name.removeprefix(PREFIX).lower().replace("__", "."): value
         for name, _, value in (each.partition("=") for each in literals)
     }
 
@@ -335,17 +335,17 @@ def test_settings_are_accepted_and_fit_the_pod(folder: Path):
     name = NAME if folder == BASE else "carbon-scheduler-extender"
     deployment = deployments(folder)[name]
     ports = {each["name"]: each["containerPort"] for each in containers(deployment)["extender"]["ports"]}
-    assert ports["api"] == settings.api_port
+    assert ports["api"] == settings.http.api_port
     annotations = deployment["spec"]["template"]["metadata"]["annotations"]
-    assert annotations["prometheus.io/port"] == str(settings.api_port)
+    assert annotations["prometheus.io/port"] == str(settings.http.api_port)
     # Whoever reaches the webhooks can bind pods: loopback, or a certificate.
     if folder == BASE:
-        assert settings.listen_address == "127.0.0.1"
+        assert settings.http.address == "127.0.0.1"
         assert "webhooks" not in ports
     else:
-        assert settings.tls_client_ca_file is not None
-        assert settings.tls_client_names
-        assert ports["webhooks"] == settings.listen_port
+        assert settings.http.tls.client_ca_file is not None
+        assert settings.http.tls.client_names
+        assert ports["webhooks"] == settings.http.port
 
 
 @pytest.mark.usefixtures("no_variables")
@@ -360,7 +360,7 @@ def test_the_carbon_service_is_where_the_extender_asks_and_reads_its_settings():
     (port,) = service["spec"]["ports"]
     metadata = service["metadata"]
     url = f"http://{metadata['name']}.{metadata['namespace']}.svc:{port['port']}"
-    assert environment(CARBON) == {"carbon_url": url}
+    assert environment(CARBON) == {"carbon.url": url}
     (deployment,) = deployments(CARBON).values()
     container = containers(deployment)["carbon"]
     (listened,) = container["ports"]
@@ -468,9 +468,9 @@ def test_a_component_opens_the_port_it_needs(base: Path, component: str, directi
 
 def test_ports_of_components_are_those_of_the_settings():
     parts = {name: environment(MANIFESTS / "components" / name) for name in ("driver-agent", "driver-rest")}
-    assert load(flags=parts["driver-agent"]).driver_port == 8422
-    assert load(flags=parts["driver-rest"]).driver_rest_port == 4040
-    url = environment(MANIFESTS / "components" / "power-from-prometheus")["prometheus_url"]
+    assert load(flags=parts["driver-agent"]).drivers.port == 8422
+    assert load(flags=parts["driver-rest"]).stages.driver_rest.port == 4040
+    url = environment(MANIFESTS / "components" / "power-from-prometheus")["accounting.prometheus_url"]
     assert urlsplit(url).port == 9090
 
 
@@ -480,7 +480,7 @@ def test_ports_of_components_are_those_of_the_settings():
 def test_the_drivers_port_is_the_same_everywhere():
     (service,) = of_kind(AGENT_PORT, "Service")
     (exposed,) = service["spec"]["ports"]
-    assert str(exposed["targetPort"]) == environment(AGENT_PORT)["driver_port"]
+    assert str(exposed["targetPort"]) == environment(AGENT_PORT)["drivers.port"]
     url = agent_environment()["CARBON_SCHEDULER_URL"]["value"]
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
     assert url == f"https://{name}.{namespace}.svc:{exposed['port']}"
@@ -492,7 +492,7 @@ def test_the_switches_are_those_that_are_read():
     assert (read, problems) == (Switches(), [])
     assert len(switches["data"]) == 3
     metadata = switches["metadata"]
-    assert environment(AGENT_PORT)["switches"] == f"{metadata['namespace']}/{metadata['name']}"
+    assert environment(AGENT_PORT)["stages.switches"] == f"{metadata['namespace']}/{metadata['name']}"
 
 
 def agent_environment() -> dict[str, Object]:
@@ -512,7 +512,7 @@ def test_the_template_with_the_agent_mounts_what_it_names():
     assert environment["PYTHONPATH"]["value"] == mounts["carbon-scheduler-agent"]
     (source,) = volumes["carbon-scheduler-token"]["projected"]["sources"]
     token = source["serviceAccountToken"]
-    assert token["audience"] in load().driver_audiences
+    assert token["audience"] in load().drivers.audiences
     assert environment["CARBON_SCHEDULER_TOKEN_FILE"]["value"] == (
         f"{mounts['carbon-scheduler-token']}/{token['path']}"
     )

@@ -77,7 +77,7 @@ def test_the_role_allows_exactly_that_lease(path: Path):
 @both
 def test_profiles_are_those_the_extender_serves(path: Path):
     profiles = {profile["schedulerName"] for profile in read(path)["profiles"]}
-    assert profiles == set(Settings.model_fields["scheduler_names"].default)
+    assert profiles == set(Settings().kubernetes.scheduler_names)
     assert profiles == Policy().scheduler_names
 
 
@@ -149,11 +149,8 @@ def test_https_comes_with_a_ca(path: Path):
 
 def test_plain_http_stays_on_loopback_where_the_extender_listens_by_default():
     url = urlsplit(extender(PLAIN)["urlPrefix"])
-    defaults = Settings.model_fields
-    assert (url.hostname, url.port) == (
-        defaults["listen_address"].default,
-        defaults["listen_port"].default,
-    )
+    defaults = Settings().http
+    assert (url.hostname, url.port) == (defaults.address, defaults.port)
     assert url.hostname == "127.0.0.1"
 
 

@@ -29,10 +29,10 @@ class TokenCluster(Cluster):
 
     def _route(self, request: web.Request) -> Any:
         if request.path == TOKEN_REVIEWS:
-            return "review", self._review
+            return "review", self._review_token
         return super()._route(request)
 
-    async def _review(self, request: web.Request) -> web.StreamResponse:
+    async def _review_token(self, request: web.Request) -> web.StreamResponse:
         review = await request.json()
         self.reviewed.append(review)
         if self.refuse is not None:
@@ -131,7 +131,7 @@ async def listening(
     cluster: TokenCluster, names: list[str], *apps: str, **flags: str
 ) -> AsyncIterator[tuple[Service, Client, list[Driver]]]:
     """A service with a port for drivers, and running drivers of these applications."""
-    async with ready(cluster, driver_port="0", **flags) as (service, client):
+    async with ready(cluster, drivers__port="0", **flags) as (service, client):
         drivers: list[Driver] = []
         async with aiohttp.ClientSession() as session:
             for app in apps:

@@ -81,7 +81,7 @@ async def test_the_agent_is_understood_and_steered(
     cluster: TokenCluster, names: list[str], tmp_path: Path
 ) -> None:
     token = tmp_path / "token"
-    async with listening(cluster, names, "a", stage_order="true") as (service, _, (driver,)):
+    async with listening(cluster, names, "a", stages__order="true") as (service, _, (driver,)):
         token.write_text(driver.token + "\n")
         rig = Rig(driver.url.partition("/v1/")[0], token)
         rig.agent.put("JobStart", job_start(info(0), info(1, 0)))
@@ -128,9 +128,9 @@ async def test_over_tls_drivers_need_no_certificate_of_their_own(
 ) -> None:
     authority, token = Authority(tmp_path), tmp_path / "token"
     certificate, key = authority.issue("extender", "subjectAltName=IP:127.0.0.1")
-    flags = {"tls_cert_file": str(certificate), "tls_key_file": str(key)}
+    flags = {"http.tls.cert_file": str(certificate), "http.tls.key_file": str(key)}
     # kube-scheduler must show one.
-    flags["tls_client_ca_file"] = str(authority.ca)
+    flags["http.tls.client_ca_file"] = str(authority.ca)
     async with listening(cluster, names, **flags) as (service, _, _):
         token.write_text(cluster.issue("a-driver"))
         url = f"https://127.0.0.1:{service.ports[-1]}"

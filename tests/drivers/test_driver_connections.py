@@ -422,7 +422,7 @@ def crowd(port: int, number: int) -> Iterator[list[socket.socket]]:
 async def test_a_crowd_at_the_drivers_port_takes_nothing_from_the_webhooks(
     cluster: TokenCluster, names: list[str]
 ) -> None:
-    flags = {"driver_max_connections": "5", "driver_max_connections_per_address": "5"}
+    flags = {"drivers.max_connections": "5", "drivers.max_connections_per_address": "5"}
     async with listening(cluster, names, "a", **flags) as (service, client, (driver,)):
         await driver.tell(1, job(0, *DIAMOND))
         server = service._servers[-1]  # pyright: ignore[reportPrivateUsage]
@@ -445,7 +445,7 @@ async def test_a_crowd_at_the_drivers_port_takes_nothing_from_the_webhooks(
 async def test_a_crowd_at_the_port_of_the_api_takes_nothing_from_the_webhooks(
     cluster: TokenCluster, names: list[str]
 ) -> None:
-    async with listening(cluster, names, api_port="0") as (service, client, _):
+    async with listening(cluster, names, http__api_port="0") as (service, client, _):
         server = service._servers[1]  # pyright: ignore[reportPrivateUsage]
         assert isinstance(server, LimitedServer)
         with crowd(server.port, server.limits.of_one_address + 20) as clients:

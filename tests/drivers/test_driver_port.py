@@ -62,7 +62,7 @@ async def test_what_a_driver_reports_is_seen_by_people_and_by_the_driver(
 
 
 async def test_the_answer_orders_stages_once_that_is_allowed(cluster: TokenCluster, names: list[str]) -> None:
-    flags = {"stage_order": "true", "driver_interval_s": "2"}
+    flags = {"stages.order": "true", "drivers.report_interval_s": "2"}
     async with listening(cluster, names, "a", **flags) as (_, _, (driver,)):
         answer = await driver.tell(1, job(0, *DIAMOND))
         assert answer["interval_s"] == 2.0
@@ -81,7 +81,7 @@ async def test_by_default_the_answer_steers_nothing(cluster: TokenCluster, names
 
 
 async def test_agents_can_be_told_to_fall_silent(cluster: TokenCluster, names: list[str]) -> None:
-    async with listening(cluster, names, "a", driver_agent="false") as (service, _, (driver,)):
+    async with listening(cluster, names, "a", drivers__agent="false") as (service, _, (driver,)):
         assert (await driver.tell(1, job(0, *DIAMOND)))["off"] is True
         assert KEY not in service.store.state.stages
 
@@ -135,8 +135,8 @@ async def test_nonsense_is_left_out_and_counted(cluster: TokenCluster, names: li
         (b'{"x":' * 200_000, 400, "not a batch"),
         (batch(1, process=""), 400, "1 to 128"),
         (batch(1, process="p" * 129), 400, "1 to 128"),
-        (b" " * 3_000, 413, "driver_max_body_bytes = 2000"),
-        (b" " * 50_000, 413, "driver_max_body_bytes = 2000"),
+        (b" " * 3_000, 413, "drivers.max_report_bytes = 2000"),
+        (b" " * 50_000, 413, "drivers.max_report_bytes = 2000"),
     ],
     ids=range(18),
 )
@@ -144,7 +144,7 @@ async def test_a_report_that_cannot_be_read_is_refused_with_the_reason(
     cluster: TokenCluster, names: list[str], body: bytes, code: int, words: str
 ) -> None:
     limit = "2000" if code == 413 else "1000000"
-    async with listening(cluster, names, "a", driver_max_body_bytes=limit) as (service, _, (driver,)):
+    async with listening(cluster, names, "a", drivers__max_report_bytes=limit) as (service, _, (driver,)):
         answered, reply, _ = await driver.post(body)
         assert answered == code
         assert words in reply["detail"]

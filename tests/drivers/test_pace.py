@@ -49,7 +49,11 @@ async def test_a_driver_that_reports_without_end_is_asked_to_wait_and_others_are
     cluster: TokenCluster, names: list[str]
 ) -> None:
     limit = 1 << 20
-    async with listening(cluster, names, "a", "b", driver_max_body_bytes=str(limit)) as (_, _, (busy, other)):
+    async with listening(cluster, names, "a", "b", drivers__max_report_bytes=str(limit)) as (
+        _,
+        _,
+        (busy, other),
+    ):
         padding = b" " * (limit - 10_000)
         codes: list[int] = []
         for number in range(1, 100):
@@ -69,7 +73,11 @@ async def test_a_driver_that_reports_without_end_is_asked_to_wait_and_others_are
 async def test_answers_and_reports_that_are_too_long_count_too(
     cluster: TokenCluster, names: list[str]
 ) -> None:
-    async with listening(cluster, names, "a", "b", driver_max_body_bytes="100000") as (_, _, (asks, sends)):
+    async with listening(cluster, names, "a", "b", drivers__max_report_bytes="100000") as (
+        _,
+        _,
+        (asks, sends),
+    ):
         for number in range(4):
             await asks.tell(
                 number + 1,

@@ -116,7 +116,9 @@ async def test_a_driver_that_does_not_answer_keeps_no_other_application_waiting(
     application.router.add_get("/{path:.*}", serve)
     async with (
         TestServer(application) as server,
-        world(cluster, names, "a", "b", driver_rest=True, driver_rest_port=server.port) as (made, http),
+        world(
+            cluster, names, "a", "b", stages__driver_rest__enabled=True, stages__driver_rest__port=server.port
+        ) as (made, http),
     ):
         for done in (1, 2, 3):
             api.stages = [rest_stage(4, done=done)]

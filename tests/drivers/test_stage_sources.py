@@ -23,7 +23,7 @@ from extender.core.stages.events import JobStarted
 from extender.core.stages.store import StageStore
 from extender.runtime.service import Service
 from extender.runtime.stage_polling import StageSources
-from extender.settings.root import load
+from extender.settings.loading import load
 from tests.cluster.apiserver import Object, answer
 from tests.drivers.support import DIAMOND, Driver, TokenCluster, job, listening
 from tests.drivers.test_driver_rest import Driver as RestApi
@@ -31,6 +31,7 @@ from tests.drivers.test_driver_rest import stage as rest_stage
 from tests.eventlog.test_follow import job as logged_job
 from tests.eventlog.test_follow import job_start, task
 from tests.eventlog.test_follow import stage as logged_stage
+from tests.options import dotted
 from tests.service.cluster import delivered, spark_pod
 
 KEY, OTHER = GangKey("ns", "a"), GangKey("ns", "b")
@@ -77,7 +78,7 @@ async def world(
         made = World(cluster, service, drivers)
         async with await cluster.client() as client, session(2.0) as http:
             made.sources = StageSources(
-                load(None, options), client, service.engine, service.perform, made.hand
+                load(None, dotted(options)).stages, client, service.engine, service.perform, made.hand
             )
             yield made, http
 
@@ -100,7 +101,7 @@ def write(directory: Path, app: str, *lines: bytes) -> None:
 async def test_a_running_application_is_followed_by_its_log(
     cluster: TokenCluster, names: list[str], tmp_path: Path
 ):
-    async with world(cluster, names, "a", "b", event_log_directory=tmp_path) as (made, _):
+    async with world(cluster, names, "a", "b", stages__event_logs__directory=tmp_path) as (made, _):
         write(tmp_path, "a", job_start(0, logged_stage(0, 3), logged_stage(1, 1, 0)), task(0, 0, 50))
         await made.sources.read_logs()
         assert made.stages() == {0: 1, 1: 0}
@@ -115,7 +116,7 @@ async def test_a_running_application_is_followed_by_its_log(
 async def test_an_application_whose_agent_reports_is_left_alone_until_it_falls_silent(
     cluster: TokenCluster, names: list[str], tmp_path: Path
 ):
-    async with world(cluster, names, "a", event_log_directory=tmp_path) as (made, _):
+    async with world(cluster, names, "a", stages__event_logs__directory=tmp_path) as (made, _):
         write(tmp_path, "a", *logged_job(7, [10]))
         made.sources.agent_reported(KEY)
         await made.sources.read_logs()
@@ -126,7 +127,7 @@ async def test_an_application_whose_agent_reports_is_left_alone_until_it_falls_s
 
 
 async def test_the_service_knows_which_agents_report(cluster: TokenCluster, names: list[str], tmp_path: Path):
-    flags = {"event_log_directory": str(tmp_path), "event_log_interval_s": "120"}
+    flags = {"stages.event_logs.directory": str(tmp_path), "stages.event_logs.interval_s": "120"}
     async with listening(cluster, names, "a", **flags) as (service, client, (driver,)):
         await run_pod(cluster, service, "a")
         write(tmp_path, "a", *logged_job(7, [10]))
@@ -143,7 +144,7 @@ async def test_the_service_knows_which_agents_report(cluster: TokenCluster, name
 async def test_agent_and_log_of_the_same_stages_are_not_added_up(
     cluster: TokenCluster, names: list[str], tmp_path: Path
 ):
-    async with world(cluster, names, "a", event_log_directory=tmp_path) as (made, _):
+    async with world(cluster, names, "a", stages__event_logs__directory=tmp_path) as (made, _):
         agent_stage = {"stage_id": 0, "attempt": 0, "name": "s", "tasks": 3, "parent_ids": [], "rdd_ids": [7]}
         ended = {"type": "TaskProgress", "stage_id": 0, "attempt": 0, "succeeded": 2, "failed": 0}
         await made.drivers[0].tell(1, job(0, agent_stage), {**ended, "duration_ms": 100})
@@ -155,7 +156,11 @@ async def test_agent_and_log_of_the_same_stages_are_not_added_up(
 async def test_what_is_known_holds_as_long_as_its_source_can_be_read(
     cluster: TokenCluster, names: list[str], tmp_path: Path, rest_api: RestApi
 ):
-    flags = {"event_log_directory": tmp_path, "driver_rest": True, "driver_rest_port": rest_api.port}
+    flags = {
+        "stages.event_logs.directory": tmp_path,
+        "stages.driver_rest.enabled": True,
+        "stages.driver_rest.port": rest_api.port,
+    }
     async with world(cluster, names, "a", "b", **flags) as (made, http):
         heard_s = made.service.store.state.stages_heard_s
         write(tmp_path, "a", *logged_job(0, [10]))
@@ -174,7 +179,7 @@ async def test_what_is_known_holds_as_long_as_its_source_can_be_read(
 async def test_the_next_context_of_a_driver_begins_with_nothing(
     cluster: TokenCluster, names: list[str], tmp_path: Path
 ):
-    async with world(cluster, names, "a", event_log_directory=tmp_path) as (made, _):
+    async with world(cluster, names, "a", stages__event_logs__directory=tmp_path) as (made, _):
         write(tmp_path, "a", *logged_job(0, [10]), *logged_job(1, [10]))
         await made.sources.read_logs()
         assert made.stages() == {0: 1, 1: 1, 2: 1, 3: 1}
@@ -190,7 +195,7 @@ async def test_the_next_context_of_a_driver_begins_with_nothing(
 async def test_only_the_first_portion_of_another_log_makes_what_is_known_void(
     cluster: TokenCluster, names: list[str], tmp_path: Path
 ):
-    async with world(cluster, names, "a", event_log_directory=tmp_path) as (made, _):
+    async with world(cluster, names, "a", stages__event_logs__directory=tmp_path) as (made, _):
         write(tmp_path, "a", *logged_job(0, [10]))
         await made.sources.read_logs()
         (tmp_path / "a.inprogress").unlink()
@@ -208,7 +213,11 @@ async def test_a_log_that_comes_late_is_no_sign_of_life_and_leaves_room_for_the_
     part = f"{root}/eventlog_v2_a/events_{{}}_a".format
     logs.pipe(f"{root}/eventlog_v2_a/appstatus_a.inprogress", b"")
     logs.pipe(part(1), b"".join(logged_job(0, [10])))
-    flags = {"event_log_directory": root, "driver_rest": True, "driver_rest_port": rest_api.port}
+    flags = {
+        "stages.event_logs.directory": root,
+        "stages.driver_rest.enabled": True,
+        "stages.driver_rest.port": rest_api.port,
+    }
     async with world(cluster, names, "a", **flags) as (made, http):
         heard_s, told_s = made.service.store.state.stages_heard_s, made.hand.now_s
 
@@ -238,7 +247,7 @@ async def test_a_log_that_comes_late_is_no_sign_of_life_and_leaves_room_for_the_
 
 
 async def test_following_ends_with_the_driver(cluster: TokenCluster, names: list[str], tmp_path: Path):
-    async with world(cluster, names, "a", event_log_directory=tmp_path) as (made, _):
+    async with world(cluster, names, "a", stages__event_logs__directory=tmp_path) as (made, _):
         write(tmp_path, "a", *logged_job(0, [10]))
         await made.sources.read_logs()
         assert made.sources.health.followed == 1
@@ -252,7 +261,9 @@ async def test_following_ends_with_the_driver(cluster: TokenCluster, names: list
 async def test_a_pod_that_is_no_driver_of_spark_is_not_followed(
     cluster: TokenCluster, names: list[str], tmp_path: Path
 ):
-    async with world(cluster, names, "a", event_log_directory=tmp_path, driver_rest=True) as (made, http):
+    async with world(
+        cluster, names, "a", stages__event_logs__directory=tmp_path, stages__driver_rest__enabled=True
+    ) as (made, http):
         pod = cluster.pod("a-driver")
         pod["metadata"]["labels"] = {"carbon-scheduler/gang": "a", "carbon-scheduler/role": "leader"}
         write(tmp_path, "a", *logged_job(0, [10]))
@@ -264,7 +275,7 @@ async def test_a_pod_that_is_no_driver_of_spark_is_not_followed(
 async def test_the_logs_name_is_sparks_id_and_not_that_of_the_gang(
     cluster: TokenCluster, names: list[str], tmp_path: Path
 ):
-    async with world(cluster, names, "a", event_log_directory=tmp_path) as (made, _):
+    async with world(cluster, names, "a", stages__event_logs__directory=tmp_path) as (made, _):
         cluster.pod("a-driver")["metadata"]["labels"] |= {
             "spark-app-id": "a",
             "spark-app-selector": "spark-4f2c",
@@ -275,7 +286,7 @@ async def test_the_logs_name_is_sparks_id_and_not_that_of_the_gang(
 
 
 async def test_a_pod_is_looked_up_once(cluster: TokenCluster, names: list[str], tmp_path: Path):
-    async with world(cluster, names, "a", "b", event_log_directory=tmp_path) as (made, _):
+    async with world(cluster, names, "a", "b", stages__event_logs__directory=tmp_path) as (made, _):
         before = cluster.count("get")
         for _ in range(3):
             await made.sources.read_logs()
@@ -285,7 +296,7 @@ async def test_a_pod_is_looked_up_once(cluster: TokenCluster, names: list[str], 
 async def test_an_api_server_that_refuses_is_asked_again(
     cluster: TokenCluster, names: list[str], tmp_path: Path
 ):
-    async with world(cluster, names, "a", event_log_directory=tmp_path) as (made, _):
+    async with world(cluster, names, "a", stages__event_logs__directory=tmp_path) as (made, _):
         write(tmp_path, "a", *logged_job(0, [10]))
         cluster.faults["get"].append(answer(500))
         await made.sources.read_logs()
@@ -301,7 +312,11 @@ async def test_a_damaged_log_is_said_once_and_left_to_the_rest_api(
     rest_api: RestApi,
     caplog: pytest.LogCaptureFixture,
 ):
-    flags = {"event_log_directory": tmp_path, "driver_rest": True, "driver_rest_port": rest_api.port}
+    flags = {
+        "stages.event_logs.directory": tmp_path,
+        "stages.driver_rest.enabled": True,
+        "stages.driver_rest.port": rest_api.port,
+    }
     async with world(cluster, names, "a", **flags) as (made, http):
         write(tmp_path, "a", b"garbage\n" * 500)
         rest_api.stages = [rest_stage(1, done=2)]
@@ -318,7 +333,11 @@ async def test_a_damaged_log_is_said_once_and_left_to_the_rest_api(
 async def test_the_rest_api_is_asked_only_where_nothing_else_tells(
     cluster: TokenCluster, names: list[str], tmp_path: Path, rest_api: RestApi
 ):
-    flags = {"event_log_directory": tmp_path, "driver_rest": True, "driver_rest_port": rest_api.port}
+    flags = {
+        "stages.event_logs.directory": tmp_path,
+        "stages.driver_rest.enabled": True,
+        "stages.driver_rest.port": rest_api.port,
+    }
     async with world(cluster, names, "a", "b", **flags) as (made, http):
         write(tmp_path, "a", *logged_job(0, [10]))
         rest_api.stages = [rest_stage(1, done=2)]
@@ -337,7 +356,9 @@ async def test_a_driver_without_a_ui_is_asked_less_and_less_often(
     cluster: TokenCluster, names: list[str], rest_api: RestApi
 ):
     rest_api.reply = web.Response(status=403)
-    async with world(cluster, names, "a", driver_rest=True, driver_rest_port=rest_api.port) as (made, http):
+    async with world(
+        cluster, names, "a", stages__driver_rest__enabled=True, stages__driver_rest__port=rest_api.port
+    ) as (made, http):
         for _ in range(360):
             await made.sources.ask_drivers(http)
             made.hand.now_s += 10.0
@@ -363,12 +384,12 @@ async def test_a_file_system_that_hangs_is_seen_and_holds_nothing_up(
         raise OSError("stale file handle")
 
     monkeypatch.setattr(LogsFollower, "round", hang)
-    flags = {"event_log_directory": str(tmp_path), "driver_rest": "false"}
+    flags = {"stages.event_logs.directory": str(tmp_path), "stages.driver_rest.enabled": "false"}
     async with world(cluster, names, "a", **flags) as (made, _):
         reading = asyncio.create_task(made.sources.run())
         await asyncio.to_thread(entered.wait, 20)
         made.hand.now_s += 100.0
-        assert "has not come back for 100 s" in made.sources.health.problems["event_log_directory"]
+        assert "has not come back for 100 s" in made.sources.health.problems["stages.event_logs.directory"]
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading  # although the thread still hangs
@@ -396,7 +417,7 @@ async def test_a_defect_is_logged_and_tried_again(
             again.set()
             await asyncio.Event().wait()
 
-    async with world(cluster, names, "a", event_log_directory=tmp_path) as (made, _):
+    async with world(cluster, names, "a", stages__event_logs__directory=tmp_path) as (made, _):
         made.sources._sleep = sleep  # pyright: ignore[reportPrivateUsage]
         running = asyncio.create_task(made.sources.run())
         await asyncio.wait_for(again.wait(), 20)
@@ -413,7 +434,7 @@ async def test_stages_that_cannot_be_taken_hold_up_no_other_application(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ):
-    async with world(cluster, names, "a", "b", event_log_directory=tmp_path) as (made, _):
+    async with world(cluster, names, "a", "b", stages__event_logs__directory=tmp_path) as (made, _):
         for app in ("a", "b"):
             write(tmp_path, app, job_start(0, logged_stage(0, 3), logged_stage(1, 1, 0)), task(0, 0, 50))
         apply = StageStore.apply
@@ -429,12 +450,12 @@ async def test_stages_that_cannot_be_taken_hold_up_no_other_application(
 
 async def test_passwords_are_not_told(cluster: TokenCluster, names: list[str]):
     url = "nosuch://user:secret@host/logs/"
-    async with world(cluster, names, "a", event_log_directory=url) as (made, _):
+    async with world(cluster, names, "a", stages__event_logs__directory=url) as (made, _):
         await made.sources.read_logs()
         (problem,) = made.sources.health.problems.values()
         assert "nosuch://***@host/logs" in problem
         assert "secret" not in problem
-        assert "secret" not in str(load(None, {"event_log_directory": url}).redacted())
+        assert "secret" not in str(load(None, {"stages.event_logs.directory": url}).redacted())
 
 
 async def test_without_settings_nothing_runs(cluster: TokenCluster, names: list[str]):
@@ -447,7 +468,7 @@ async def test_only_so_many_applications_are_watched(
     cluster: TokenCluster, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("extender.runtime.stage_polling._MOST_APPLICATIONS", 1)
-    async with world(cluster, names, "a", "b", event_log_directory=tmp_path) as (made, _):
+    async with world(cluster, names, "a", "b", stages__event_logs__directory=tmp_path) as (made, _):
         write(tmp_path, "a", *logged_job(0, [10]))
         write(tmp_path, "b", *logged_job(0, [10]))
         await made.sources.read_logs()
@@ -462,7 +483,7 @@ def leaderless(app: str) -> Object:
 async def test_an_application_in_client_mode_has_no_driver_to_follow(
     cluster: TokenCluster, names: list[str], tmp_path: Path
 ):
-    async with world(cluster, names, event_log_directory=tmp_path) as (made, _):
+    async with world(cluster, names, stages__event_logs__directory=tmp_path) as (made, _):
         seen = delivered(made.service, "c-exec-1")
         cluster.put("pods", leaderless("c"))
         await asyncio.wait_for(seen.wait(), 20)

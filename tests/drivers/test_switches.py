@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from extender.core.policy import Switches
 from extender.runtime.service import Service
 from extender.runtime.switches import read_switches
-from extender.settings.root import SettingsError, load
+from extender.settings.loading import SettingsError, load
 from tests.cluster.apiserver import Object
 from tests.drivers.support import DIAMOND, TokenCluster, job, listening
 from tests.service.cluster import ready
@@ -75,7 +75,7 @@ async def test_a_config_map_turns_stage_order_off_and_on_again(
     cluster: TokenCluster, names: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     cluster.put("configmaps", config_map(stage_order="off"))
-    flags = {"switches": NAME, "stage_order": "true", "pcaps": "true"}
+    flags = {"stages.switches": NAME, "stages.order": "true", "stages.pcaps.enabled": "true"}
     async with listening(cluster, names, "a", **flags) as (service, client, (driver,)):
         seen = turned(service)
         assert "priorities" not in await driver.tell(1, job(0, *DIAMOND))
@@ -105,7 +105,7 @@ async def test_a_config_map_turns_stage_order_off_and_on_again(
 
 async def test_another_config_map_is_none_of_ours(cluster: TokenCluster) -> None:
     cluster.put("configmaps", config_map(pcaps="off"))
-    async with ready(cluster, switches="elsewhere/switches") as (service, _):
+    async with ready(cluster, stages__switches="elsewhere/switches") as (service, _):
         assert service.store.state.switches == Switches()
     async with ready(cluster) as (service, _):
         assert service.store.state.switches == Switches()
@@ -114,4 +114,4 @@ async def test_another_config_map_is_none_of_ours(cluster: TokenCluster) -> None
 @pytest.mark.parametrize("text", ["switches", "a/b/c", "a/", "/b", "A/b", "a/b c"])
 def test_the_config_map_is_named_with_its_namespace(text: str) -> None:
     with pytest.raises(SettingsError, match="switches: must be namespace/name"):
-        load(None, {"switches": text})
+        load(None, {"stages.switches": text})

@@ -20,7 +20,7 @@ from extender.adapters.kubernetes.tokens import (
     Unproven,
 )
 from extender.runtime.http.server import driver_server
-from extender.settings.root import load
+from extender.settings.loading import load
 from tests.cluster.apiserver import Fault, Proceed
 from tests.drivers.support import TokenCluster
 from tests.service.cluster import held_back
@@ -277,5 +277,5 @@ async def test_no_token_is_kept(cluster: TokenCluster, reviews: Reviewed) -> Non
 
 @pytest.mark.parametrize(("address", "warned"), [("0.0.0.0", True), ("extender", True), ("127.0.0.1", False)])
 def test_tokens_in_clear_are_warned_of(address: str, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
-    driver_server(None, load(None, {"driver_port": "0", "driver_address": address}))
+    driver_server(None, load(None, {"drivers.port": "0", "drivers.address": address}))
     assert ("travel in clear" in caplog.text) is warned

@@ -179,7 +179,7 @@ def extender_of(start_pair: StartPair, fake_nodes: StartNodes) -> Callable[..., 
     def start(grid: Grid, nodes: int, **options: str) -> Extender:
         bodies = [node_body(f"fake-{n}", cpu="16", memory="64Gi", labels=ZONE_LABELS) for n in range(nodes)]
         fake_nodes(bodies=bodies)
-        extender = start_pair(carbon_url=grid.url, carbon_poll_s="0.5", **options).extender
+        extender = start_pair(carbon__url=grid.url, carbon__poll_s="0.5", **options).extender
         grid.await_known(extender)
         return extender
 

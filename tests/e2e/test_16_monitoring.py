@@ -113,8 +113,8 @@ def scraped(
     """Prometheus beside an extender in the dirty hour: one gang runs, one waits for room, one is held."""
     grid: Grid = start_grid(2, hour_s=3600.0)
     fake_nodes(bodies=[node_body("fake-0", cpu="8", memory="32Gi", labels=ZONE_LABELS)])
-    options = {"cap": "true", "cap_min_executors": "4", "cap_max_executors": "12"}
-    extender = start_pair(carbon_url=grid.url, carbon_poll_s="0.5", **options).extender
+    options = {"cap.enabled": "true", "cap.min_executors": "4", "cap.max_executors": "12"}
+    extender = start_pair(carbon__url=grid.url, carbon__poll_s="0.5", **options).extender
     grid.await_known(extender)
     SimulatedDriver(cluster.admin, SparkApp("runs", namespace, 2)).submit().await_bound(2)
     held = {"carbon-scheduler/carbon-policy": "threshold", "carbon-scheduler/max-delay": "20h"}

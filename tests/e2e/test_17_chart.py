@@ -111,7 +111,7 @@ def test_values_reach_every_container_and_namespace(cluster: ControlPlane) -> No
         "carbon": {"enabled": True, "settings": {"zones": {"GB": {"source": "uk-carbon-intensity"}}}},
         "namespaces": ["team-a", "team-b"],
         "capQuota": {"enabled": True, "namespace": "team-a"},
-        "settings": {"packer": "distribute-evenly"},
+        "settings": {"pools": {"packer": "distribute-evenly"}},
     }
     objects = template(cluster, values)
     pods = [each["spec"]["template"]["spec"] for each in objects if each["kind"] == "Deployment"]
@@ -125,8 +125,8 @@ def test_values_reach_every_container_and_namespace(cluster: ControlPlane) -> No
     assert sorted(where) == [HOME, "kube-system", "team-a", "team-a", "team-b"]
     maps = {each["metadata"]["name"]: each["data"] for each in objects if each["kind"] == "ConfigMap"}
     environment = maps["carbon-scheduler-environment"]
-    assert environment["CARBON_SCHEDULER_NAMESPACES"] == "team-a,team-b"
-    assert environment["CARBON_SCHEDULER_CAP_QUOTA_NAMESPACE"] == "team-a"
+    assert environment["CARBON_SCHEDULER_KUBERNETES__NAMESPACES"] == "team-a,team-b"
+    assert environment["CARBON_SCHEDULER_CAP__QUOTA__NAMESPACE"] == "team-a"
     assert yaml.safe_load(maps["carbon-scheduler-settings"]["settings.yaml"]) == values["settings"]
     settings = yaml.safe_load(maps["carbon-scheduler-carbon-settings"]["settings.yaml"])
     assert settings == values["carbon"]["settings"]
@@ -135,8 +135,8 @@ def test_values_reach_every_container_and_namespace(cluster: ControlPlane) -> No
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"settings": {"paker": "x"}}, "paker"),
-        ({"settings": {"hold_ttl_s": -1}}, "hold_ttl_s"),
+        ({"settings": {"pools": {"paker": "x"}}}, "paker"),
+        ({"settings": {"kubernetes": {"claim_ttl_s": -1}}}, "claim_ttl_s"),
         ({"carbon": {"settings": {"zones": {"GB": {"source": "nowhere"}}}}}, "GB"),
         ({"ledger": {"kind": "mysql"}}, "ledger"),
         ({"imgae": {}}, "imgae"),

@@ -175,7 +175,7 @@ def test_jobs_with_deadlines_start_in_clean_hours_and_end_in_time(
 def test_when_the_carbon_source_is_killed_nothing_blocks(
     installed: ControlPlane, namespace: str, extender_of, grid: Grid
 ) -> None:
-    extender = extender_of(grid, 2, carbon_stale_after_s="4")
+    extender = extender_of(grid, 2, carbon__stale_after_s="4")
     apps = [job("refused", namespace, "1h"), job("gated", namespace, "1h", gated=True)]
     for app in apps:
         SimulatedDriver(installed.admin, app, 0.0).submit()
@@ -195,8 +195,13 @@ def test_the_budget_is_kept_as_a_quota_and_gone_on_exit(
     (namespace,) = {each["metadata"]["namespace"] for each in yaml.safe_load_all(component.read_text())}
     installed.create_namespace(namespace)
     installed.kubectl("apply", "--filename", component)
-    options = {"cap": "true", "cap_min_executors": "1", "cap_max_executors": "10", "cap_executor_cores": "1"}
-    options |= {"cap_quota_namespace": namespace, "cap_quota_spare_drivers": "2"}
+    options = {
+        "cap.enabled": "true",
+        "cap.min_executors": "1",
+        "cap.max_executors": "10",
+        "cap.executor_cores": "1",
+    }
+    options |= {"cap.quota.namespace": namespace, "cap.quota.spare_drivers": "2"}
     extender = extender_of(grid, 2, **options)
 
     def cores() -> float:

@@ -46,15 +46,15 @@ def team(installed: ControlPlane) -> Iterator[str]:
 def options(grid: Grid, namespace: str) -> dict[str, str]:
     """CAP with a budget of `BUDGET` executors in dirty hours, kept as a quota."""
     return {
-        "carbon_url": grid.url,
-        "carbon_poll_s": "0.5",
-        "cap": "true",
-        "cap_min_executors": str(BUDGET),
-        "cap_max_executors": "12",
-        "cap_executor_cores": "1",
-        "cap_executor_memory_gib": "1.4",
-        "cap_quota_namespace": namespace,
-        "cap_quota_spare_drivers": "1",
+        "carbon.url": grid.url,
+        "carbon.poll_s": "0.5",
+        "cap.enabled": "true",
+        "cap.min_executors": str(BUDGET),
+        "cap.max_executors": "12",
+        "cap.executor_cores": "1",
+        "cap.quota.executor_memory_gib": "1.4",
+        "cap.quota.namespace": namespace,
+        "cap.quota.spare_drivers": "1",
     }
 
 

@@ -33,7 +33,7 @@ def test_a_replica_goes_on_with_the_ledger_of_one_that_was_killed(
 ) -> None:
     fake_nodes(NODES, cpu=str(CORES), memory="64Gi")
     path = work / "ledger.sqlite"
-    options = {"ledger": str(path), "flush_s": str(FLUSH_S)}
+    options = {"accounting.ledger": str(path), "accounting.flush_s": str(FLUSH_S)}
     first = start_pair("first", leader_elect=True, **options)
     wait_for(path.exists, "a ledger", 10)
     wait_for(lambda: booked_s(path) > 0, "a first booking", 10, first.extender.log_text)

@@ -97,7 +97,7 @@ def start_stages(
 
     def start(**options: str) -> Stages:
         port = free_port()
-        reports = {"driver_port": str(port), "driver_interval_s": "0.5"}
+        reports = {"drivers.port": str(port), "drivers.report_interval_s": "0.5"}
         return Stages(installed, start_pair(**reports, **options).extender, port, tmp_path / "logs")
 
     return start
@@ -163,7 +163,7 @@ def test_stage_order_follows_importance(
     """Scenario 5: one slot, two jobs; the long one, which began later, goes first."""
     tasks = 10
     kubelet = real_nodes(1, cpu="2", memory="4Gi")
-    stages = start_stages(stage_order="true")
+    stages = start_stages(stages__order="true")
     name = f"order-{spark.version.replace('.', '-')}"
     arguments: list[str | Path] = [tmp_path / "result.json", str(tasks), "0.2"]
     one = {"spark__executor__instances": "1"}
@@ -261,7 +261,12 @@ def run_dirty(
         spark: SparkHome, name: str, tasks: int, conf: dict[str, str], nodes: int = 2, **options: str
     ) -> DirtyRun:
         kubelet = real_nodes(nodes, cpu="3", memory="6Gi", labels=ZONE_LABELS)
-        pcaps = {"pcaps": "true", "pcaps_gamma": "1", "carbon_url": dirty.url, "carbon_poll_s": "0.5"}
+        pcaps = {
+            "stages.pcaps.enabled": "true",
+            "stages.pcaps.gamma": "1",
+            "carbon.url": dirty.url,
+            "carbon.poll_s": "0.5",
+        }
         stages = start_stages(**pcaps, **options)
         dirty.await_known(stages.extender)
         result = tmp_path / "result.json"
@@ -304,7 +309,7 @@ def test_when_the_carbon_source_is_gone_what_waited_for_cleaner_power_joins(
     run_dirty: Callable[..., DirtyRun], dirty: Grid, spark: SparkHome
 ) -> None:
     """Its last value gets too old, and unknown is neutral: executors withheld until then are let in."""
-    run = run_dirty(spark, "unknown", 30, ELASTIC, carbon_stale_after_s="60")
+    run = run_dirty(spark, "unknown", 30, ELASTIC, carbon__stale_after_s="60")
     run.await_withheld(3)
     dirty.kill()
     wait_for(lambda: not run.view["withheld"], "nobody is withheld", 90, run.explain)
@@ -324,7 +329,7 @@ def test_the_agent_asks_kubernetes_for_no_more_executors_than_are_wanted_now(
         # Spark deletes pods above its target once they are older than this, whatever the allocation.
         "spark__dynamicAllocation__executorIdleTimeout": "2s",
     }
-    run = run_dirty(spark, "target", 30, conf, nodes=1, executor_target="true")
+    run = run_dirty(spark, "target", 30, conf, nodes=1, stages__executor_target="true")
     wait_for(lambda: run.bound() == [False, False, True, True], "room for two of four", 90, run.explain)
     wait_for(lambda: run.bound() == [True, True], "those that wait are given up", 60, run.explain)
     dirty.jump(14)
@@ -358,7 +363,9 @@ def test_an_executor_the_extender_and_the_carbon_source_die_and_nothing_is_lost(
     kubelet = real_nodes(2, cpu="2", memory="4Gi", labels=ZONE_LABELS)
     watching = observer()
     grid = start_grid(14, 3600.0)
-    stages = start_stages(pcaps="true", stage_order="true", carbon_url=grid.url, carbon_poll_s="0.5")
+    stages = start_stages(
+        stages__pcaps__enabled="true", stages__order="true", carbon__url=grid.url, carbon__poll_s="0.5"
+    )
     grid.await_known(stages.extender)
     name = f"losses-{spark.version.replace('.', '-')}"
     arguments: list[str | Path] = [tmp_path / "result.json", "20", "1"]

@@ -69,7 +69,9 @@ def test_a_log_is_followed_and_read_again_after_a_crash(
     watching = observer()
     logs = tmp_path / "logs"
     logs.mkdir()
-    extender = start_pair(event_log_directory=str(logs), event_log_interval_s="1").extender
+    extender = start_pair(
+        stages__event_logs__directory=str(logs), stages__event_logs__interval_s="1"
+    ).extender
     application = submit(
         installed,
         SPARK_4,
@@ -109,7 +111,7 @@ def test_a_driver_is_asked_for_its_backlog(
     """Spark 3.5: its REST API at the address of its pod, which the extender reads itself."""
     real_nodes(3, cpu="2", memory="4Gi")
     watching = observer()
-    extender = start_pair(driver_rest="true", driver_rest_interval_s="1").extender
+    extender = start_pair(stages__driver_rest__enabled="true", stages__driver_rest__interval_s="1").extender
     application = submit(
         installed,
         SPARK_3,
@@ -146,10 +148,10 @@ def test_queries_of_a_connect_client_are_stages_of_the_server(
     logs = tmp_path / "logs"
     logs.mkdir()
     extender = start_pair(
-        event_log_directory=str(logs),
-        event_log_interval_s="1",
-        driver_rest="true",
-        driver_rest_interval_s="1",
+        stages__event_logs__directory=str(logs),
+        stages__event_logs__interval_s="1",
+        stages__driver_rest__enabled="true",
+        stages__driver_rest__interval_s="1",
     ).extender
     port, pipe = free_port(), tmp_path / "end"
     os.mkfifo(pipe)

@@ -15,7 +15,8 @@ from extender.lab.cluster import node
 from extender.lab.registry import Object, Refusal, Registry
 from extender.lab.spark import SparkApplication
 from extender.runtime.service import Service
-from extender.settings.root import Settings
+from extender.settings.loading import load
+from tests.options import dotted
 
 PATIENCE_S = 30.0
 
@@ -92,7 +93,7 @@ def refusing_everything(text: str = "carbon-scheduler: no-room: no") -> dict[str
 async def real_service(api_server_url: str, **settings: Any) -> AsyncIterator[str]:
     """The service, ready, in this process on a port of its own; gives its URL."""
     async with await ApiClient.anonymous(api_server_url) as client:
-        service = Service(Settings(listen_port=0, **settings), client)
+        service = Service(load(None, dotted({"http.port": 0, **settings})), client)
         running = asyncio.create_task(service.run())
         try:
             async with asyncio.timeout(PATIENCE_S):

@@ -116,8 +116,8 @@ def test_a_ledger_that_is_not_there_is_nothing(tmp_path: Path) -> None:
 
 
 def test_without_a_carbon_service_the_extender_is_told_of_none(tmp_path: Path) -> None:
-    assert "--carbon-url" not in service_flags("", tmp_path / "ledger.db")
-    assert "--carbon-url" in service_flags("http://127.0.0.1:1", tmp_path / "ledger.db")
+    assert "--carbon.url" not in service_flags("", tmp_path / "ledger.db")
+    assert "--carbon.url" in service_flags("http://127.0.0.1:1", tmp_path / "ledger.db")
 
 
 def test_the_demo_runs_without_the_carbon_service(monkeypatch: pytest.MonkeyPatch) -> None:

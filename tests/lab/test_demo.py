@@ -57,7 +57,7 @@ def test_a_broken_invariant_is_the_exit_code(tmp_path: Path, monkeypatch: pytest
     process = demo.ServiceProcess
 
     def without_order(url: str, directory: Path, **options: object) -> ServiceProcess:
-        return process(url, directory, flags=("--fifo", "off"))
+        return process(url, directory, flags=("--pools.fifo", "off"))
 
     monkeypatch.setattr(demo, "ServiceProcess", without_order)
     shown, written = console(), tmp_path / "summary.json"
@@ -77,7 +77,7 @@ def test_a_service_that_does_not_start_is_explained(monkeypatch: pytest.MonkeyPa
     process = demo.ServiceProcess
 
     def misled(url: str, directory: Path, **options: object) -> ServiceProcess:
-        return process(url, directory, flags=("--packer", "nonsense"))
+        return process(url, directory, flags=("--pools.packer", "nonsense"))
 
     monkeypatch.setattr(demo, "ServiceProcess", misled)
     shown = console()

@@ -58,7 +58,7 @@ async def test_the_real_service_keeps_every_invariant(seed: int) -> None:
     foreign = foreign_pods(apps[-1].at_s, 1.0, draw)
     async with (
         World(demo_nodes(), FAST, draw=draw) as world,
-        real_service(world.server.url, hold_ttl_s=5.0) as url,
+        real_service(world.server.url, kubernetes__claim_ttl_s=5.0) as url,
     ):
         await world.schedule_with(url)
         await world.play(apps, foreign)
@@ -144,7 +144,7 @@ async def test_an_extender_that_refuses_everything_is_found_out() -> None:
 
 async def test_a_queue_without_order_is_found_out() -> None:
     """The real service, told not to keep order, lets small gangs pass a large one."""
-    async with World(small_nodes(3), FAST) as world, real_service(world.server.url, fifo="off") as url:
+    async with World(small_nodes(3), FAST) as world, real_service(world.server.url, pools__fifo="off") as url:
         await world.schedule_with(url)
         first = world.submit(application("first", executors=8, work_s=400.0))
         async with asyncio.timeout(PATIENCE_S):

@@ -14,8 +14,9 @@ from aiohttp import web
 
 from extender.core.facts import PodFacts
 from extender.runtime.service import Service
-from extender.settings.root import load
+from extender.settings.loading import load
 from tests.cluster.apiserver import ApiServer, Fault, Object, Proceed
+from tests.options import dotted
 from tests.wire import go
 
 PATIENCE_S = 20.0
@@ -101,7 +102,7 @@ def delivered(service: Service, name: str) -> asyncio.Event:
 @asynccontextmanager
 async def started(cluster: Cluster, **flags: str) -> AsyncIterator[tuple[Service, Client]]:
     """A service that listens; it need not be ready yet."""
-    settings = load(None, {"listen_port": "0", **flags})
+    settings = load(None, dotted({"http.port": "0", **flags}))
     async with await cluster.client() as api, aiohttp.ClientSession() as session:
         service = Service(settings, api)
         running = asyncio.create_task(service.run())

@@ -38,7 +38,7 @@ async def process(
     )
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "extender.cli", "serve"),
-        *("--kubeconfig", str(kubeconfig), "--listen-port", "0"),
+        *("--kubernetes.kubeconfig", str(kubeconfig), "--http.port", "0"),
         env={**os.environ, faults.ENVIRONMENT: crash_at},
         stderr=asyncio.subprocess.PIPE,
     )

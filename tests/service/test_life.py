@@ -14,7 +14,7 @@ from extender.core.invariants import snapshot, violations
 from extender.core.wakes import WAKE
 from extender.runtime.http.server import Server
 from extender.runtime.service import Service, ServiceFailed
-from extender.settings.root import load
+from extender.settings.loading import load
 from tests.cluster.apiserver import lose, pod
 from tests.service.cluster import (
     PATIENCE_S,
@@ -176,7 +176,7 @@ async def test_a_port_in_use_is_said_clearly(cluster: Cluster):
         port = str(taken.getsockname()[1])
         async with await cluster.client() as api:
             with pytest.raises(ServiceFailed, match=f"cannot listen on 127.0.0.1:{port}: .*in use"):
-                await Service(load(None, {"listen_port": port}), api).run()
+                await Service(load(None, {"http.port": port}), api).run()
 
 
 async def test_a_part_that_fails_again_and_again_ends_the_service(
@@ -189,7 +189,7 @@ async def test_a_part_that_fails_again_and_again_ends_the_service(
         await asyncio.sleep(0)
 
     async with await cluster.client() as api:
-        service = Service(load(None, {"listen_port": "0"}), api, sleep=no_time_passes)
+        service = Service(load(None, {"http.port": "0"}), api, sleep=no_time_passes)
 
         async def broken() -> None:
             raise RuntimeError("a bug in the patcher")

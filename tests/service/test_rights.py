@@ -7,8 +7,9 @@ from typing import Any
 
 from extender.adapters.kubernetes.rights import Right, RightsCheck
 from extender.runtime.needed_rights import needed_rights
-from extender.settings.root import load
+from extender.settings.loading import load
 from tests.cluster.apiserver import ApiServer, answer, pod
+from tests.options import dotted
 from tests.service.cluster import PATIENCE_S, Cluster, driver_config_map, ready, spark_pod
 
 PATCH, BIND = Right("patch", "pods", "wakes"), Right("create", "pods/binding", "binds", namespace="spark")
@@ -48,13 +49,17 @@ async def test_what_the_api_server_does_not_say_is_as_it_was_before():
 
 
 def needed(**flags: Any) -> set[str]:
-    return {str(right) for right in needed_rights(load(None, flags))}
+    return {str(right) for right in needed_rights(load(None, dotted(flags)))}
 
 
 def test_options_need_rights_of_their_own():
     assert not any("tokenreviews" in right or "resourcequotas" in right for right in needed())
-    assert "create tokenreviews.authentication.k8s.io" in needed(driver_port="8422")
-    quota = {right for right in needed(cap="true", cap_quota_namespace="team") if "resourcequotas" in right}
+    assert "create tokenreviews.authentication.k8s.io" in needed(drivers__port="8422")
+    quota = {
+        right
+        for right in needed(cap__enabled="true", cap__quota__namespace="team")
+        if "resourcequotas" in right
+    }
     assert quota == {
         "create resourcequotas in namespace team",
         *(
@@ -65,7 +70,7 @@ def test_options_need_rights_of_their_own():
 
 
 def test_named_namespaces_need_rights_in_them_only():
-    rights = needed(namespaces="a,b", switches="home/switches")
+    rights = needed(kubernetes__namespaces="a,b", stages__switches="home/switches")
     assert {right for right in rights if "namespace" not in right} == {
         f"{verb} {kind}" for verb in ("list", "watch") for kind in ("pods", "nodes")
     }
@@ -77,7 +82,7 @@ def test_named_namespaces_need_rights_in_them_only():
 async def test_with_named_namespaces_only_their_config_maps_are_read(cluster: Cluster, names: list[str]):
     cluster.put("pods", spark_pod("a", "driver", "a-driver"))
     cluster.put("configmaps", driver_config_map("a", executors=2))
-    async with ready(cluster, namespaces="ns,empty") as (service, client):
+    async with ready(cluster, kubernetes__namespaces="ns,empty") as (service, client):
         assert {each.name for each in service.reflectors} == {
             *("nodes", "pods"),
             *("config maps of ns", "config maps of empty"),

@@ -22,7 +22,7 @@ from extender.core.stages.decima_weights import CHECKPOINT_BYTES, DecimaWeights,
 from extender.core.stages.events import JobStarted, StageCompleted, StageInfo, StageSubmitted
 from extender.core.stages.importance import Application
 from extender.core.stages.store import StageStore
-from extender.settings.root import SettingsError, load
+from extender.settings.loading import SettingsError, load
 from tests.cases import data_path
 
 
@@ -242,7 +242,9 @@ def test_converter_as_a_command(tmp_path: Path) -> None:
     checkpoint.write_bytes(np.linspace(-1, 1, CHECKPOINT_BYTES // 4, dtype="<f4").tobytes())
     result = CliRunner().invoke(cli, ["decima-weights", str(checkpoint), str(npz)])
     assert result.exit_code == 0, result.output
-    provider = load(None, {"importance": "decima", "decima_weights": str(npz)}).to_provider()
+    provider = load(
+        None, {"stages.importance": "decima", "stages.decima_weights": str(npz)}
+    ).stages.to_provider()
     assert isinstance(provider, Decima)
     checkpoint.write_bytes(b"short")
     result = CliRunner().invoke(cli, ["decima-weights", str(checkpoint), str(npz)])
@@ -252,11 +254,11 @@ def test_converter_as_a_command(tmp_path: Path) -> None:
 
 def test_settings_ask_for_weights_and_provider_together(tmp_path: Path) -> None:
     missing = str(tmp_path / "decima.npz")
-    for flags in ({"importance": "decima"}, {"decima_weights": missing}):
+    for flags in ({"stages.importance": "decima"}, {"stages.decima_weights": missing}):
         with pytest.raises(SettingsError, match="belong together"):
             load(None, flags)
     with pytest.raises(ValueError, match=r"decima\.npz: No such file"):
-        load(None, {"importance": "decima", "decima_weights": missing}).to_provider()
+        load(None, {"stages.importance": "decima", "stages.decima_weights": missing}).stages.to_provider()
 
 
 def test_weights_survive_an_npz() -> None:

@@ -17,7 +17,8 @@ import uvloop
 
 from extender.adapters.webhooks.asgi import WebhookApplication
 from extender.runtime.http.server import Server, webhook_server
-from extender.settings.root import load
+from extender.settings.loading import load
+from tests.options import dotted
 
 
 class Running:
@@ -38,7 +39,9 @@ class Running:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._server = webhook_server(self._application, load(None, {"listen_port": "0", **self._flags}))
+        self._server = webhook_server(
+            self._application, load(None, dotted({"http.port": "0", **self._flags}))
+        )
         listener = socket.create_server(("127.0.0.1", 0))
         serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         await self._server.listening.wait()

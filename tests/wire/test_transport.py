@@ -155,7 +155,11 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture
 def tls_flags(authority: Authority) -> dict[str, str]:
     cert, key = authority.issue("extender", "subjectAltName=IP:127.0.0.1")
-    return {"tls_cert_file": str(cert), "tls_key_file": str(key), "tls_client_ca_file": str(authority.ca)}
+    return {
+        "http.tls.cert_file": str(cert),
+        "http.tls.key_file": str(key),
+        "http.tls.client_ca_file": str(authority.ca),
+    }
 
 
 def exchange(server: Running, context: ssl.SSLContext, world: World) -> bool:
@@ -183,7 +187,7 @@ def test_mutual_tls_lets_only_clients_with_a_certificate_in(
 
 
 def test_client_names_narrow_it_down(authority: Authority, tls_flags: dict[str, str], world: World):
-    flags = {**tls_flags, "tls_client_names": "kube-scheduler,other"}
+    flags = {**tls_flags, "http.tls.client_names": "kube-scheduler,other"}
     with running(world.application, **flags) as server:
         assert exchange(server, authority.client("kube-scheduler"), world)
         assert not exchange(server, authority.client("anybody"), world)

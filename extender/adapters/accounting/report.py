@@ -47,7 +47,7 @@ Where = Annotated[
     str,
     typer.Option(
         "--ledger",
-        envvar="CARBON_SCHEDULER_LEDGER",
+        envvar="CARBON_SCHEDULER_ACCOUNTING__LEDGER",
         help="Path of the ledger, or postgresql://user@host/database.",
     ),
 ]

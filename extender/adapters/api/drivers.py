@@ -34,7 +34,12 @@ _DENIED: Final[dict[int | str, dict[str, Any]]] = dict.fromkeys((401, 403, 429, 
 
 
 def create_driver_app(
-    store: Store, identify: Identify, reports: Reports, clock: Callable[[], float], *, max_body_bytes: int
+    store: Store,
+    identify: Identify,
+    reports: Reports,
+    clock: Callable[[], float],
+    *,
+    max_body_bytes: int,
 ) -> FastAPI:
     """The application behind `driver_port`. `clock` gives seconds since the epoch."""
     app = FastAPI(
@@ -191,6 +196,6 @@ async def _read(request: Request, limit: int) -> bytes:
         raise HTTPException(408, f"the body did not arrive within {_BODY_S:.0f} s") from None
     if size > limit:
         raise HTTPException(
-            413, f"the body is longer than driver_max_body_bytes = {limit}; send less at once"
+            413, f"the body is longer than drivers.max_report_bytes = {limit}; send less at once"
         )
     return b"".join(chunks)

@@ -163,10 +163,10 @@ class Health(Model):
     waiting: int = Field(description="Gangs in the queue.")
     binds_under_way: int
     annotations_waiting: int
-    carbon: CarbonSource | None = Field(description="Null without `carbon_url`.")
+    carbon: CarbonSource | None = Field(description="Null without `carbon.url`.")
     accounting: Accounting | None = Field(description="Null without `ledger`.")
     stage_sources: StageSources | None = Field(
-        description="Null without `event_log_directory` and `driver_rest`."
+        description="Null without `stages.event_logs.directory` and `stages.driver_rest.enabled`."
     )
     on: OnOff
 

@@ -99,7 +99,7 @@ async def _read(receive: Receive, limit: int) -> Any:
 
 
 def _too_large(verb: str, limit: int) -> Reply:
-    most = f"longer than {limit} bytes (max_body_bytes, or less in a small cluster)"
+    most = f"longer than {limit} bytes, more than a cluster of this size sends"
     text = wire.bad_request(f"the body is {most}; use nodeCacheCapable: true")
     empty = {
         "filter": wire.failed(text),

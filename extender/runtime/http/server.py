@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import socket
 import ssl
@@ -15,8 +14,10 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from extender.adapters.webhooks.bounds import DEFAULT_MAX_BODY_BYTES
 from extender.runtime.http.connections import Guests, ImpatientProtocol, Limits, descriptors
 from extender.settings.root import Settings
+from extender.settings.values import is_loopback
 from extender.support.seldom import SeldomLogger
 
 KEEP_ALIVE_S: Final = 120
@@ -28,7 +29,7 @@ _PAUSE_S: Final = 0.1
 _WASTE: Final = 5  # a report that is too long is read on for a while, see api/drivers.py
 
 _API: Final = Limits(
-    "api_port",
+    "http.api_port",
     connections=256,
     of_one_address=128,
     request_bytes=1 << 20,
@@ -170,16 +171,16 @@ def webhook_server(application: Any, settings: Settings) -> LimitedServer:
     deadlines. They leave room for a bind that waits for a slow API server.
     """
     limits = Limits(
-        "listen_port",
+        "http.port",
         connections=1024,
         of_one_address=1024,
-        request_bytes=settings.max_body_bytes + (1 << 20),
+        request_bytes=DEFAULT_MAX_BODY_BYTES + (1 << 20),
         request_s=300.0,
         idle_s=KEEP_ALIVE_S,
     )
     certificate = _webhook_certificate(settings)
-    config = _config(application, settings.listen_address, settings.listen_port, certificate)
-    return LimitedServer(config, limits, settings.tls_client_names)
+    config = _config(application, settings.http.address, settings.http.port, certificate)
+    return LimitedServer(config, limits, settings.http.tls.client_names)
 
 
 def api_server(application: Any, settings: Settings) -> LimitedServer:
@@ -187,8 +188,8 @@ def api_server(application: Any, settings: Settings) -> LimitedServer:
 
     No login is asked for, so it has a limit of connections; slow readers are given more time than drivers.
     """
-    assert settings.api_port is not None
-    config = _config(application, settings.api_address, settings.api_port, {})
+    assert settings.http.api_port is not None
+    config = _config(application, settings.http.api_address, settings.http.api_port, {})
     return LimitedServer(config, _API)
 
 
@@ -197,49 +198,43 @@ def driver_server(application: Any, settings: Settings) -> LimitedServer:
 
     Anybody in the cluster may reach it, so it has a limit of connections.
     """
-    assert settings.driver_port is not None
+    assert settings.drivers.port is not None
     certificate = _driver_certificate(settings)
-    if not certificate and not _loopback(settings.driver_address):
+    if not certificate and not is_loopback(settings.drivers.address):
         _log.warning(
-            "drivers' tokens travel in clear to %s: set driver_tls_cert_file and driver_tls_key_file",
-            settings.driver_address,
+            "drivers' tokens travel in clear to %s: set drivers.tls.cert_file and drivers.tls.key_file",
+            settings.drivers.address,
         )
     limits = Limits(
-        "driver_port",
-        settings.driver_max_connections,
-        settings.driver_max_connections_per_address,
-        request_bytes=_WASTE * settings.driver_max_body_bytes + 128 * 1024,
+        "drivers.port",
+        settings.drivers.max_connections,
+        settings.drivers.max_connections_per_address,
+        request_bytes=_WASTE * settings.drivers.max_report_bytes + 128 * 1024,
     )
     config = _config(
         application,
-        settings.driver_address,
-        settings.driver_port,
+        settings.drivers.address,
+        settings.drivers.port,
         certificate,
         keep_alive_s=limits.idle_s,
     )
     return LimitedServer(config, limits)
 
 
-def _loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
-
-
 def _webhook_certificate(settings: Settings) -> dict[str, Any]:
     """Options of uvicorn for TLS, mutual where that is set; none where it is off."""
-    options = _certificate(settings.tls_cert_file, settings.tls_key_file)
-    if settings.tls_client_ca_file is not None:
-        options |= {"ssl_ca_certs": str(settings.tls_client_ca_file), "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    tls = settings.http.tls
+    options = _certificate(tls.cert_file, tls.key_file)
+    if tls.client_ca_file is not None:
+        options |= {"ssl_ca_certs": str(tls.client_ca_file), "ssl_cert_reqs": ssl.CERT_REQUIRED}
     return options
 
 
 def _driver_certificate(settings: Settings) -> dict[str, Any]:
     """Drivers show no certificate. Without one of its own the port shows that of the webhooks."""
-    if settings.driver_tls_cert_file is not None:
-        return _certificate(settings.driver_tls_cert_file, settings.driver_tls_key_file)
-    return _certificate(settings.tls_cert_file, settings.tls_key_file)
+    if settings.drivers.tls.cert_file is not None:
+        return _certificate(settings.drivers.tls.cert_file, settings.drivers.tls.key_file)
+    return _certificate(settings.http.tls.cert_file, settings.http.tls.key_file)
 
 
 def _certificate(cert: Path | None, key: Path | None) -> dict[str, Any]:

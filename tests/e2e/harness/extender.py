@@ -43,12 +43,17 @@ class Extender:
     def start(self, crash_at: str = "", *, await_ready: bool = True) -> Extender:
         """Returns when its caches are synced. `crash_at` names the point at which it kills itself."""
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.cluster.work)}
-        for key, value in {"listen_port": str(self.port), **self.options}.items():
-            environment[f"CARBON_SCHEDULER_{key.upper()}"] = value
+        for key, value in {"http.port": str(self.port), **self.options}.items():
+            environment[f"CARBON_SCHEDULER_{key.replace('.', '__').upper()}"] = value
         if crash_at:
             environment["CARBON_SCHEDULER_CRASH_AT"] = crash_at
         kubeconfig = self.cluster.kubeconfig(self.token, self.name)
-        command = [Path(sys.executable).with_name("carbon-scheduler"), "serve", "--kubeconfig", kubeconfig]
+        command = [
+            Path(sys.executable).with_name("carbon-scheduler"),
+            "serve",
+            "--kubernetes.kubeconfig",
+            kubeconfig,
+        ]
         self.process = Process(self.name, command, self.cluster.log(self.name), environment)
         if await_ready:
             self.await_ready()
@@ -139,7 +144,7 @@ class Pair:
 def install(cluster: ControlPlane) -> None:
     """The repository's roles and ServiceAccounts, by kubectl, as an administrator does it.
 
-    With what `driver_port` needs: scenarios set it like any other option.
+    With what `drivers.port` needs: scenarios set it like any other option.
     """
     cluster.kubectl("apply", "--kustomize", RBAC)
     cluster.kubectl("apply", "--filename", AGENT_RIGHTS)

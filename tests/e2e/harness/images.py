@@ -86,8 +86,8 @@ class OurImage:
         own = {name: self.here(text) if name.startswith("CARBON_") else text for name, text in env.items()}
         own["HOME"] = "/"  # as container runtimes set it for a user who is in no file
         if TOKEN_MOUNT in mounts:
-            own["CARBON_SCHEDULER_KUBECONFIG"] = str(self.kubeconfig(mounts))
-            own.setdefault("CARBON_SCHEDULER_LISTEN_ADDRESS", self.ip)
+            own["CARBON_SCHEDULER_KUBERNETES__KUBECONFIG"] = str(self.kubeconfig(mounts))
+            own.setdefault("CARBON_SCHEDULER_HTTP__ADDRESS", self.ip)
         return own
 
     def kubeconfig(self, mounts: Mapping[str, str]) -> Path:
