@@ -1,0 +1,1 @@
+"""Plans over the forecast: how wide one elastic application runs in each slot (`elastic`, `baselines`)."""
