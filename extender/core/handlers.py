@@ -505,6 +505,8 @@ class Changes:
         if values != self.state.intensities:
             self.state.intensities = values
             carbon.version += 1
+        if self.state.synced:
+            self._part("plan", now, lambda: self.waiting.holds.planned.refresh(now))
         self._part("carbon budget", now, lambda: self.extras.budget.refresh(now))
         self._part("stage graphs", now, self._catch_up)
         self._part("precedence", now, lambda: self.extras.precedence.refresh(now))

@@ -28,8 +28,8 @@ class HoldSettings(Group):
 
     policy: HoldPolicy | None = Field(
         default=None,
-        description="Default of `carbon-scheduler/carbon-policy`: `none`, `threshold`, `suspend-resume` or "
-        "`cap`.",
+        description="Default of `carbon-scheduler/carbon-policy`: `plan`, `best-start`, `threshold`, "
+        "`suspend-resume`, `cap` or `none`. Unset: `plan`, for applications that allow a delay.",
     )
     max_delay_s: Delay | None = Field(default=None, description="Default of `carbon-scheduler/max-delay`.")
     runtime_estimate_s: Delay | None = Field(

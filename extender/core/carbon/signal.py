@@ -55,7 +55,8 @@ class Signal:
 class Outlook:
     """The present value and the steps that follow it, all finite and plausible.
 
-    `values[i]` holds from `start_s + i * step_s` on; the first one is the present value.
+    `values[i]` holds from `start_s + i * step_s` on; the first one is the present value. `deviations[i]` is
+    how far it may be off (one standard deviation); empty where the forecast has no intervals.
     """
 
     start_s: float
@@ -63,6 +64,7 @@ class Outlook:
     values: tuple[float, ...]
     lower: float
     upper: float
+    deviations: tuple[float, ...] = ()
 
     @property
     def now(self) -> float:

@@ -388,7 +388,9 @@ class QueuePass:
 
     def _no_room(self, waiting: Waiting, mode: FifoMode, hold: Hold | None) -> Verdict:
         if hold is None:
-            self._block(waiting, mode)
+            # One that was held, and is not due, keeps nobody waiting.
+            if not self._holds.planned.behind(waiting.leader.uid):
+                self._block(waiting, mode)
             return Verdict(Outcome.NO_ROOM)
         if self._enforced(waiting, mode):
             self._kept[waiting.pool] = self._kept.get(waiting.pool, _ANYWHERE) | hold.whole

@@ -84,7 +84,7 @@ class WaitingGangs:
                 self._pass = None
             return
         last = self._pass.last_rank()
-        if last is None or entry.rank > last:
+        if last is None or (entry.rank > last and not self._some_behind()):
             self._pass.append(entry)
         else:
             self._pass = None
@@ -145,7 +145,11 @@ class WaitingGangs:
         ):
             queue = sorted(
                 (entry for uid, entry in self._waiting.items() if not self._attention[uid].dormant),
-                key=lambda entry: (self._faulty(entry), entry.rank),
+                key=lambda entry: (
+                    self._faulty(entry),
+                    self.holds.planned.behind(entry.leader.uid),
+                    entry.rank,
+                ),
             )
             epoch = nodes.rows_epoch
             offered = {uid: mask for uid, (mask, made) in self._offered.items() if made == epoch}
@@ -165,6 +169,11 @@ class WaitingGangs:
             self._pass_faults = self._state.faults.version
         self._pass.now = now
         return self._pass
+
+    def _some_behind(self) -> bool:
+        """Whether the pass ends with gangs that were held: a younger one may go before them."""
+        assert self._pass is not None
+        return self.holds.planned.behind(self._pass.queue[-1].leader.uid)
 
     def _faulty(self, entry: Waiting) -> bool:
         """Whether a gang could not be handled: it is planned after all others, so that it delays none."""

@@ -11,12 +11,16 @@ from typing import Final
 class HoldPolicy(StrEnum):
     """When a flexible gang starts.
 
+    plan            at the start of least expected carbon at which there is room, by one plan for all
+    best-start      at the start of least expected carbon, whatever else waits
     none            at once
     threshold       as soon as the intensity is in the cleanest part (a percentile) of what is forecast
     suspend-resume  in the cleanest steps that suffice for its estimated run time before its deadline
     cap             when the cluster's carbon-aware budget of executors has room for it
     """
 
+    PLAN = "plan"
+    BEST_START = "best-start"
     NONE = "none"
     THRESHOLD = "threshold"
     SUSPEND_RESUME = "suspend-resume"
@@ -34,6 +38,11 @@ class Flexibility:
     deadline_s: float | None = None
     max_delay_s: float | None = None
     runtime_s: float | None = None
+
+    @property
+    def start_policy(self) -> HoldPolicy:
+        """The policy that decides on its start: the plan, unless another one is named."""
+        return self.policy or HoldPolicy.PLAN
 
     def or_else(self, default: Flexibility) -> Flexibility:
         """These values, those of `default` where there are none.

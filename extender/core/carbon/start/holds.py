@@ -14,6 +14,7 @@ import numpy as np
 from extender.core.carbon.signal import Outlook, merged
 from extender.core.carbon.start import suspend_resume, threshold
 from extender.core.carbon.start.flexibility import INFLEXIBLE, Flexibility, HoldPolicy
+from extender.core.carbon.start.planned import PLANNED, PlannedStarts
 from extender.core.facts import PodFacts
 from extender.core.gangs.spec import GangSpec, SpecProblem
 from extender.core.nodes.arrays import room_for
@@ -41,6 +42,7 @@ class Hold:
     latest_start_s: float
     zones: frozenset[int] = frozenset()
     whole: frozenset[int] = frozenset()
+    text: str = ""
 
     def allows(self, table: NodeTable, packing: Packing) -> bool:
         """Whether the gang may start like this: with all workers (without any: its leader) in clean zones."""
@@ -50,6 +52,8 @@ class Hold:
     @property
     def detail(self) -> str:
         """What the user reads: the same until the gang is released."""
+        if self.text:
+            return f"carbon policy {self.policy.value} holds it; {self.text}"
         latest = datetime.fromtimestamp(self.latest_start_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return f"carbon policy {self.policy.value} holds it; it starts by {latest} at the latest"
 
@@ -71,6 +75,7 @@ class Holds:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self.planned = PlannedStarts(state)
         self._reaches: dict[str, tuple[GangSpec | None, _Reach]] = {}
         self._epoch = -1
 
@@ -90,9 +95,11 @@ class Holds:
             return None
         flexibility = self.flexibility(leader, spec)
         latest_s = flexibility.latest_start_s(leader.created_s)
-        policy = flexibility.policy or HoldPolicy.NONE
+        policy = flexibility.start_policy
         if policy is HoldPolicy.NONE or now >= latest_s:
             return None
+        if policy in PLANNED:
+            return self._planned_hold(leader, spec, flexibility, now)
         if policy is HoldPolicy.CAP:
             return self._budget_hold(spec, latest_s, now)
         reach = self._reach(leader, spec)
@@ -126,8 +133,12 @@ class Holds:
     def free_until_s(self, leader: PodFacts, spec: GangSpec | SpecProblem, now: float) -> float:
         """Until when a gang that is not held is not held for sure: with the next step it may be."""
         flexibility = self.flexibility(leader, spec)
-        policy = flexibility.policy or HoldPolicy.NONE
-        if policy in (HoldPolicy.NONE, HoldPolicy.CAP) or now >= flexibility.latest_start_s(leader.created_s):
+        policy = flexibility.start_policy
+        if (
+            policy in (HoldPolicy.NONE, HoldPolicy.CAP)
+            or policy in PLANNED
+            or now >= flexibility.latest_start_s(leader.created_s)
+        ):
             return math.inf
         zones = [name for name in self._state.nodes.carbon_zones if name]
         outlooks = {name: self._state.carbon.outlook(name, now) for name in zones}
@@ -139,6 +150,18 @@ class Holds:
             ),
             default=math.inf,
         )
+
+    def _planned_hold(
+        self, leader: PodFacts, spec: GangSpec | None, flexibility: Flexibility, now: float
+    ) -> Hold | None:
+        """By the plan. Where there are several carbon zones, a gang starts in the one it is planned in."""
+        verdict = None if spec is None else self.planned.verdict(leader, spec, flexibility, now)
+        if verdict is None:
+            return None
+        policy, latest_s = flexibility.start_policy, flexibility.latest_start_s(leader.created_s)
+        if verdict.at_s is not None:
+            return Hold(policy, verdict.at_s, verdict.at_s, latest_s, text=verdict.text)
+        return None
 
     def _limit(
         self, policy: HoldPolicy, outlook: Outlook, flexibility: Flexibility, latest_s: float
