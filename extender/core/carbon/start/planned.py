@@ -158,7 +158,9 @@ class PlannedStarts:
             self._due.update(self._held)
         for leader, spec, flexibility in leaders:
             start = plan.starts.get(leader.uid)
-            if start is not None and self._flexible(flexibility, leader, now):
+            if not self._flexible(flexibility, leader, now):
+                self._due.add(leader.uid)
+            elif start is not None:
                 job = self._job(leader, spec, flexibility, world, now)
                 self._judged(leader, job, start, plan, now, before.get(leader.uid))
         if before != self._verdicts or order != {uid: self.behind(uid) for uid in self._held}:
