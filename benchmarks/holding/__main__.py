@@ -22,7 +22,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.holding.cells import PEAKS_H, POLICIES, Cell, Row, measure
+from benchmarks.holding.cells import BLIND, BUDGET, PEAKS_H, POLICIES, Cell, Row, measure
 from benchmarks.holding.grids import Ahead, Place, places
 from benchmarks.holding.report import markdown
 
@@ -39,6 +39,7 @@ class Load:
     delay_h: float
     share: float = 1.0
     ahead: Ahead = Ahead.FORECAST
+    elastic: bool = False
 
 
 QUICK: Final = (Load("day", 0.3, 12), Load("day", 0.6, 12), Load("day", 0.6, 12, 0.5))
@@ -51,6 +52,7 @@ PROOF: Final = (
     Load("day", 0.3, 12, ahead=Ahead.ORACLE),
     Load("day", 0.6, 12, ahead=Ahead.ORACLE),
     Load("day", 0.6, 12, 0.5, Ahead.FLAT),
+    Load("day", 0.3, 12, elastic=True),
 )
 FULL: Final = tuple(
     Load(peak, load, delay_h, share, ahead)
@@ -72,6 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     strange = [name for name in options.grid or () if name not in known]
     if strange:
         console.print(f"[red]no grid is called {', '.join(strange)}; there are {', '.join(known)}[/]")
+        return 2
+    unknown = [name for name in options.policy or () if name not in (*POLICIES, BLIND, BUDGET)]
+    if unknown:
+        console.print(f"[red]no policy is called {', '.join(unknown)}; there are {', '.join(POLICIES)}[/]")
         return 2
     names = options.grid or (["synthetic-solar", "synthetic-wind"] if options.set == "quick" else list(known))
     cells = list(_cells(SETS[options.set], [known[name] for name in names], options))
@@ -95,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--peak", choices=PEAKS_H, action="append", help="only cells with this peak")
     parser.add_argument("--share", type=float, action="append", help="only cells with this flexible share")
     parser.add_argument("--ahead", type=Ahead, choices=list(Ahead), action="append", help="only these cells")
+    parser.add_argument("--elastic", action="store_true", help="only cells of elastic gangs")
     parser.add_argument(
         "--carbon-data",
         type=Path,
@@ -117,22 +124,23 @@ def _cells(loads: Iterable[Load], on: Sequence[Place], options: argparse.Namespa
         and (not options.peak or load.peak in options.peak)
         and (not options.share or load.share in options.share)
         and (not options.ahead or load.ahead in options.ahead)
+        and (not options.elastic or load.elastic)
     ]
     seeds = options.seeds or (1 if options.set == "quick" else 3)
     for seed, place, load in product(range(seeds), on, wanted):
-        yield Cell(place, load.peak, load.load, load.delay_h, load.share, seed, load.ahead)
+        yield Cell(place, load.peak, load.load, load.delay_h, load.share, seed, load.ahead, load.elastic)
 
 
 def _measure_all(cells: Sequence[Cell], options: argparse.Namespace, console: Console) -> list[Row]:
     """Rows of all cells and policies: those in the file, then the others, in parallel."""
-    policies = options.policy or list(POLICIES)
+    policies_of = {cell: options.policy or [*([BUDGET] if cell.elastic else ()), *POLICIES] for cell in cells}
     path = options.output.with_suffix(".jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)
     known = {} if options.again else _read(path)
     todo = {
-        cell: [policy for policy in policies if (cell.key, policy) not in known]
-        for cell in cells
-        if any((cell.key, policy) not in known for policy in policies)
+        cell: missing
+        for cell, policies in policies_of.items()
+        if (missing := [policy for policy in policies if (cell.key, policy) not in known])
     }
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
@@ -151,7 +159,7 @@ def _measure_all(cells: Sequence[Cell], options: argparse.Namespace, console: Co
                 file.write(json.dumps({"code": _code(), **row.to_json()}) + "\n")
                 file.flush()
                 progress.advance(task)
-    return [known[cell.key, policy] for cell in cells for policy in policies]
+    return [known[cell.key, policy] for cell, policies in policies_of.items() for policy in policies]
 
 
 def _job(cell: Cell, policies: Sequence[str], data: Path | None) -> list[Row]:

@@ -19,19 +19,29 @@ from extender.lab.simulation.results import GangRun, Run
 
 
 def bound_grams(
-    blind: Run, grid: Grid, cores: int, measured: Callable[[GangRun, float], bool], step_s: float = 3600.0
+    blind: Run,
+    grid: Grid,
+    cores: int,
+    measured: Callable[[GangRun, float], bool],
+    *,
+    slower: float = 1.0,
+    step_s: float = 3600.0,
 ) -> float:
     """The larger bound on the grams of the measured gangs.
 
     A gang may start from its submission on until its latest start, or until its start in the blind run where
-    that is later: so the blind run itself is one of the schedules.
+    that is later: so the blind run itself is one of the schedules. Elastic gangs may take `slower` times as
+    long as in the blind run, in which they are as wide as they can be; for them only the linear programme is
+    a bound.
     """
     start_s = min(gang.submitted_s for gang in blind.gangs) // 86_400 * 86_400
     counts = np.array([measured(gang, start_s) for gang in blind.gangs])
+    if slower > 1.0:
+        return fluid_grams(blind.gangs, grid, cores, counts, slower=slower, step_s=step_s)
     alone = math.fsum(
         best_start_grams(gang, grid) for gang, counted in zip(blind.gangs, counts, strict=True) if counted
     )
-    return max(alone, fluid_grams(blind.gangs, grid, cores, counts, step_s))
+    return max(alone, fluid_grams(blind.gangs, grid, cores, counts, step_s=step_s))
 
 
 def window(gang: GangRun) -> tuple[float, float]:
@@ -60,7 +70,13 @@ def best_start_grams(gang: GangRun, grid: Grid) -> float:
 
 
 def fluid_grams(
-    gangs: Sequence[GangRun], grid: Grid, cores: int, counts: np.ndarray, step_s: float = 3600.0
+    gangs: Sequence[GangRun],
+    grid: Grid,
+    cores: int,
+    counts: np.ndarray,
+    *,
+    slower: float = 1.0,
+    step_s: float = 3600.0,
 ) -> float:
     """What all emit at least where work can be split and paused, but cores are limited.
 
@@ -73,7 +89,7 @@ def fluid_grams(
     of_step: list[int] = []
     for number, gang in enumerate(gangs):
         first_s, last_s = window(gang)
-        end_s = last_s + gang.ended_s - gang.started_s
+        end_s = last_s + slower * (gang.ended_s - gang.started_s)
         width = gang.core_s / (gang.ended_s - gang.started_s)
         g_per_core_s = gang.kwh / gang.core_s if counts[number] else 0.0
         first = math.floor((first_s - grid.start_s) / step_s)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.holding.bounds import bound_grams
 from benchmarks.holding.grids import DAY_S, ZONE, Ahead, Place, grid, series, week_start_s
-from extender.core.carbon.start.flexibility import HoldPolicy
+from extender.core.carbon.start.flexibility import INFLEXIBLE, Flexibility, HoldPolicy
 from extender.core.policy import CapPolicy, CarbonPolicy, Policy
 from extender.lab.simulation.results import GangRun, Run, totals
 from extender.lab.simulation.run import Scenario, node, simulate
@@ -27,14 +27,22 @@ EXECUTORS: Final = (2, 6)
 RUN_H: Final = (1.0, 4.0)
 PEAKS_H: Final = {"day": 14.0, "night": 2.0}
 BLIND: Final = HoldPolicy.NONE.value
+BUDGET: Final = "budget"
+"""Nothing is held, and executors above the minimum keep within the carbon-aware budget (CAP)."""
 POLICIES: Final = tuple(each.value for each in HoldPolicy if each is not HoldPolicy.NONE)
+
+ELASTIC_LEAST: Final = 2
+ELASTIC_MOST: Final = (6, 10)
 
 _CORE_H_A_GANG: Final = (1 + sum(EXECUTORS) / 2) * sum(RUN_H) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One experiment: `load` and `share` (of gangs that may wait) are parts of 1, `delay_h` hours."""
+    """One experiment: `load` and `share` (of gangs that may wait) are parts of 1, `delay_h` hours.
+
+    Elastic gangs have 2 executors at least and request 6 to 10; more executors do the same work sooner.
+    """
 
     place: Place
     peak: str
@@ -43,13 +51,14 @@ class Cell:
     share: float
     seed: int
     ahead: Ahead = Ahead.FORECAST
+    elastic: bool = False
 
     @property
     def key(self) -> str:
         """Identifies it in files."""
         return (
             f"{self.place.name}/{self.ahead}/{self.peak}/load={self.load:g}"
-            f"/delay={self.delay_h:g}/share={self.share:g}/seed={self.seed}"
+            f"/delay={self.delay_h:g}/share={self.share:g}{'/elastic' * self.elastic}/seed={self.seed}"
         )
 
     def submissions(self, start_s: float, policy: str) -> list[Submission]:
@@ -61,6 +70,9 @@ class Cell:
         )
         times = wave.times(start_s, start_s + DAYS * DAY_S, random.Random(f"arrivals {self.seed}"))
         gangs = rigid_gangs(times, random.Random(f"gangs {self.seed}"), executors=EXECUTORS, run_h=RUN_H)
+        if self.elastic:
+            widths = random.Random(f"widths {self.seed}")
+            gangs = [_elastic(gang, widths.randint(*ELASTIC_MOST)) for gang in gangs]
         who = random.Random(f"flexible {self.seed}")
         return flexible(gangs, self.delay_h * 3600, policy, who, self.share)
 
@@ -78,6 +90,7 @@ class Row:
     gangs: int
     unfinished: int
     core_h: float
+    blind_core_h: float
     grams: float
     blind_grams: float
     bound_grams: float
@@ -98,6 +111,11 @@ class Row:
         return 1 - self.grams / self.blind_grams
 
     @property
+    def saved_by_when(self) -> float:
+        """The saving for each core-hour: what is due to cleaner hours. Fewer core-hours are the rest."""
+        return 1 - (self.grams / self.core_h) / (self.blind_grams / self.blind_core_h)
+
+    @property
     def possible(self) -> float:
         """The largest saving that the bound allows."""
         return 1 - self.bound_grams / self.blind_grams
@@ -107,10 +125,20 @@ class Row:
         return asdict(self)
 
 
+def _elastic(gang: Submission, most: int) -> Submission:
+    """The same work for a gang that may have between two and `most` executors; it states its best time."""
+    work_s = gang.executors * gang.run_s
+    run_s, estimate_s = work_s / ELASTIC_LEAST, float(round(work_s / most))
+    return replace(gang, executors=ELASTIC_LEAST, most_executors=most, run_s=run_s, estimate_s=estimate_s)
+
+
 def policy_for(name: str) -> Policy:
     """The service's defaults, and where the policy needs it, a budget of executors (a fifth at least)."""
-    cap = CapPolicy(enabled=name == "cap", min_executors=NODES * CORES // 5, executor_cpu_milli=1000)
-    return Policy(carbon=CarbonPolicy(cap=cap))
+    least = NODES * CORES // 5
+    cap = CapPolicy(enabled=name in ("cap", BUDGET), min_executors=least, executor_cpu_milli=1000)
+    # A gang that says "none" itself is exempt from the budget; one that says nothing is not.
+    default = Flexibility(policy=HoldPolicy.NONE) if name == BUDGET else INFLEXIBLE
+    return Policy(carbon=CarbonPolicy(cap=cap, default=default))
 
 
 def measure(cell: Cell, policies: Sequence[str], data: Path | None, kept: Path) -> Iterator[Row]:
@@ -120,11 +148,13 @@ def measure(cell: Cell, policies: Sequence[str], data: Path | None, kept: Path) 
     nodes = [node(f"n{number}", CORES, zone=ZONE) for number in range(NODES)]
 
     def run(policy: str) -> Run:
-        scenario = Scenario(nodes, cell.submissions(start_s, policy), [on], start_s=start_s)
+        hold = "" if policy == BUDGET else policy
+        scenario = Scenario(nodes, cell.submissions(start_s, hold), [on], start_s=start_s)
         return simulate(scenario, policy_for(policy))
 
     blind = run(BLIND)
-    bound = bound_grams(blind, on, NODES * CORES, measured)
+    slower = ELASTIC_MOST[1] / ELASTIC_LEAST if cell.elastic else 1.0
+    bound = bound_grams(blind, on, NODES * CORES, measured, slower=slower)
     for policy in policies:
         yield row(cell, policy, blind if policy == BLIND else run(policy), blind, bound)
 
@@ -148,6 +178,7 @@ def row(cell: Cell, policy: str, run: Run, blind: Run, bound: float) -> Row:
         gangs=whole.gangs,
         unfinished=len(run.unfinished),
         core_h=whole.core_h,
+        blind_core_h=before.core_h,
         grams=whole.grams,
         blind_grams=before.grams,
         bound_grams=bound,

@@ -32,6 +32,9 @@ def markdown(rows: Sequence[Row]) -> str:
         differ = sum(row.differ for row in flat)
         runs = f"{len(flat)} run{'s' if len(flat) > 1 else ''}"
         parts.append(f"Flat grid: {differ} of {sum(row.gangs for row in flat)} starts differ in {runs}.\n")
+    elastic = {cell: group for cell, group in groups.items() if "/elastic" in cell}
+    if elastic:
+        parts.append(_split(elastic, policies))
     unfinished = sum(row.unfinished for row in rows)
     if unfinished:
         parts.append(f"**{unfinished} gangs did not come to their end.**\n")
@@ -58,6 +61,26 @@ def _saving(rows: Sequence[Row]) -> str:
     saved, possible = fmean(row.saved for row in rows), fmean(row.possible for row in rows)
     share = f"{saved / possible:.0%}, " if possible > 1e-4 else ""
     return f"{_percent(saved)}{_half_width([row.saved for row in rows])} ({share}{sum(r.late for r in rows)})"
+
+
+def _split(groups: Mapping[str, Group], policies: Sequence[str]) -> str:
+    lines = [
+        "Elastic gangs: change of core-hours, and of carbon for each core-hour (which is due to *when*), in",
+        "percent.",
+        "",
+        _line("cell", *policies),
+        _line(*["---"] * (1 + len(policies))),
+    ]
+    for cell, group in groups.items():
+        lines.append(_line(cell, *(_parts(group.get(policy, ())) for policy in policies)))
+    return "\n".join([*lines, ""])
+
+
+def _parts(rows: Sequence[Row]) -> str:
+    if not rows:
+        return ""
+    wider = _percent(fmean(1 - row.core_h / row.blind_core_h for row in rows))
+    return f"{wider}, {_percent(fmean(row.saved_by_when for row in rows))}"
 
 
 def _others(groups: Mapping[str, Group], policies: Sequence[str]) -> str:

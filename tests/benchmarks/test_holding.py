@@ -52,6 +52,25 @@ def test_work_that_is_split_uses_the_cleanest_hours_only() -> None:
     assert fluid_grams([gang(0, 2, 1, 2)], on, 8, counted) == pytest.approx(100 + 200)
 
 
+def test_elastic_work_may_be_spread_over_as_long_as_the_least_width_takes() -> None:
+    on = hours(500.0, 100.0, 400.0, 200.0)
+    run = Run([gang(0, 2, 1, None)], [], {}, 0)
+    assert bound_grams(run, on, 8, lambda *_: True) == pytest.approx(600)
+    assert bound_grams(run, on, 8, lambda *_: True, slower=2.0) == pytest.approx(100 + 200)
+
+
+def test_elastic_gangs_do_the_same_work() -> None:
+    rigid, elastic = (
+        Cell(SOLAR, "day", 0.1, 12, 1.0, 0, elastic=each).submissions(0.0, "threshold")
+        for each in (False, True)
+    )
+    assert [(each.name, each.at_s) for each in rigid] == [(each.name, each.at_s) for each in elastic]
+    for one, other in zip(rigid, elastic, strict=True):
+        assert one.executors * one.run_s == pytest.approx(other.executors * other.run_s)
+        assert other.executors == 2
+        assert 6 <= other.most <= 10
+
+
 def test_cores_that_are_used_up_are_used_up() -> None:
     on = hours(500.0, 100.0)
     two = [gang(0, 1, 2, 1), gang(0, 1, 2, 1)]
@@ -140,3 +159,5 @@ def test_a_stopped_run_goes_on_where_it_was(
 def test_an_unknown_grid_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["quick", "--grid", "moon"]) == 2
     assert "no grid is called moon" in capsys.readouterr().out
+    assert command.main(["quick", "--policy", "hope"]) == 2
+    assert "no policy is called hope" in capsys.readouterr().out

@@ -293,3 +293,9 @@ def test_events_happen_in_order_and_at_their_time() -> None:
     assert clock.time() == 11.9
     clock.run()
     assert seen[-1] == ("late", 12.0)
+
+
+def test_a_gated_driver_that_may_start_waits_for_a_second() -> None:
+    submission = Submission(START + 10, "a", executors=2, run_s=HOUR, gated=True)
+    (gang,) = simulate(scenario(submission)).gangs
+    assert gang.started_s == START + 11

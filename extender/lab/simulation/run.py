@@ -31,6 +31,7 @@ nothing else: the steps of a forecast and latest starts have ticks of their own.
 WATTS_PER_CORE: Final = 10.0
 _PATIENCE_S: Final = 30 * 86_400.0
 """A cluster in which nothing has started or ended for so long is stuck: what waits will wait for ever."""
+_SERVICE_TICK_S: Final = 1.0
 _GIB: Final = 1 << 30
 
 
@@ -96,6 +97,7 @@ class Simulation:
         self.scheduler = KubeScheduler(self.cluster, on_answer=self._answered)
         self.applications = Applications(self.cluster, scenario.delays, self._finished)
         self.cluster.listeners.append(self._held.hear)
+        self.cluster.listeners.append(self._look_at_gate)
         self._zone_of = {node.name: node.labels.get(CARBON_ZONE, "") for node in scenario.nodes}
         self._grids = {grid.zone: grid for grid in scenario.grids}
         self.cluster.start(scenario.nodes)
@@ -127,6 +129,11 @@ class Simulation:
         if self.applications.unfinished:
             self.clock.call_later(self._tick_s, self._tick)
             self.cluster.tick()
+
+    def _look_at_gate(self, before: PodFacts | None, after: PodFacts | None) -> None:
+        """Only a tick takes a gate off; the service's next one is at most a second away."""
+        if before is None and after is not None and after.hold_gate:
+            self.clock.call_later(_SERVICE_TICK_S, self.cluster.tick)
 
     def _signal(self, grid: Grid, step: int) -> None:
         """What the carbon service says when a step begins; the end of a trace is silence."""
