@@ -12,7 +12,7 @@ import yaml
 
 from tests.e2e.harness.client import Object
 from tests.e2e.harness.controlplane import ADMIN_TOKEN, TOOLS, VERSION, ControlPlane
-from tests.e2e.harness.extender import AGENT_RIGHTS, RBAC, install
+from tests.e2e.harness.extender import install
 from tests.e2e.harness.manifests import HOME, MANIFESTS, PART_OF, Overlay, undeploy
 from tests.e2e.setup_tools import KUBERNETES
 
@@ -151,11 +151,7 @@ def test_values_that_no_service_would_take_are_refused(
 
 def test_helm_installs_upgrades_and_leaves_nothing(cluster: ControlPlane) -> None:
     cluster.create_namespace(HOME)
-    cluster.kubectl("delete", "--ignore-not-found", "--filename", AGENT_RIGHTS)
     undeploy(cluster)
-    for each in Overlay(cluster).rendered():
-        if each["kind"] != "Namespace":
-            cluster.kubectl("delete", "--ignore-not-found", "--filename", "-", stdin=yaml.safe_dump(each))
     try:
         helm(cluster, "install", "test", str(CHART))
         helm(cluster, "upgrade", "test", str(CHART), values={"carbon": {"enabled": True}})
@@ -168,5 +164,4 @@ def test_helm_installs_upgrades_and_leaves_nothing(cluster: ControlPlane) -> Non
             assert not cluster.admin.list(kind, labels=PART_OF)
     finally:
         undeploy(cluster)
-        cluster.kubectl("apply", "--kustomize", RBAC)
         install(cluster)

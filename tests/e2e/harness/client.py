@@ -31,6 +31,7 @@ GROUPS = {
     "poddisruptionbudgets": "apis/policy/v1",
     "priorityclasses": "apis/scheduling.k8s.io/v1",
     "validatingadmissionpolicies": "apis/admissionregistration.k8s.io/v1",
+    "validatingadmissionpolicybindings": "apis/admissionregistration.k8s.io/v1",
     "mutatingadmissionpolicies": "apis/admissionregistration.k8s.io/v1",
     "mutatingadmissionpolicybindings": "apis/admissionregistration.k8s.io/v1",
 }

@@ -55,21 +55,37 @@ class Overlay:
         self.cluster.kubectl("apply", "--kustomize", self.folder())
 
 
+WORKLOAD = (
+    "deployments",
+    "services",
+    "networkpolicies",
+    "poddisruptionbudgets",
+    "persistentvolumeclaims",
+    "secrets",
+    "configmaps",
+)
+RIGHTS = ("rolebindings", "roles", "serviceaccounts")
+CLUSTER_WIDE = (
+    "clusterrolebindings",
+    "clusterroles",
+    "mutatingadmissionpolicybindings",
+    "mutatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+    "validatingadmissionpolicies",
+)
+
+
 def undeploy(cluster: ControlPlane) -> None:
-    """Takes away all but the namespace and the plain roles: the workload, and what components added."""
-    for kind in (
-        "deployments",
-        "services",
-        "networkpolicies",
-        "persistentvolumeclaims",
-        "secrets",
-        "configmaps",
-    ):
+    """Takes away all but the namespace. `install` brings the plain roles back for other scenarios."""
+    for kind in WORKLOAD:
         cluster.admin.delete_all(kind, HOME)
     cluster.admin.delete_all("pods", HOME, grace_s=0)
     cluster.admin.delete_all("leases", HOME)
-    for kind in ("clusterrolebindings", "mutatingadmissionpolicybindings", "mutatingadmissionpolicies"):
+    for kind in RIGHTS:
+        cluster.admin.delete_all(kind, HOME, labels=PART_OF)
+    for kind in CLUSTER_WIDE:
         cluster.admin.delete_all(kind, labels=PART_OF)
+    cluster.admin.delete_all("rolebindings", "kube-system", labels=PART_OF)
     wait_for(lambda: not cluster.admin.list("pods", HOME), "pods gone", 30)
 
 
