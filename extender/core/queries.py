@@ -29,6 +29,9 @@ MOST_EXPLAINED = 100
 DORMANT_REASON = "kube-scheduler does not ask for the leader: another of its plugins refuses it"
 
 
+_WAIT_FOR_ROOM = (Outcome.NO_ROOM, Outcome.EARLIER_GANG_WAITS)
+
+
 class GangState(StrEnum):
     """Where a gang is in its life."""
 
@@ -262,6 +265,27 @@ def shortage(store: Store, leader: PodFacts, spec: GangSpec) -> tuple[int, list[
         if requested:
             out.append(Shortage(resource, requested, 0, requested, 0))
     return fits, out
+
+
+def missing_room(store: Store) -> dict[str, int]:
+    """By resource, what gangs that wait for room request in all beyond what is free in all.
+
+    Those refused for want of room count, and those of a strict pool that wait behind one of these.
+
+    Base units; costs no planning. 0 where enough is free, although perhaps in pieces too small.
+    """
+    table, refused = store.state.nodes, store.changes.parked.refused
+    requested = np.zeros(len(table.columns), dtype=np.int64)
+    for gang in store.state.gangs.values():
+        for leader in gang.leaders.values():
+            spec = gang.specs.get(leader.uid)
+            if refused.get(leader.uid) not in _WAIT_FOR_ROOM or not isinstance(spec, GangSpec):
+                continue
+            requested += table.widened(table.accountable(leader.requests))
+            requested += table.widened(table.accountable(spec.worker)) * spec.min_workers
+    alive: Rows = np.flatnonzero(table.class_of >= 0)
+    free = np.maximum(table.free[:, alive], 0).sum(axis=1)
+    return dict(zip(table.columns, np.maximum(requested - free, 0).tolist(), strict=True))
 
 
 def nodes(store: Store) -> list[NodeView]:

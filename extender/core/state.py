@@ -269,9 +269,10 @@ class State:
         return self.gangs.get(pod.gang) if pod.gang is not None else None
 
     def admit(self, gang: Gang, leader: PodFacts, spec: GangSpec, packing: Packing, expires_s: float) -> None:
-        """Hold the room of a leader and all its minimum workers."""
+        """Hold the room of a leader and all its minimum workers; those that run already take their slots."""
         self.claim_room(leader, packing.leader_row, expires_s)
-        self._open_slots(gang, leader, spec, packing.worker_rows.tolist())
+        rows: list[int] = packing.worker_rows.tolist()
+        self._open_slots(gang, leader, spec, rows + [NOWHERE] * (spec.min_workers - len(rows)))
 
     def adopt(self, gang: Gang, leader: PodFacts, reservation: Reservation) -> None:
         """Take over the reservation of a leader that was bound before this process knew it."""
@@ -428,6 +429,10 @@ class State:
             and (self.runs(pod) or uid in self.claims)
             and self.bond(pod) is Bond.MEMBER
         )
+
+    def workers_there(self, gang: Gang) -> int:
+        """Members that run while no leader of ours does: a leader that was started again finds them."""
+        return sum(1 for pod in gang.workers.values() if not pod.deleting and self.counts(gang, pod))
 
     def most_workers(self, gang: Gang) -> int:
         """Workers that a gang may have of all its resource profiles: Spark's maximum is for each of them."""

@@ -38,6 +38,7 @@ def fresh(world: World, masks: dict[str, np.ndarray]) -> dict[str, object]:
         waiting.holds,
         kept._faults,
         kept._nominations,
+        kept._there,
         world.now,
     )
     return {entry.leader.uid: told(made.verdict(entry.leader.uid)) for entry in queue}

@@ -128,6 +128,7 @@ async def test_metrics(cluster: Cluster, names: list[str]):
         assert 'carbon_scheduler_gangs{state="running"} 1.0' in lines
         assert 'carbon_scheduler_held{resource="cpu"} 2000.0' in lines
         assert "carbon_scheduler_slots_open 2.0" in lines
+        assert 'carbon_scheduler_waiting_missing{resource="cpu"} 0.0' in lines
         assert 'carbon_scheduler_cache_synced{cache="pods"} 1.0' in lines
         buckets = [line for line in lines if "duration_seconds_bucket" in line and 'verb="filter"' in line]
         assert len(buckets) == 12

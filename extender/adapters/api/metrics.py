@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from extender.adapters.api import carbon
 from extender.adapters.api.ports import ServiceHealth
 from extender.adapters.api.stages import in_force
-from extender.core.queries import totals
+from extender.core.queries import missing_room, totals
 from extender.core.store import Store
 
 BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.1, 0.3, 1.0, 5.0)
@@ -136,6 +136,12 @@ class _StateCollector(Collector):
         yield _gauge("overcommitted_nodes", "Nodes with more used and held than they offer.", over)
         yield _by("gangs", "Gangs by state.", "state", sums.gangs)
         yield _by("waiting_gangs", "Gangs in the queue, by pool.", "pool", sums.waiting_by_pool)
+        yield _by(
+            "waiting_missing",
+            "What gangs that wait for room request in all beyond what is free in all, in base units.",
+            "resource",
+            missing_room(self._store),
+        )
         yield _gauge("slots", "Slots of admitted gangs.", sums.slots)
         yield _gauge("slots_open", "Slots no worker has yet.", sums.slots_open)
         yield _gauge(

@@ -45,8 +45,8 @@ def bond(gang: Gang | None, worker: PodFacts, lives: Callable[[str], bool]) -> B
         ended = gang is not None and gang.leader_ended
         return Bond.ALONE if worker.leader_optional and not ended else Bond.MEMBER
     assert gang is not None
-    leader = gang.owner
-    theirs = leader.owner_ref if leader is not None else None
+    leader = gang.owner or next(iter(gang.leaders.values()))
+    theirs = leader.owner_ref
     if owner is not None and theirs is not None and owner[:2] == theirs[:2] and owner.uid != theirs.uid:
         return Bond.LEFT_OVER
     return Bond.MEMBER

@@ -6,7 +6,7 @@ until the state it was made from changes, so that a repeated refusal is a dictio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeVar
@@ -207,6 +207,7 @@ class QueuePass:
         holds: Holds,
         faults: Faults,
         nominations: Nominations,
+        there: Callable[[Waiting], int],
         now: float,
     ) -> None:
         self._table = table
@@ -217,6 +218,7 @@ class QueuePass:
         self._queue = list(queue)
         self._offered = dict(offered)
         self._nominations = nominations
+        self._there = there
         self.now = now
         self._space = Workspace(table)
         self._blockers: dict[str, Waiting] = {}
@@ -346,7 +348,8 @@ class QueuePass:
                 return _held(hold)
         shape = (shape_of(waiting.leader, spec, waiting.pool), zones)
         nominated = bool(self._nominations) and bool(self._nominations.of(waiting.key))
-        refused = None if nominated else self._refused.get(shape)
+        special = nominated or bool(self._there(waiting))
+        refused = None if special else self._refused.get(shape)
         if refused is Outcome.NO_ROOM:
             return self._no_room(waiting, mode, hold)
         if refused is not None:
@@ -361,7 +364,7 @@ class QueuePass:
                 space.take(packing, leader, self._table.vector(spec.worker))
             return Verdict(Outcome.ADMITTED, packing, offered=offered)
         fits_empty = self._fits_empty(waiting)
-        if any_nodes and not alone and not nominated:
+        if any_nodes and not alone and not special:
             self._refused[shape] = Outcome.NO_ROOM if fits_empty else Outcome.EXCEEDS_CLUSTER
         if not fits_empty:
             return self._exceeds_cluster(waiting, spec)
@@ -370,7 +373,14 @@ class QueuePass:
     def _plan(
         self, waiting: Waiting, offered: BoolArray | None, space: Workspace, within: frozenset[int]
     ) -> tuple[Packing | None, bool]:
-        """Place one gang beside what is promised to nominated pods of its priority or above."""
+        """Place one gang beside what is promised to nominated pods of its priority or above.
+
+        A leader that was started again needs room for the workers that do not run already.
+        """
+        there = self._there(waiting)
+        if there and isinstance(waiting.spec, GangSpec):
+            least = max(0, waiting.spec.min_workers - there)
+            waiting = replace(waiting, spec=replace(waiting.spec, min_workers=least))
         promised = [
             (each.row, self._nominations.size(each)) for each in self._nominations.before(waiting.leader)
         ]

@@ -162,6 +162,7 @@ class WaitingGangs:
                 self.holds,
                 self._state.faults,
                 self._state.nominations,
+                self._there,
                 now,
             )
             self._pass_version = nodes.version
@@ -174,6 +175,10 @@ class WaitingGangs:
         """Whether the pass ends with gangs that were held: a younger one may go before them."""
         assert self._pass is not None
         return self.holds.planned.behind(self._pass.queue[-1].leader.uid)
+
+    def _there(self, waiting: Waiting) -> int:
+        gang = self._state.gangs.get(waiting.key)
+        return 0 if gang is None or not gang.workers else self._state.workers_there(gang)
 
     def _faulty(self, entry: Waiting) -> bool:
         """Whether a gang could not be handled: it is planned after all others, so that it delays none."""
