@@ -95,7 +95,9 @@ class Outlook:
 class CarbonBook:
     """Signals by zone. `version` changes with every signal that says something new.
 
-    A value counts until it is `stale_after_s` old, or the age at which its source drops it, if that is less.
+    A 0 among values above 0 is a gap in a source's data: it would read as clean, and as the lower bound L it
+    would make all other hours look dirty for two days. A value counts until it is `stale_after_s` old, or the
+    age at which its source drops it, if that is less.
 
     One `kind` of intensity is used; zones whose source states the other one are neutral.
     """
@@ -122,7 +124,7 @@ class CarbonBook:
     def value(self, zone: str, now: float) -> float | None:
         """Intensity of a zone in gCO2e/kWh, or None when it is unknown or too old."""
         signal = self.good.get(zone)
-        if signal is None or now > self.stale_at(zone):
+        if signal is None or now > self.stale_at(zone) or (signal.g_per_kwh == 0.0 and any(signal.forecast)):
             return None
         return signal.g_per_kwh
 
@@ -151,8 +153,8 @@ class CarbonBook:
         if not all(believed(each) for each in steps):
             return None
         # A value of an earlier step says less of this one than its forecast does.
-        values = (value, *steps[1:]) if signal.at_s >= start_s else steps
-        lower = signal.lower if believed(signal.lower) else min(values)
+        values = _without_gaps((value, *steps[1:]) if signal.at_s >= start_s else steps)
+        lower = signal.lower if believed(signal.lower) and (signal.lower or not any(values)) else min(values)
         upper = signal.upper if believed(signal.upper) else max(values)
         assert lower is not None
         assert upper is not None
@@ -173,6 +175,18 @@ def merged(outlooks: Sequence[Outlook], merge: Callable[[Sequence[float]], float
     known = ([value for each in outlooks if (value := each.at(time_s)) is not None] for time_s in times)
     values = tuple(merge(each) for each in known if each)
     return Outlook(start_s, step_s, values, min(values), max(values))
+
+
+def _without_gaps(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Values in which a 0 beside others that are above 0 is the one before it, at the beginning the next."""
+    if all(values) or not any(values):
+        return values
+    before = next(value for value in values if value)
+    filled: list[float] = []
+    for value in values:
+        before = value or before
+        filled.append(before)
+    return tuple(filled)
 
 
 def other_kind(kind: str, wanted: str) -> str:

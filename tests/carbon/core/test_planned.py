@@ -107,3 +107,18 @@ def test_a_start_that_is_not_worth_waiting_for_is_now(world: World) -> None:
     signal(world, 200.0, 199.5, 199.5, 200.0)
     world.leader("a", may_wait(3))
     assert world.filter("a-driver").outcome is Outcome.ADMITTED
+
+
+def test_one_forecast_hour_of_nothing_is_a_gap_and_not_clean(world: World) -> None:
+    signal(world, 300.0, 310.0, 0.0, 305.0, 290.0)
+    outlook = world.store.state.carbon.outlook("DE", world.now)
+    assert outlook is not None
+    assert outlook.values == (300.0, 310.0, 310.0, 305.0, 290.0)
+    assert (outlook.lower, outlook.upper) == (290.0, 310.0)
+
+
+def test_nothing_now_beside_a_forecast_of_something_is_unknown(world: World) -> None:
+    signal(world, 0.0, 300.0, 310.0)
+    assert world.store.state.carbon.value("DE", world.now) is None
+    signal(world, 0.0, 0.0, 0.0)
+    assert world.store.state.carbon.value("DE", world.now) == 0.0

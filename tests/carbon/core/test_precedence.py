@@ -383,9 +383,17 @@ def test_what_a_driver_says_of_its_executors_later_counts() -> None:
     spec = GangSpec(size(), 2, 30)
     key = running(world, spec=spec)
     report(world, key, JobStarted(0, (replace(LONG, tasks=40),)))
-    assert world.store.target(key, world.now) == 20
+    assert world.store.target(key, world.now) == 15
     world.configure(world.pods[world.uid("a-driver")], replace(spec, worker_slots=4))
     assert world.store.target(key, world.now) == 5
+
+
+def test_what_an_application_may_have_at_most_is_narrowed_and_not_what_its_tasks_could_use() -> None:
+    world = pcaps_world(0.5)
+    signal(world, DIRTY, CLEAN)
+    key = running(world, spec=GangSpec(size(), 2, 20))
+    report(world, key, JobStarted(0, (replace(LONG, tasks=400),)))
+    assert world.store.target(key, world.now) == 10
 
 
 def test_a_heavier_application_has_a_larger_share() -> None:

@@ -98,14 +98,14 @@ def threshold(importance: float, lower: float, upper: float, gamma: float) -> fl
     r = min(1.0, max(0.0, importance))
     if r >= 1.0 or gamma <= 0.0 or lower == upper:
         return upper
-    floor = upper - gamma * (upper - lower)
+    floor = max(lower, upper - gamma * (upper - lower))
     return min(upper, floor + (upper - floor) * math.expm1(gamma * r) / math.expm1(gamma))
 
 
 def least_important(carbon: Carbon, gamma: float) -> float:
     """The relative importance from which on work runs now, 0..1: the threshold, solved for r."""
     _check(carbon.lower, carbon.upper, gamma)
-    floor = carbon.upper - gamma * (carbon.upper - carbon.lower)
+    floor = max(carbon.lower, carbon.upper - gamma * (carbon.upper - carbon.lower))
     if gamma <= 0.0 or carbon.lower == carbon.upper or carbon.now <= floor:
         return 0.0
     share = (carbon.now - floor) / (carbon.upper - floor)

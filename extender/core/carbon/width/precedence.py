@@ -136,12 +136,14 @@ class Precedence:
 
     def _judge(self, spec: GangSpec, priorities: Priorities, carbon: Carbon, scale: float) -> Deferral | None:
         candidates: list[Candidate[int]] = []
-        limit = priorities.executor_limit
+        # What the application may have at most is what is narrowed, not what its tasks could use.
+        limit = spec.max_workers
+        if priorities.executor_limit is not None:
+            limit = min(limit, priorities.executor_limit)
         wanted = 0
         for stage in priorities.ready:
             executors = -(-stage.open_tasks // spec.tasks_at_once)
-            if limit is not None:
-                executors = min(executors, max(0, limit - wanted))
+            executors = min(executors, max(0, limit - wanted))
             wanted += executors
             candidates.append(Candidate(stage.stage_id, stage.importance, executors))
         candidates.append(Candidate(_OTHERS, scale, 0))
