@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 import yaml
 
 import extender.adapters.spark.agent
 from carbon_api import settings as carbon_settings
 from carbon_api import synthetic
+from extender.adapters.spark.annotations import read_own
+from extender.core.nodes.terms import Taint
 from extender.core.policy import Switches
+from extender.objects.projection import placement_terms
+from extender.objects.structs import PodSpec, TolerationObject
 from extender.runtime.switches import read_switches
 from extender.settings.loading import load
 from tests.config.files import (
@@ -382,6 +387,21 @@ def test_pod_templates_ask_for_our_scheduler_and_for_no_special_nodes():
         assert template["kind"] == "Pod"
         assert template["spec"]["schedulerName"] == NAME
         assert "nodeSelector" not in template["spec"]
+
+
+def test_the_spark_application_names_our_scheduler_for_both_and_says_where_its_executors_run():
+    (application,) = documents(MANIFESTS / "examples" / "spark-application.yaml")
+    spec = application["spec"]
+    assert {spec[role]["schedulerName"] for role in ("driver", "executor")} == {"carbon-scheduler"}
+    assert "batchScheduler" not in spec
+    own = read_own(spec["driver"]["annotations"], ())
+    assert own.node_selector == spec["executor"]["nodeSelector"]
+    written = PodSpec(tolerations=msgspec.convert(spec["executor"]["tolerations"], list[TolerationObject]))
+    assert own.tolerations is not None
+    assert all(
+        each.tolerates(Taint("dedicated", "spark"))
+        for each in (*own.tolerations, *placement_terms(written).tolerations)
+    )
 
 
 def test_spark_submit_examples_ask_for_our_scheduler_one_way_or_the_other():
