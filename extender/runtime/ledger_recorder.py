@@ -38,6 +38,8 @@ from extender.core.outcomes import Outcome
 from extender.core.queue.scoring.place import node_score
 from extender.core.store import Store
 from extender.settings.root import Settings
+from extender.support.passwords import without_passwords
+from extender.support.problems import Problems
 
 UNKNOWN: Final = Missing("unknown or stale")
 
@@ -48,7 +50,6 @@ _OPENING: Final = "the ledger cannot be opened yet"
 _METERS: Final = "power was not read"
 _LEDGER: Final = "the ledger was not written"
 _PRUNING: Final = "old bookings were not deleted"
-_MOST_REPORTED: Final = 100
 _log = logging.getLogger(__name__)
 
 
@@ -68,8 +69,7 @@ class Bookkeeper:
         self._store = store
         self._clock = clock
         self._told: dict[str, float | None] = {}
-        self._reported: dict[str, None] = {}
-        self._troubles: dict[str, str] = {}
+        self._problems = Problems(_log, "accounting: %s: %s")
         self._stood_s: tuple[float | None, float] = (None, clock())
         self._pruned_s: float | None = None
         self._arrivals = Arrivals()
@@ -84,10 +84,10 @@ class Bookkeeper:
     @property
     def problem(self) -> str:
         """Why something is not in the ledger; empty while everything is."""
-        parts = [f"{what}: {why}" for what, why in self._troubles.items()]
+        parts = [f"{what}: {why}" for what, why in self._problems.current.items()]
         books = self.accountant
         if books is not None and books.last_error:
-            parts.append(books.last_error)
+            parts.append(without_passwords(books.last_error))
         if books is not None and books.dropped:
             parts.append(f"{books.dropped} bookings and decisions were dropped")
         return "; ".join(parts)
@@ -177,12 +177,12 @@ class Bookkeeper:
                 now = self._clock()
                 for node, reading in readings.nodes.items():
                     self.accountant.reading(node, reading, now)
-                self._troubles.pop(_METERS, None)
+                self._problems.solved(_METERS)
             except Exception as problem:
                 self._report(_METERS, problem)
         try:
             await self.accountant.flush(self._clock(), lead=lead)
-            self._troubles.pop(_LEDGER, None)
+            self._problems.solved(_LEDGER)
         except Exception as problem:
             self._report(_LEDGER, problem)
         await self._prune(self.accountant)
@@ -197,7 +197,7 @@ class Bookkeeper:
         try:
             await books.prune(written_s - keep_days * DAY_S)
             self._pruned_s = now
-            self._troubles.pop(_PRUNING, None)
+            self._problems.solved(_PRUNING)
         except Exception as problem:
             self._report(_PRUNING, problem)
 
@@ -240,7 +240,7 @@ class Bookkeeper:
             for event, then in self._arrivals.taken(synced=self._store.state.synced, now=self._clock()):
                 books.apply(event, then)
             self.accountant = books
-            self._troubles.pop(_OPENING, None)
+            self._problems.solved(_OPENING)
         except Exception as problem:
             self._report(_OPENING, problem)
 
@@ -254,16 +254,8 @@ class Bookkeeper:
         self._told = dict(intensities)
 
     def _report(self, what: str, problem: Exception) -> None:
-        """Log it once, however often it comes."""
-        self._troubles[what] = str(problem) or type(problem).__name__
-        text = f"{what}: {self._troubles[what]}"
-        if text in self._reported:
-            return
-        if len(self._reported) >= _MOST_REPORTED:
-            self._reported.clear()
-        self._reported[text] = None
         known = isinstance(problem, LedgerError)
-        _log.error("accounting: %s", text, exc_info=None if known else problem)
+        self._problems.report(what, problem, logging.ERROR, None if known else problem)
 
 
 class Arrivals:

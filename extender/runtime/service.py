@@ -16,7 +16,6 @@ from extender.adapters.api.app import create_app
 from extender.adapters.api.metrics import Metrics
 from extender.adapters.api.ports import Books, CacheHealth, CarbonSource, StageSourcesHealth
 from extender.adapters.carbon.client import CarbonClient
-from extender.adapters.kubernetes.backoff import Sleep
 from extender.adapters.kubernetes.binding import Binder
 from extender.adapters.kubernetes.client import ApiClient, ApiError
 from extender.adapters.kubernetes.patching import PodPatcher
@@ -44,6 +43,7 @@ from extender.runtime.pod_checks import PodChecks
 from extender.runtime.stage_polling import StageSources
 from extender.runtime.watch_sinks import WatchSinks, config_map_facts, config_maps_of
 from extender.settings.root import Settings
+from extender.support.backoff import Sleep
 from extender.support.passwords import without_passwords
 
 TICK_S: Final = 1.0

@@ -20,7 +20,6 @@ from typing import Final, TypeVar
 import aiohttp
 
 from extender.adapters.api.ports import StageSourcesHealth
-from extender.adapters.kubernetes.backoff import Sleep
 from extender.adapters.kubernetes.client import ApiClient, ApiError
 from extender.adapters.spark.driver_rest import DriverPod, DriverRest, driver_pod, session
 from extender.adapters.spark.eventlog.follow import LogDirectory, LogsFollower, Round
@@ -34,7 +33,8 @@ from extender.core.facts import GangKey, PodFacts
 from extender.core.stages.events import StageEvent
 from extender.engine import Engine
 from extender.settings.stages import StageSettings
-from extender.support.passwords import without_passwords
+from extender.support.backoff import Sleep
+from extender.support.problems import Problems
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ class StageSources:
         self._polls: Polls[GangKey] = Polls()
         self._left_out = 0
         self._events = 0
-        self._noted: dict[str, str] = {}
+        self._problems = Problems(_log, "%s: no stages are read: %s")
 
     @property
     def enabled(self) -> bool:
@@ -109,7 +109,7 @@ class StageSources:
     @property
     def health(self) -> StageSourcesHealth:
         """As it is now."""
-        problems = dict(self._noted)
+        problems = dict(self._problems.current)
         since_s = self._reading_since_s
         if since_s is not None and self._clock() - since_s > _STUCK_AFTER_S:
             problems["stages.event_logs.directory"] = (
@@ -297,13 +297,10 @@ class StageSources:
         self._events += len(events)
 
     def _note(self, name: str, problem: str, level: int = logging.WARNING) -> None:
-        """Remember what fails; say it once, and never the password of a file system."""
-        problem = without_passwords(problem)
-        if not problem:
-            self._noted.pop(name, None)
-        elif self._noted.get(name) != problem:
-            _log.log(level, "%s: no stages are read: %s", name, problem)
-            self._noted[name] = problem
+        if problem:
+            self._problems.report(name, problem, level)
+        else:
+            self._problems.solved(name)
 
 
 async def _in_turn(works: Sequence[Awaitable[None]]) -> None:

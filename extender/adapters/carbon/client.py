@@ -18,6 +18,8 @@ import aiohttp
 
 from extender.adapters.carbon.answers import Ahead, Pace, Present, Unknown, ahead, pace, present
 from extender.core.carbon.signal import Kind, Signal, other_kind
+from extender.support.backoff import Backoff
+from extender.support.problems import Problems
 
 Sink = Callable[[Signal], None]
 
@@ -73,7 +75,8 @@ class CarbonClient:
         stale_after_s: float = 21_600.0,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        self.health = ClientHealth(url)
+        self._problems = Problems(_log, "carbon zone %s: no value: %s")
+        self.health = ClientHealth(url, problems=self._problems.current)
         self._url = url.rstrip("/")
         self._zones = zones
         self._sink = sink
@@ -95,14 +98,18 @@ class CarbonClient:
 
     async def run(self) -> None:
         """Poll for ever. Ends only by cancellation."""
-        failures = 0
+        backoff = Backoff(_FIRST_RETRY_S, self._poll_s, draw=self._draw)
         async with aiohttp.ClientSession(timeout=self._timeout) as session:
             while True:
                 self._again.clear()
                 zones = [zone for zone in self._zones() if zone]
-                good = await self.poll(session, zones)
-                failures = 0 if good or not zones else failures + 1
-                await self._wait(self._pause_s(failures) if zones else _NO_ZONES_S)
+                if not zones:
+                    await self._wait(_NO_ZONES_S)
+                elif await self.poll(session, zones):
+                    backoff.reset()
+                    await self._wait(self._poll_s * (1 - _JITTER + 2 * _JITTER * self._draw()))
+                else:
+                    await self._wait(backoff.next_s())
 
     async def poll(self, session: aiohttp.ClientSession, zones: Sequence[str]) -> int:
         """Ask once for these zones and tell the sink; gives how many values were got."""
@@ -113,22 +120,16 @@ class CarbonClient:
         for signal in await self._signals(session, zones):
             self._sink(signal)
             if signal.g_per_kwh is None:
-                self._note(signal.zone, signal.reason)
+                self._problems.report(signal.zone, signal.reason)
             else:
                 good += 1
-                self.health.problems.pop(signal.zone, None)
+                self._problems.solved(signal.zone)
         if good:
             self.health.last_good_s = self._clock()
         else:
             self.health.failures += 1
         self.asked.set()
         return good
-
-    def _pause_s(self, failures: int) -> float:
-        pause_s = self._poll_s
-        if failures:
-            pause_s = min(pause_s, _FIRST_RETRY_S * 2.0 ** min(failures - 1, 20))
-        return pause_s * (1 - _JITTER + 2 * _JITTER * self._draw())
 
     async def _wait(self, pause_s: float) -> None:
         try:
@@ -220,11 +221,6 @@ class CarbonClient:
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             return Unknown(f"the carbon service cannot be asked: {problem}"[:200])
         return body if len(body) <= _MOST_BYTES else Unknown(f"an answer of more than {_MOST_BYTES} bytes")
-
-    def _note(self, zone: str, reason: str) -> None:
-        if self.health.problems.get(zone) != reason:
-            _log.warning("carbon zone %s: no value: %s", zone, reason)
-        self.health.problems[zone] = reason
 
 
 def _translated(steps: Ahead, value: Present, now: float, speed: float | None) -> Ahead:

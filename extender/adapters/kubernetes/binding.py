@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import msgspec
 
-from extender.adapters.kubernetes.backoff import Backoff, Draw, Sleep
 from extender.adapters.kubernetes.client import ApiClient, ApiError
 from extender.core.facts import FINISHED_PHASES
 from extender.core.nodes.resources import PODS, Resources, one_pod
@@ -29,6 +28,7 @@ from extender.objects.structs import (
     decode_pod,
     decode_pod_list,
 )
+from extender.support.backoff import Backoff, Draw, Sleep
 
 _ATTEMPTS: Final = 4
 _ANSWERS_FOR_GOOD: Final = frozenset({400, 401, 403, 404, 405, 413, 415, 422})

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from extender.adapters.kubernetes.backoff import Backoff, Draw, Sleep
 from extender.adapters.kubernetes.binding import pod_path
 from extender.adapters.kubernetes.client import ApiClient, ApiError
 from extender.objects.projection import HOLD_GATE
+from extender.support.backoff import Backoff, Draw, Sleep
 
 _MOST_WAITING: Final = 50_000
 _LONGEST_PAUSE_S: Final = 30.0

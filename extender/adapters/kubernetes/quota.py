@@ -19,10 +19,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from extender.adapters.kubernetes.backoff import Sleep
 from extender.adapters.kubernetes.client import ApiClient, ApiError
 from extender.core.nodes.resources import CPU, MEMORY
 from extender.objects.quantity import QuantityError, base_units
+from extender.support.backoff import Sleep
 
 ORIGINAL: Final = "carbon-scheduler/original-hard"
 """Annotation: `spec.hard` as it was before us, as JSON; `null` if the quota is ours."""

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
-from extender.adapters.kubernetes.backoff import Backoff, Draw, Sleep
 from extender.adapters.kubernetes.client import UNREADABLE, ApiClient, ApiError, error_of
 from extender.adapters.kubernetes.pages import Item, ListSplitter
 from extender.objects.structs import (
@@ -26,6 +25,7 @@ from extender.objects.structs import (
     decode_key,
     decode_watch_event,
 )
+from extender.support.backoff import Backoff, Draw, Sleep
 
 PAGE_SIZE: Final = 500
 _BREATH: Final = 32

@@ -10,9 +10,9 @@ from typing import Final
 
 import msgspec
 
-from extender.adapters.kubernetes.backoff import Sleep
 from extender.adapters.kubernetes.client import ApiClient, ApiError
 from extender.objects.structs import DECODE_ERRORS, Projection
+from extender.support.backoff import Sleep
 
 CHECK_S: Final = 300.0
 RECHECK_S: Final = 15.0

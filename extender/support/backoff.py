@@ -35,8 +35,12 @@ class Backoff:
         """The last attempt worked."""
         self.failures = 0
 
-    async def wait(self, at_least_s: float = 0.0) -> None:
-        """Count a failure and sleep, at least as long as the server asked for."""
+    def next_s(self, at_least_s: float = 0.0) -> float:
+        """Count a failure; returns the seconds until the next attempt, at least what the server asks for."""
         delay_s = min(self._longest_s, self._first_s * 2.0 ** min(self.failures, 30))
         self.failures += 1
-        await self._sleep(max(delay_s * (0.5 + self._draw() / 2), at_least_s))
+        return max(delay_s * (0.5 + self._draw() / 2), at_least_s)
+
+    async def wait(self, at_least_s: float = 0.0) -> None:
+        """Count a failure and sleep until the next attempt."""
+        await self._sleep(self.next_s(at_least_s))
