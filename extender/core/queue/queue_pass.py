@@ -27,6 +27,7 @@ from extender.core.outcomes import Outcome, no_node_offers
 from extender.core.policy import FifoMode, Policy
 from extender.core.queue.empty_cluster import EmptyCluster, Shape, shape_of
 from extender.core.queue.packing import Packer, Packing, Problem, packer_named
+from extender.core.queue.too_large import why_too_large
 from extender.core.queue.workspace import Workspace
 
 _V = TypeVar("_V")
@@ -392,9 +393,10 @@ class QueuePass:
         return answer
 
     def _exceeds_cluster(self, waiting: Waiting, spec: GangSpec) -> Verdict:
-        """Refused for good, unless nodes join; a resource that no node offers is named."""
+        """Refused for good, unless nodes join; the resource that is too small is named, with the amount."""
         missing = self._table.not_offered(largest([waiting.leader.requests, spec.worker]))
-        return Verdict(Outcome.EXCEEDS_CLUSTER, detail=no_node_offers(missing) if missing else "")
+        detail = no_node_offers(missing) if missing else why_too_large(self._table, waiting.leader, spec)
+        return Verdict(Outcome.EXCEEDS_CLUSTER, detail=detail)
 
     def _no_room(self, waiting: Waiting, mode: FifoMode, hold: Hold | None) -> Verdict:
         if hold is None:
