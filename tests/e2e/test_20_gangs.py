@@ -68,8 +68,8 @@ def test_fifty_gangs_at_once_into_room_for_twenty(
     def running() -> list[SimulatedDriver]:
         return [by_name[name] for name in watching.bound_order if name in by_name]
 
-    wait_for(lambda: len(running()) == FIT, "twenty gangs", 90, lambda: f"{len(running())} gangs run")
-    wait_for(lambda: len(watching.bound_order) == FIT * (1 + EXECUTORS), "all their executors", 90)
+    wait_for(lambda: len(running()) == FIT, "twenty gangs", 300, lambda: f"{len(running())} gangs run")
+    wait_for(lambda: len(watching.bound_order) == FIT * (1 + EXECUTORS), "all their executors", 300)
     holds_for(lambda: len(running()) == FIT, "no more than fit", 1)
     queue = extender.get("/v1/queue")
     assert len(queue) == GANGS - FIT
@@ -88,7 +88,7 @@ def test_fifty_gangs_at_once_into_room_for_twenty(
         started = min(FIT + ended, GANGS)
         wait_for(lambda: len(running()) >= started, f"{started} gangs started", 30)  # noqa: B023
         assert set(running()[FIT:]) == set(expected[: started - FIT])
-    wait_for(lambda: len(watching.bound_order) == GANGS * (1 + EXECUTORS), "every executor ran", 60)
+    wait_for(lambda: len(watching.bound_order) == GANGS * (1 + EXECUTORS), "every executor ran", 180)
     wait_for(lambda: not extender.held(), "nothing held afterwards", 30, lambda: str(extender.held()))
     assert not extender.get("/v1/queue")
     assert [driver.failure for driver in drivers if driver.failure] == []

@@ -18,7 +18,7 @@ from extender.runtime.service import Service
 from extender.settings.loading import load
 from tests.options import dotted
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 Answer = Callable[[dict[str, Any]], Any]
 

@@ -19,7 +19,7 @@ from tests.cluster.apiserver import ApiServer, Fault, Object, Proceed
 from tests.options import dotted
 from tests.wire import go
 
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 
 
 class Cluster(ApiServer):
