@@ -7,6 +7,7 @@ import re
 import yaml
 
 from tests.config.files import ROOT
+from tests.e2e.harness.kwok import stages
 from tests.e2e.setup_tools import GO_TOOLS, KUBERNETES
 
 FILE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -38,3 +39,9 @@ def test_the_small_profile_is_our_image_alone():
     assert [name for name, each in SERVICES.items() if each.get("profiles") == ["small"]] == ["small"]
     assert SERVICES["small"]["image"] == OURS
     assert not {"depends_on", "volumes", "network_mode"} & SERVICES["small"].keys()
+
+
+def test_nodes_behave_as_in_the_end_to_end_tests():
+    shipped = list(yaml.safe_load_all((ROOT / "compose" / "kwok.yaml").read_text(encoding="utf-8")))
+    # There a pod can end by itself; here the stream of applications ends its drivers.
+    assert shipped == [each for each in stages() if each["metadata"]["name"] != "pod-complete"]
