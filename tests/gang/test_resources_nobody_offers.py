@@ -127,3 +127,13 @@ def test_a_pod_known_by_its_request_only_is_judged_too(world: World) -> None:
     decision = world.store.filter(stranger, Listed(["n0"]), world.now)
     assert decision.outcome is Outcome.NO_ROOM
     assert "r7.example.com/x" in decision.reason
+
+
+def test_a_resource_that_is_offered_again_keeps_its_column_while_another_one_comes() -> None:
+    world = World(Policy())
+    for names in ({"example.com/c"}, {"example.com/a"}, {"example.com/a", "example.com/b", "example.com/c"}):
+        world.add(node("n1", 64, 64, extra=dict.fromkeys(sorted(names), 100)))
+    table = world.store.state.nodes
+    row = table.row_of["n1"]
+    for name in ("example.com/a", "example.com/b", "example.com/c"):
+        assert table.allocatable[table.columns.index(name), row] == 100

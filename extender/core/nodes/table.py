@@ -8,7 +8,7 @@ node while pods are still accounted on it; such a row is not alive and offers no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import repeat
 from typing import NamedTuple
 
@@ -361,7 +361,7 @@ class NodeTable:
             vector[self._column_numbers[name]] = amount
         return vector
 
-    def _add_columns(self, names: Iterable[str]) -> None:
+    def _add_columns(self, names: Collection[str]) -> None:
         """Columns for what a node offers: those that stand idle are taken before the arrays grow."""
         new = [name for name in names if name not in self._column_numbers]
         if not new:
@@ -369,6 +369,8 @@ class NodeTable:
         for number in self._idle_columns():
             if not new:
                 break
+            if self.columns[number] in names:
+                continue  # idle until now: this node offers it
             del self._column_numbers[self.columns[number]]
             self.columns[number] = new.pop(0)
             self._column_numbers[self.columns[number]] = number
