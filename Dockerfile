@@ -42,7 +42,7 @@ RUN /tools/bin/hatchling build -t wheel -d /wheels \
  && /tools/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --mc-type application \
       --output-file /opt/carbon-scheduler/share/doc/sbom.cdx.json /opt/carbon-scheduler \
  && cp LICENSE /opt/carbon-scheduler/share/doc/ \
-# Bytecode that does not depend on file times: two builds from one commit give the same bytes.
+# Bytecode that does not depend on file times.
  && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/carbon-scheduler/lib
 
 FROM python
