@@ -6,13 +6,14 @@ RUNS   := $(VENV)/.runtime
 STAMP  := $(VENV)/.installed
 PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint lock e2e e2e-full containers bench format clean
+.PHONY: help demo test lint lock e2e e2e-full containers soak bench format clean
 help:
 	@echo "make demo   gangs on an embedded cluster, live in the terminal"
 	@echo "make test   unit, property and wire tests"
 	@echo "make e2e    real etcd, kube-apiserver, kube-scheduler and spark-submit (needs Go and Java 17)"
 	@echo "make e2e-full  the same, and what make e2e leaves out: more failures, both Spark versions, the Kubernetes before"
 	@echo "make containers  the image and docker-compose.yml, built and run (needs podman, and Go for the control plane)"
+	@echo "make soak   10,000 runs of a whole cluster in virtual time with faults (SOAK_SEEDS=N)"
 	@echo "make bench  speed of the webhooks, as table and JSON"
 	@echo "make lint   ruff, pyright, import rules"
 
@@ -78,6 +79,11 @@ containers: $(STAMP)
 	$(BIN)/python tests/e2e/setup_tools.py
 	$(BIN)/python -m pytest tests/containers -p no:randomly -p no:xdist --timeout 1800 \
 	  -o addopts="-ra --strict-markers --import-mode=importlib" $(CONTAINERS_ARGS)
+
+soak: $(STAMP)
+	$(BIN)/python -m tests.soak --seeds $(SOAK_SEEDS)
+
+SOAK_SEEDS ?= 10000
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

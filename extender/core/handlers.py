@@ -13,6 +13,7 @@ from typing import Final
 
 from extender.core.carbon.width.extras import Extras
 from extender.core.events import (
+    AnnotatePod,
     BindFailed,
     CarbonSeen,
     Event,
@@ -41,6 +42,8 @@ from extender.core.wakes import Parked, wake
 
 ACTIVE_FOR_S: Final = 15.0
 """Only the extender beside the leading kube-scheduler is asked; one unasked this long does not write."""
+REWRITE_AFTER_S: Final = 5.0
+"""A leader that still carries an older reservation so long after the newest was written gets it again."""
 VERIFY_EVERY_S: Final = 10.0
 """A pod that we bound and that the watch has not shown for this long is read from the API server."""
 
@@ -98,6 +101,7 @@ class Changes:
         self._unconfirmed: dict[str, float] = {}
         self._bound_unseen: dict[str, float] = {}
         self._verified_s = float("-inf")
+        self._outdated_s: dict[GangKey, float] = {}
         self._owed_version = -1
         self._tended_version = -1
         self._failed: dict[tuple[Subject, str], Event] = {}
@@ -153,6 +157,7 @@ class Changes:
                 self.state.nodes.remove(event.name)
                 self._unsettle_workers_on(event.name)
             case PodSeen():
+                self._unsay(event.pod, now)
                 self._unconfirmed.pop(event.pod.uid, None)
                 self._bound_unseen.pop(event.pod.uid, None)
                 self.state.ended.pop(event.pod.uid, None)  # a restored API server brings pods back
@@ -252,17 +257,32 @@ class Changes:
             self.requeue(uid, now)
 
     def _believe(self, pod: PodFacts, now: float) -> None:
-        """A pod that only kube-scheduler told us of is now known as it really is."""
+        """A pod is as the API server says, though the watch has not said so yet."""
         uid = pod.uid
-        if uid in self.state.ended or not (uid in self._unconfirmed or uid in self._bound_unseen):
+        if uid in self.state.ended:
             return
+        self._unsay(pod, now)
         if pod.scheduler_name not in self.policy.scheduler_names:
-            self._lose(uid, now)
             return
-        if pod.node and uid in self._unconfirmed:
-            del self._unconfirmed[uid]
+        new = uid not in self.state.pods and uid not in self.state.seats
+        if pod.finished and new:
+            return
+        if pod.node and (new or uid in self._unconfirmed):
+            self._unconfirmed.pop(uid, None)
             self._bound_unseen[uid] = now
+        elif new:
+            self._unconfirmed[uid] = now + self.policy.hold_ttl_s
         self._see(pod, now)
+
+    def _unsay(self, pod: PodFacts, now: float) -> None:
+        """Forget what a caller told of a pod, if it is another's or plays another part than it said."""
+        told = self.state.pods.get(pod.uid) if pod.uid in self._unconfirmed else None
+        if told is not None and (told.scheduler_name, told.role, told.gang) != (
+            pod.scheduler_name,
+            pod.role,
+            pod.gang,
+        ):
+            self._lose(pod.uid, now)
 
     def unconfirmed(self, uid: str) -> bool:
         """Whether only kube-scheduler told us of this pod."""
@@ -320,7 +340,31 @@ class Changes:
                 self._disband(gang, now)
         elif pod.node and self.state.synced and not ours:
             self._own(gang, pod, news=news)
+            self._compare(gang, pod, now)
         self.waiting.update(pod, now)
+
+    def _compare(self, gang: Gang, leader: PodFacts, now: float) -> None:
+        """Note since when a leader carries another text than the newest."""
+        if gang.owner_uid == leader.uid and leader.annotations.get(RESERVATION, "") != gang.written:
+            self._outdated_s.setdefault(gang.key, now)
+        else:
+            self._outdated_s.pop(gang.key, None)
+
+    def _rewrite(self, now: float) -> list[Instruction]:
+        """Write reservations again that leaders still do not carry.
+
+        A write may be lost although it was answered, and one that was given up may land on a newer one.
+        """
+        out: list[Instruction] = []
+        for key in [key for key, since_s in self._outdated_s.items() if now - since_s >= REWRITE_AFTER_S]:
+            gang = self.state.gangs.get(key)
+            owner = gang.owner if gang is not None else None
+            if gang is None or owner is None or not owner.node or not gang.written:
+                del self._outdated_s[key]
+                continue
+            self._outdated_s[key] = now
+            out.append(AnnotatePod(owner.uid, owner.namespace, owner.name, {RESERVATION: gang.written}))
+        return out
 
     def _see_worker(self, gang: Gang, pod: PodFacts) -> None:
         if pod.finished:
@@ -490,6 +534,7 @@ class Changes:
                 wake(pod, now) for uid in self.parked.refused if (pod := state.pods.get(uid)) and pod.waiting
             ]
         if self.active(now):
+            out += self._rewrite(now)
             out += [wake(leader, now) for leader in self.waiting.to_wake(now)]
         self._refresh_carbon(now)
         return out + self.parked.released(now)

@@ -36,6 +36,7 @@ from extender.objects.structs import decode_node, decode_pod
 from extender.runtime.agent_reports import driver_application
 from extender.runtime.bind_writer import BindWriter
 from extender.runtime.cap_quota import cap_quota
+from extender.runtime.handover import Handover
 from extender.runtime.http.server import CannotListen, api_server, driver_server, webhook_server
 from extender.runtime.ledger_recorder import Bookkeeper
 from extender.runtime.needed_rights import needed_rights
@@ -106,7 +107,15 @@ class Service:
         recheck = settings.kubernetes.recheck_before_bind
         binder = Binder(client, self._allocatable, self._projector, last_look=recheck)
         self.checks = PodChecks(client, self._projector, self.engine, self.perform, clock)
-        self.calls = Calls(self.engine, self._projector, BindWriter(binder), self.checks, self.perform, clock)
+        self.calls = Calls(
+            self.engine,
+            self._projector,
+            BindWriter(binder),
+            self.checks,
+            self.perform,
+            clock,
+            catch_up=Handover(client, self._projector, self.engine, self.perform, clock),
+        )
         self.sources = StageSources(settings.stages, client, self.engine, self.perform, clock, sleep)
         api = create_app(self.store, self, self.metrics, clock)
         self.application = WebhookApplication(self.calls, api, self.metrics.answered)
@@ -282,17 +291,9 @@ class Service:
         """End `run`: answer what was asked, finish the Bindings under way, then go."""
         self._stop.set()
 
-    async def run(self) -> None:
-        """Serve until `stop` is called.
-
-        Raises:
-            ServiceFailed: a port cannot be listened on, or a part fails again and again.
-        """
-        try:
-            sockets = [server.bound_socket() for server in self._servers]
-        except CannotListen as problem:
-            raise ServiceFailed(str(problem)) from None
-        background = {
+    def background(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What runs beside the servers, by name, for as long as the service runs."""
+        background: dict[str, Callable[[], Awaitable[None]]] = {
             "annotations": self.patcher.run,
             "checks of pods": self.checks.run,
             "clock": self._tick,
@@ -306,7 +307,19 @@ class Service:
             background["accounting"] = self.bookkeeper.run
         if self.sources.enabled:
             background["stage sources"] = self.sources.run
-        background |= {each.name: each.run for each in self.reflectors}
+        return background | {each.name: each.run for each in self.reflectors}
+
+    async def run(self) -> None:
+        """Serve until `stop` is called.
+
+        Raises:
+            ServiceFailed: a port cannot be listened on, or a part fails again and again.
+        """
+        try:
+            sockets = [server.bound_socket() for server in self._servers]
+        except CannotListen as problem:
+            raise ServiceFailed(str(problem)) from None
+        background = self.background()
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [

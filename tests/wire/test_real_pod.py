@@ -107,3 +107,12 @@ async def test_a_pod_bound_by_us_that_the_watch_never_shows_is_asked_for_and_giv
     assert "uid-a" in world.store.state.seats
     world.engine.observe(PodGone("uid-a"), world.now)
     assert "uid-a" not in world.store.state.seats
+
+
+async def test_what_the_watch_shows_of_a_pod_replaces_what_a_caller_told():
+    world = tainted()
+    assert (await world.filter(driver("victim"), ["n0"])).names
+    world.see(pod("victim-driver", scheduler="default-scheduler"))
+    assert (world.held(), world.store.state.gangs) == ({}, {})
+    assert "not known" in await world.bind(driver("victim"), "n0")
+    assert world.writer.written == []

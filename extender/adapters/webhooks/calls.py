@@ -12,10 +12,10 @@ from extender.adapters.webhooks import wire
 from extender.adapters.webhooks.binds import Binds
 from extender.adapters.webhooks.bounds import DEFAULT_MAX_BODY_BYTES, NAME_BYTES, Bounds
 from extender.adapters.webhooks.offered import BadRequest, Offered
-from extender.adapters.webhooks.ports import BindingWriter, Perform, PodReader
+from extender.adapters.webhooks.ports import BindingWriter, CatchUp, Perform, PodReader
 from extender.core.events import VerifyPod
 from extender.core.facts import PodFacts
-from extender.core.outcomes import BROKEN, Outcome
+from extender.core.outcomes import BROKEN, Outcome, reason
 from extender.engine import Engine
 from extender.objects.projection import PodProjector, ProjectionProblem
 from extender.support.crash_points import crash_point
@@ -51,7 +51,9 @@ class Calls:
         clock: Callable[[], float],
         *,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+        catch_up: CatchUp | None = None,
     ) -> None:
+        self._catch_up = catch_up
         self._max_body_bytes = max_body_bytes
         self.binds = Binds(engine, writer, reader, perform, clock)
         self._engine = engine
@@ -62,6 +64,9 @@ class Calls:
     async def filter(self, body: bytes) -> Reply:
         """One node, a reason for every node, or an error."""
         crash_point("filter-received")
+        behind = await self._behind()
+        if behind:
+            return Reply(wire.failed(reason(Outcome.NOT_READY, behind)), Outcome.NOT_READY)
         try:
             reply = self._filter(body)
         except BadRequest as problem:
@@ -119,6 +124,9 @@ class Calls:
             assert call.pod_name is not None
             assert call.pod_uid is not None
             assert call.node is not None
+            behind = await self._behind()
+            if behind:
+                return Reply(wire.bound(reason(Outcome.NOT_READY, behind)), Outcome.NOT_READY)
             result = await self.binds.bind(call.pod_namespace, call.pod_name, call.pod_uid, call.node)
         except BadRequest as problem:
             _seldom.warning("bind: %s", problem)
@@ -151,6 +159,10 @@ class Calls:
         return Reply(
             wire.useful_victims({node: victims[node] for node in useful}), "useful" if useful else "vetoed"
         )
+
+    async def _behind(self) -> str:
+        """Why nothing can be decided now; empty when the caches are new enough."""
+        return await self._catch_up() if self._catch_up is not None else ""
 
     def bounds(self) -> Bounds:
         """How large a request may be now."""

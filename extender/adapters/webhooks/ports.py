@@ -40,6 +40,14 @@ class PodReader(Protocol):
         ...
 
 
+class CatchUp(Protocol):
+    """Makes the caches at least as new as the moment in which kube-scheduler began to ask this replica."""
+
+    async def __call__(self) -> str:
+        """Returns once that is so: an empty text, or why it cannot be. Costs nothing while calls go on."""
+        ...
+
+
 class Perform(Protocol):
     """Carries out what the store asks for; returns at once."""
 
