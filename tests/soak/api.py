@@ -26,11 +26,11 @@ def status_body(code: int, reason: str, message: str) -> Object:
 
 
 class Server(ApiServer):
-    """Requests become effects on a registry. `faults` befall a `share` of them: see `plan.REQUEST_FAULTS`."""
+    """Requests become effects on a registry. `befall` are the faults (`plan.REQUEST_FAULTS`) of a `share`."""
 
     def __init__(self, registry: Registry, seed: int) -> None:
         super().__init__(registry)
-        self.faults: tuple[str, ...] = ()
+        self.befall: tuple[str, ...] = ()
         self.share = 0.0
         self.answers_s = 0.0
         self.before_effect: Callable[[str, str], None] = lambda _who, _operation: None
@@ -55,7 +55,7 @@ class Server(ApiServer):
         """Carry a request out, or fail in one of the ways in which requests fail."""
         operation, _ = self._route(request)
         draw = self.draw(f"{who}/{operation}")
-        fault = draw.choice(self.faults) if self.faults and draw.random() < self.share else NO_FAULT
+        fault = draw.choice(self.befall) if self.befall and draw.random() < self.share else NO_FAULT
         took_s = draw.uniform(0.5, 4.0) if fault == "slow" else draw.uniform(0.001, 0.02)
         await asyncio.sleep(self.answers_s + took_s)
         match fault:

@@ -30,7 +30,7 @@ from extender.lab.registry import (
 from extender.lab.scheduler import ClusterView, project_pod
 from extender.lab.scheduling_queue import SchedulingQueue
 from extender.runtime.service import Service
-from extender.settings.root import load
+from extender.settings.loading import load
 from tests.soak import loop as virtual
 from tests.soak.api import Client, Server, body_of
 from tests.soak.invariants import OURS, Judge
@@ -231,7 +231,7 @@ class World:
             before.scheduler.cancel()
 
     async def _do_requests(self, faults: list[str], share: float, lasts_s: float) -> None:
-        self.server.faults, self.server.share = tuple(faults), share
+        self.server.befall, self.server.share = tuple(faults), share
         await asyncio.sleep(lasts_s)
         self.server.share = 0.0
 
@@ -277,7 +277,7 @@ class World:
             if self.registry.find(NODE, "", name) is not None:
                 self.registry.delete(NODE, "", name)
         else:
-            self.registry.replace(NODE, made)
+            self.registry.put(NODE, made)
 
     # -- users -------------------------------------------------------------------------------------
 
