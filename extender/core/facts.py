@@ -28,13 +28,15 @@ class Identity(NamedTuple):
     """What a pod's labels say of its gang: the part it plays, and the gang's id in its namespace.
 
     `leader_optional` says that a worker may run although no pod leads its gang (Spark in client mode).
-    `profile` is its Spark resource profile: the gang's sizes are those of `DEFAULT_PROFILE`.
+    `profile` is its Spark resource profile: the gang's sizes are those of `DEFAULT_PROFILE`. `problem` says
+    why a pod that names a gang can be no member of it; its role is then SINGLE.
     """
 
     role: Role
     app_id: str
     leader_optional: bool = False
     profile: str = DEFAULT_PROFILE
+    problem: str = ""
 
 
 class OwnerRef(NamedTuple):
@@ -114,6 +116,7 @@ class PodFacts:
     leader_optional: bool = False
     owner_ref: OwnerRef | None = None
     profile: str = DEFAULT_PROFILE
+    label_problem: str = ""
     nominated: str = ""
     daemon: bool = False
     annotations: Mapping[str, str] = field(default_factory=dict[str, str])

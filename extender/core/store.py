@@ -68,6 +68,8 @@ class Store:
             return FilterDecision(Outcome.OTHER_SCHEDULER)
         if pod.uid in self.state.ended:
             return FilterDecision(Outcome.POD_GONE)
+        if pod.label_problem:
+            return FilterDecision(Outcome.INVALID_REQUEST, detail=pod.label_problem)
         if pod.uid in self.state.seats and pod.uid not in self.state.pods:
             return FilterDecision(Outcome.OTHER_SCHEDULER)  # the watch knows better than the caller
         return self._guarded(pod, "filter", now, lambda: self._filter(pod, offer, now), _NOT_JUDGED)

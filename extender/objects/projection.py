@@ -89,6 +89,9 @@ class PodProjector:
         try:
             requests = self._shared_requests(effective_requests(pod))
             identity = self._identify(metadata.labels or {})
+            problem = identity.problem if identity is not None else ""
+            if problem:
+                identity = None
             leads = identity is not None and identity.role is Role.LEADER
             added = admitted(pod) if leads else NOTHING_ADDED
         except QuantityError as problem:
@@ -113,6 +116,7 @@ class PodProjector:
             leader_optional=identity is not None and identity.leader_optional,
             owner_ref=_owner(metadata) if identity is not None else None,
             profile=sys.intern(identity.profile) if identity is not None else DEFAULT_PROFILE,
+            label_problem=problem,
             nominated=sys.intern(status.nominated_node_name or ""),
             daemon=not DAEMON_OWNERS.isdisjoint(_controllers(metadata)),
             annotations=(metadata.annotations or _EMPTY) if leads else _EMPTY,

@@ -298,3 +298,13 @@ def test_a_pod_that_a_restored_api_server_brings_back_is_judged_again() -> None:
     world.see(pod.uid)
     assert world.filter("a-driver").outcome is Outcome.ADMITTED
     world.sound()
+
+
+def test_a_pod_of_a_third_role_is_refused_with_the_reason() -> None:
+    world = World()
+    world.add(node("n1", 8))
+    world.pod("monitor", label_problem="carbon-scheduler/role=monitor: use leader or worker")
+    decision = world.filter("monitor")
+    assert decision.outcome is Outcome.INVALID_REQUEST
+    assert "role=monitor" in decision.reason
+    assert not world.store.state.gangs

@@ -58,7 +58,6 @@ def test_generic_labels_come_before_spark_labels() -> None:
         {"carbon-scheduler/gang": "g"},
         {"carbon-scheduler/role": "leader"},
         {"carbon-scheduler/gang": "", "carbon-scheduler/role": "leader"},
-        {"carbon-scheduler/gang": "g", "carbon-scheduler/role": "boss"},
     ],
 )
 def test_half_of_the_labels_is_no_gang(labels: dict[str, str]) -> None:
@@ -68,4 +67,13 @@ def test_half_of_the_labels_is_no_gang(labels: dict[str, str]) -> None:
 @given(LABELS)
 def test_no_member_has_an_empty_gang_or_no_part(labels: dict[str, str]) -> None:
     identity = identify(labels)
-    assert identity is None or (identity.app_id and identity.role in (Role.LEADER, Role.WORKER))
+    if identity is not None:
+        assert identity.app_id
+        assert (identity.role is Role.SINGLE) is bool(identity.problem)
+
+
+def test_a_third_role_is_no_role_and_says_so() -> None:
+    identity = identify({"carbon-scheduler/gang": "g", "carbon-scheduler/role": "boss"})
+    assert identity is not None
+    assert identity.role is Role.SINGLE
+    assert "boss" in identity.problem

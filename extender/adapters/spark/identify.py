@@ -37,10 +37,14 @@ def identify(labels: Mapping[str, str]) -> Identity | None:
     another resource profile than the default says nothing of the size of the others.
     """
     gang = labels.get(GANG_LABEL)
+    stated = labels.get(ROLE_LABEL, "")
     if gang:
-        role = _GENERIC_ROLES.get(labels.get(ROLE_LABEL, ""))
+        role = _GENERIC_ROLES.get(stated)
         if role is not None:
             return Identity(role, gang)
+        if stated:
+            problem = f"{ROLE_LABEL}={stated}: use leader or worker, or leave {GANG_LABEL} out of this pod"
+            return Identity(Role.SINGLE, gang, problem=problem)
     spark_role = labels.get(SPARK_ROLE_LABEL)
     if spark_role is None:
         return None
