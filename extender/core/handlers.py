@@ -11,7 +11,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from extender.core.carbon.width.extras import Extras
+from extender.core.carbon.entitlement import Entitlements
+from extender.core.carbon.width.elastic import ElasticExecutors
 from extender.core.events import (
     AnnotatePod,
     BindFailed,
@@ -90,13 +91,14 @@ class Changes:
     `parked` knows who was answered no, `asked_s` is when kube-scheduler asked last.
     """
 
-    def __init__(self, state: State, waiting: WaitingGangs) -> None:
+    def __init__(self, state: State, waiting: WaitingGangs, entitlements: Entitlements) -> None:
         self.policy = state.policy
         self.state = state
         self.faults = state.faults
         self.waiting = waiting
-        self.extras = Extras(state)
-        self.parked = Parked(state, waiting, self.extras)
+        self.entitlements = entitlements
+        self.elastic = ElasticExecutors(state, entitlements)
+        self.parked = Parked(state, waiting, entitlements, self.elastic)
         self.asked_s = float("-inf")
         self._unconfirmed: dict[str, float] = {}
         self._bound_unseen: dict[str, float] = {}
@@ -187,7 +189,7 @@ class Changes:
                 self._hear(event, now)
             case SwitchesSeen():
                 self.state.switches = event.switches
-                self.extras.precedence.refresh(now)
+                self.entitlements.refresh(now)
             case Synced():
                 self._sync(now)
             case Tick():
@@ -551,15 +553,15 @@ class Changes:
             self.state.intensities = values
             carbon.version += 1
         if self.state.synced:
-            self._part("plan", now, lambda: self.waiting.holds.planned.refresh(now))
-        self._part("carbon budget", now, lambda: self.extras.budget.refresh(now))
+            self._part("plan", now, lambda: self.entitlements.planned.refresh(now))
+        self._part("carbon budget", now, lambda: self.entitlements.budget.refresh(now))
         self._part("stage graphs", now, self._catch_up)
-        self._part("precedence", now, lambda: self.extras.precedence.refresh(now))
+        self._part("entitlements", now, lambda: self.entitlements.refresh(now))
 
     def _catch_up(self) -> None:
         self.state.stages.widen()
         if self.state.stages.behind:
-            self.state.offer_room(self.extras.budget.left())
+            self.state.offer_room(self.entitlements.budget.left())
             self.state.stages.catch_up()
 
     def _part(self, name: str, now: float, work: Callable[[], object]) -> None:

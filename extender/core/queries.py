@@ -1,18 +1,23 @@
-"""What people ask the store: the queue, an application explained, nodes. Pure readings, no change of state.
+"""What is read of the store from outside of the core: the queue, an application explained, nodes, carbon.
 
-(Asking plans the queue as kube-scheduler's next call would; the plan is kept, the answers are the same.)
+Reading changes nothing that is decided later: the queue is planned for readers apart from the plan that
+requests are answered from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
 import numpy as np
 
-from extender.core.facts import GangKey, PodFacts
+from extender.core.carbon.entitlement import Entitlement
+from extender.core.carbon.start.hold import Hold
+from extender.core.carbon.width.elastic import FOR_CARBON
+from extender.core.carbon.width.precedence import Deferral
+from extender.core.facts import GangKey, PodFacts, Role
 from extender.core.faults import Subject
 from extender.core.gangs.reservation import NOWHERE, Gang
 from extender.core.gangs.spec import GangSpec
@@ -175,7 +180,7 @@ def _waiting(store: Store, leader: PodFacts, now: float) -> QueueEntry | None:
 def _entry(store: Store, entry: Waiting, position: int, now: float, *, judge: bool) -> QueueEntry:
     outcome, text, blocker = "", "", ""
     if judge:
-        verdict = store.waiting.verdict(entry.leader.uid, now)
+        verdict = store.waiting.shown(now).verdict(entry.leader.uid)
         outcome, text = _why(verdict)
         blocker = str(verdict.blocker) if verdict is not None and verdict.blocker is not None else ""
     return QueueEntry(
@@ -423,3 +428,75 @@ def _sums(table: NodeTable, column: IntArray, rows: Rows) -> dict[str, int]:
     sums = dict(zip(table.columns, column[:, rows].sum(axis=1).tolist(), strict=True))
     del sums[NOT_OFFERED]
     return sums
+
+
+# -- carbon --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HeldGang:
+    """A gang that is kept waiting for cleaner power."""
+
+    leader: PodFacts
+    key: GangKey
+    hold: Hold
+
+
+def budget(store: Store) -> int | None:
+    """Executors the present carbon intensity allows in the cluster; None while there is no limit."""
+    return store.state.budget
+
+
+def entitlement(store: Store, key: GangKey, now: float) -> Entitlement | None:
+    """What the carbon policies allow a gang; None if it is not known."""
+    gang = store.state.gangs.get(key)
+    return None if gang is None else store.entitlements.of(gang, now)
+
+
+def target(store: Store, key: GangKey, now: float) -> int | None:
+    """Workers a running gang is to have at the present intensity; None while nothing steers it."""
+    gang = store.state.gangs.get(key)
+    return None if gang is None else store.entitlements.width(gang, now).target
+
+
+def deferral(store: Store, key: GangKey, now: float) -> Deferral | None:
+    """How PCAPS judges a running gang; None where it defers nothing."""
+    return store.entitlements.precedence.deferral(key, now)
+
+
+def withheld(store: Store, key: GangKey) -> list[tuple[PodFacts, Outcome]]:
+    """Workers of a gang that wait for cleaner power, and why, by name."""
+    refused = store.changes.parked.refused
+    workers = sorted(store.state.gangs[key].workers.items(), key=lambda item: item[1].name)
+    found = ((pod, refused.get(uid)) for uid, pod in workers if pod.waiting)
+    return [(pod, outcome) for pod, outcome in found if outcome is not None and outcome in FOR_CARBON]
+
+
+def held(store: Store, now: float) -> list[HeldGang]:
+    """Gangs under a hold, by latest start."""
+    return _held(store, (pod for pod in store.state.pods.values() if pod.role is Role.LEADER), now)
+
+
+def hold_of(store: Store, key: GangKey, now: float) -> HeldGang | None:
+    """The hold a gang is under."""
+    gang = store.state.gangs.get(key)
+    found = _held(store, gang.leaders.values(), now) if gang is not None else []
+    return found[0] if found else None
+
+
+def _held(store: Store, leaders: Iterable[PodFacts], now: float) -> list[HeldGang]:
+    found: list[HeldGang] = []
+    for pod in leaders:
+        gang = store.state.gang_of(pod)
+        if gang is None or gang.owner is not None or not pod.waiting or pod.gated != pod.hold_gate:
+            continue
+        hold = store.entitlements.start(pod, gang.specs.get(pod.uid), now).hold
+        if hold is not None and (not hold.zones or _waits_for_clean_room(store, pod, now)):
+            found.append(HeldGang(pod, gang.key, hold))
+    return sorted(found, key=lambda each: (each.hold.latest_start_s, each.leader.name))
+
+
+def _waits_for_clean_room(store: Store, pod: PodFacts, now: float) -> bool:
+    """Whether a leader may start in some carbon zones, and has no room there."""
+    verdict = store.waiting.shown(now).verdict(pod.uid)
+    return verdict is not None and verdict.outcome is Outcome.HELD_FOR_CARBON

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
+from extender.core.carbon.entitlement import Entitlements
 from extender.core.decisions import BindDecision, FilterDecision
 from extender.core.events import (
     Event,
     Instruction,
 )
-from extender.core.facts import GangKey, PodFacts, Role
+from extender.core.facts import PodFacts, Role
 from extender.core.faults import Subject
 from extender.core.gangs import placement as members
 from extender.core.gangs import preemption
@@ -42,9 +43,10 @@ class Store:
     def __init__(self, policy: Policy | None = None) -> None:
         self.policy = policy or Policy()
         self.state = State(self.policy)
-        self.waiting = WaitingGangs(self.state)
-        self.changes = Changes(self.state, self.waiting)
-        self.restraint = Restraint(self.state, self.waiting, self.changes.extras)
+        self.entitlements = Entitlements(self.state)
+        self.waiting = WaitingGangs(self.state, self.entitlements)
+        self.changes = Changes(self.state, self.waiting, self.entitlements)
+        self.restraint = Restraint(self.state, self.waiting, self.changes.elastic)
         if self.policy.carbon.scores:
             scoring = Scoring(self.state)
             self.state.nodes.cost = scoring.cost
@@ -115,10 +117,10 @@ class Store:
             return FilterDecision(verdict.outcome, detail=verdict.detail)
         spec = gang.specs[pod.uid]
         assert isinstance(spec, GangSpec)
-        hold = self.waiting.holds.judge(pod, spec, now)
+        hold = self.entitlements.start(pod, spec, now).hold
         if hold is not None and not hold.allows(state.nodes, verdict.packing):
             # Gangs planned in the same pass have used up the carbon budget in the meantime.
-            self.waiting.plan_anew()
+            self.waiting.replan()
             return FilterDecision(Outcome.HELD_FOR_CARBON, detail=hold.detail)
         state.admit(gang, pod, spec, verdict.packing, now + self.policy.hold_ttl_s)
         self.waiting.admitted(pod.uid)
@@ -262,15 +264,6 @@ class Store:
         ranked = order[mask[order]].tolist()
         score = {row: 10 - 10 * rank // len(ranked) for rank, row in enumerate(ranked)}
         return [score.get(row, 0) for row in rows.tolist()]
-
-    def budget(self, now: float) -> int | None:
-        """Executors the present carbon intensity allows in the cluster; None while there is no limit."""
-        return self.changes.extras.budget.refresh(now)
-
-    def target(self, key: GangKey, now: float) -> int | None:
-        """Workers a running gang is to have at the present intensity; None while nothing limits it."""
-        gang = self.state.gangs.get(key)
-        return None if gang is None else self.changes.extras.target(gang, now)
 
     def preempt(self, pod: PodFacts, victims: Mapping[str, Sequence[str]], now: float) -> list[str]:
         """The nodes on which evicting these pods (uids by node) would really let the pod start."""

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Final, TypeVar
 
-from extender.core.carbon.width.extras import FOR_CARBON, Extras
+from extender.core.carbon.entitlement import Entitlements
+from extender.core.carbon.width.elastic import FOR_CARBON, ElasticExecutors
 from extender.core.events import AnnotatePod, Instruction, RemoveGate
 from extender.core.facts import PodFacts, Role
 from extender.core.faults import Subject
@@ -33,10 +34,13 @@ _GATE_AGAIN_S: Final = 15.0
 class Parked:
     """Who was answered no, and when that ends. `refused` are outcomes by uid."""
 
-    def __init__(self, state: State, waiting: WaitingGangs, extras: Extras) -> None:
+    def __init__(
+        self, state: State, waiting: WaitingGangs, entitlements: Entitlements, elastic: ElasticExecutors
+    ) -> None:
         self._state = state
         self._waiting = waiting
-        self._extras = extras
+        self._entitlements = entitlements
+        self._elastic = elastic
         self._gates_asked: dict[str, float] = {}
         self._reminded: set[str] = set()
         self._since_s = math.inf
@@ -62,7 +66,7 @@ class Parked:
         held = [uid for uid, outcome in self.refused.items() if outcome is Outcome.HELD_FOR_CARBON]
         out: list[Instruction] = [wake(leader, now) for leader in self._waiting.released(held, now)]
         slowed = [uid for uid, outcome in self.refused.items() if outcome in FOR_CARBON]
-        out += [wake(pod, now) for pod in self._extras.released(slowed, now)]
+        out += [wake(pod, now) for pod in self._elastic.released(slowed, now)]
         out += [wake(pod, now) for pod in self._forgotten(unasked, now)]
         for pod in [pod for pod in waiting if pod.hold_gate]:
             opens = partial(self._gate_opens, pod, now)
@@ -80,10 +84,10 @@ class Parked:
         if gang is None:
             return
         if pod.role is Role.LEADER and gang.owner is None:
-            if self._waiting.holds.judge(pod, gang.specs.get(pod.uid), now) is not None:
+            if self._entitlements.start(pod, gang.specs.get(pod.uid), now).hold is not None:
                 self.refused[pod.uid] = Outcome.HELD_FOR_CARBON
         elif pod.role is Role.WORKER and gang.owner is not None and not any(gang.open_slots()):
-            outcome = self._extras.refuses(gang, now)
+            outcome = self._elastic.refuses(gang, now)
             if outcome is not None:
                 self.refused[pod.uid] = outcome
 
@@ -114,7 +118,7 @@ class Parked:
 
     def answered(self, uid: str, outcome: Outcome | None) -> None:
         """kube-scheduler asked for a pod and was answered a node (None), or why there is none."""
-        self._extras.asked(uid)
+        self._elastic.asked(uid)
         if outcome is None:
             self.refused.pop(uid, None)
         else:
@@ -127,7 +131,8 @@ class Parked:
         spec = gang.specs.get(pod.uid) if gang is not None else None
         if gang is not None and spec in (None, WAIT_FOR_CONFIGURATION):
             return False
-        return self._waiting.holds.hold(pod, spec, now) is None
+        hold = self._entitlements.start(pod, spec, now).hold
+        return hold is None or bool(hold.zones)
 
 
 def wake(pod: PodFacts, now: float) -> AnnotatePod:

@@ -19,6 +19,7 @@ from extender.adapters.kubernetes.tokens import PodIdentity, ReviewFailed, Token
 from extender.adapters.spark.agent.wire import Batch, BatchRefused, Reply, decode_batch, encode_reply
 from extender.adapters.spark.stage_events import slices, stage_events
 from extender.adapters.webhooks.ports import Perform
+from extender.core import queries
 from extender.core.events import StagesReported
 from extender.core.facts import GangKey
 from extender.core.policy import Switches
@@ -172,7 +173,7 @@ class DriverReports:
         if allowed.stage_order and switches.stage_order:
             priorities = spark_priorities(self._engine.store.state.stages.priorities(key))
         if allowed.executor_target and switches.executor_target:
-            target = self._engine.store.target(key, now)
+            target = queries.target(self._engine.store, key, now)
         return Reply(
             interval_s=self._options.interval_s,
             priorities=priorities,

@@ -9,6 +9,7 @@ from typing import Final
 
 from extender.adapters.kubernetes.client import ApiClient
 from extender.adapters.kubernetes.quota import CapQuota, Share
+from extender.core import queries
 from extender.core.facts import PodFacts
 from extender.core.gangs.reservation import Gang
 from extender.core.store import Store
@@ -53,7 +54,7 @@ def quota_share(
     `used` is what the quota counts now. Workers that wait for the budget count in it as soon as they exist,
     and so do pods of others; while promised workers do not exist yet, there is room for them above all that.
     """
-    allowed = store.budget(now)
+    allowed = queries.budget(store)
     if allowed is None:
         return None
     state = store.state
@@ -69,7 +70,7 @@ def quota_share(
         worker = Share.of(gang.spec.worker)
         held = sum(1 for slot in gang.slots if slot.open)
         growth = max(0, state.most_workers(gang) - state.workers_counted(gang) - held)
-        if growth and store.changes.extras.exempt(gang, now):
+        if growth and store.entitlements.width(gang, now).exempt:
             held += min(growth, capacity.holds(worker))
         elif growth:
             extra = extra.at_least(worker)

@@ -200,7 +200,7 @@ def test_other_namespaces_have_no_part_in_it_but_use_up_the_budget() -> None:
 
 def test_without_a_signal_there_is_no_size() -> None:
     namespace = Namespace(budget=2)
-    namespace.world.now += 24 * HOUR
+    namespace.world.tick(24 * HOUR)
     assert quota_share(namespace.world.store, "ns", EXECUTOR, 1, Share(), namespace.world.now) is None
 
 

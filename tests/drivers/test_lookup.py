@@ -12,7 +12,7 @@ from extender.adapters.api.models import Application
 from extender.adapters.api.stages import StagePriorities
 from extender.adapters.spark.agent.wire import decode_batch
 from extender.adapters.spark.stage_events import stage_events
-from extender.core.carbon.width.extras import FOR_CARBON
+from extender.core.carbon.width.elastic import FOR_CARBON
 from extender.core.events import StagesReported
 from extender.core.facts import GangKey
 from extender.core.outcomes import EXPLANATIONS

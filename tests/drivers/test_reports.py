@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from extender.adapters.api.ports import BadReport
 from extender.adapters.spark import SpecReader
 from extender.adapters.spark.agent.wire import Reply
+from extender.core import queries
 from extender.core.events import Instruction, PodSeen, SpecRead, StagesReported, SwitchesSeen, Synced
 from extender.core.facts import GangKey, PodFacts, Role
 from extender.core.gangs.spec import GangSpec
@@ -249,10 +250,12 @@ def test_what_agents_lost_is_counted_once() -> None:
 
 @pytest.mark.parametrize("switch", ["stage_order", "executor_target"])
 @pytest.mark.parametrize("by", ["settings", "switches"])
-def test_either_settings_or_switches_turn_steering_off(switch: str, by: str) -> None:
+def test_either_settings_or_switches_turn_steering_off(
+    switch: str, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = running()
-    target = {KEY: 3}
-    store.target = lambda key, now: target.get(key)  # type: ignore[method-assign]
+    targets = {KEY: 3}
+    monkeypatch.setattr(queries, "target", lambda _store, key, _now: targets.get(key))
     off = Switches(**{switch: False})
     if by == "switches":
         store.apply(SwitchesSeen(off), NOW)
@@ -265,9 +268,9 @@ def test_either_settings_or_switches_turn_steering_off(switch: str, by: str) -> 
     assert (bool(again.priorities) and again.target_executors == 3) is (by == "switches")
 
 
-def test_spark_is_never_asked_for_no_executor() -> None:
+def test_spark_is_never_asked_for_no_executor(monkeypatch: pytest.MonkeyPatch) -> None:
     store = running()
-    store.target = lambda key, now: 0  # type: ignore[method-assign]
+    monkeypatch.setattr(queries, "target", lambda _store, _key, _now: 0)
     assert take(reports(store), batch(1)).target_executors == 1
 
 

@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from extender.core.carbon.start.holds import Holds
+from extender.core.carbon.entitlement import Entitlements
 from extender.core.decisions import FilterDecision
 from extender.core.events import Event, NodeSeen, PodSeen
 from extender.core.facts import NodeFacts, PodFacts, Role
@@ -65,7 +65,7 @@ GANG_FAULTS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
 
 LATE_FAULTS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "filter": (Store, "_leader", lambda _self, pod, *_: _of_victim(pod)),
-    "hold": (Holds, "judge", lambda _self, leader, *_: _of_victim(leader)),
+    "hold": (Entitlements, "start", lambda _self, leader, *_: _of_victim(leader)),
     "admit": (State, "admit", lambda _self, gang, *_: _of_victim(gang)),
     "slots": (State, "_open_slots", lambda _self, gang, *_: _of_victim(gang)),
 }
@@ -122,7 +122,7 @@ class Story:
         if name == self.without:
             return
         # A plan that is kept goes by an earlier order of nodes: when it was made must not matter here.
-        world.store.waiting.plan_anew()
+        world.store.waiting.replan()
         decision = world.filter(name)
         self.told.append((name, decision.outcome, decision.node))
         if decision.node:

@@ -17,6 +17,7 @@ from extender.core.invariants import snapshot, violations
 from extender.core.offers import Listed
 from extender.core.outcomes import Outcome
 from extender.core.policy import CapPolicy, CarbonPolicy, FifoMode, PcapsPolicy, Policy
+from extender.core.queries import target
 from extender.core.queue.packing import PACKERS
 from extender.core.stages.events import JobStarted, StageInfo
 from extender.core.stages.store import StageStore
@@ -264,7 +265,7 @@ class GangMachine(RuleBasedStateMachine):
         """Invariant 5, up to tentative holds."""
         world = self.world
         # Graphs are not written down: drivers tell them again.
-        world.store.changes.extras.precedence.refresh(world.now)
+        world.store.entitlements.refresh(world.now)
         kept = copy.deepcopy(world, {id(world.store.state.stages): StageStore()})
         kept.store.filter(PROBE, Listed(()), kept.now)  # being asked makes it the replica that writes
         for uid in list(kept.store.state.claims):
@@ -285,8 +286,8 @@ class GangMachine(RuleBasedStateMachine):
             return
         broken = violations(self.world.store.state)
         for key, gang in self.world.store.state.gangs.items():
-            target = self.world.store.target(key, self.world.now)
-            assert target is None or gang.spec is None or target >= gang.spec.min_workers
+            wanted = target(self.world.store, key, self.world.now)
+            assert wanted is None or gang.spec is None or wanted >= gang.spec.min_workers
         if self.foreign:
             broken = [text for text in broken if "over-committed" not in text]
         assert not broken, broken

@@ -92,6 +92,16 @@ STEP = st.one_of(
 )
 
 
+def test_a_column_that_stands_idle_is_not_taken_from_a_node_that_comes_to_offer_it() -> None:
+    world = World(Policy())
+    world.add(node("n1", extra={"example.com/b": 1}))
+    world.add(node("n1"))
+    world.add(node("n1", extra={"example.com/a": 2, "example.com/b": 3}))
+    table = world.store.state.nodes
+    amounts = dict(zip(table.columns, table.allocatable[:, table.row_of["n1"]].tolist(), strict=True))
+    assert (amounts["example.com/a"], amounts["example.com/b"]) == (2, 3)
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.lists(STEP, max_size=30))
 def test_used_amounts_are_what_the_running_pods_request_of_what_is_offered(

@@ -35,7 +35,7 @@ def fresh(world: World, masks: dict[str, np.ndarray]) -> dict[str, object]:
         queue,
         masks,
         kept._capacity,
-        waiting.holds,
+        world.store.entitlements,
         kept._faults,
         kept._nominations,
         kept._there,

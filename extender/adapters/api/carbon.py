@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, Field
 
-from extender.core.facts import GangKey, PodFacts, Role
-from extender.core.outcomes import Outcome
+from extender.core import queries
+from extender.core.facts import GangKey
+from extender.core.queries import HeldGang
 from extender.core.store import Store
 
 
@@ -53,7 +53,7 @@ def carbon(store: Store, now: float) -> Carbon:
     """The view of one moment."""
     return Carbon(
         zones=zones(store, now),
-        budget=store.budget(now),
+        budget=queries.budget(store),
         executors=store.state.workers_promised(),
         held=held(store, now),
     )
@@ -91,42 +91,26 @@ def zones(store: Store, now: float) -> list[Zone]:
 
 def held(store: Store, now: float) -> list[Held]:
     """Gangs under a hold, by latest start."""
-    leaders = [pod for pod in store.state.pods.values() if pod.role is Role.LEADER]
-    return _held(store, leaders, now)
+    return [_shown(each) for each in queries.held(store, now)]
 
 
 def hold_of(store: Store, key: GangKey, now: float) -> Held | None:
     """The hold a gang is under."""
-    gang = store.state.gangs.get(key)
-    found = _held(store, gang.leaders.values(), now) if gang is not None else []
-    return found[0] if found else None
+    found = queries.hold_of(store, key, now)
+    return None if found is None else _shown(found)
 
 
-def _waits_for_clean_room(store: Store, pod: PodFacts, now: float) -> bool:
-    """Whether a leader may start in some carbon zones, and has no room there."""
-    verdict = store.waiting.verdict(pod.uid, now)
-    return verdict is not None and verdict.outcome is Outcome.HELD_FOR_CARBON
-
-
-def _held(store: Store, leaders: Iterable[PodFacts], now: float) -> list[Held]:
-    found: list[tuple[float, Held]] = []
-    for pod in leaders:
-        gang = store.state.gang_of(pod)
-        if gang is None or gang.owner is not None or not pod.waiting or pod.gated != pod.hold_gate:
-            continue
-        hold = store.waiting.holds.judge(pod, gang.specs.get(pod.uid), now)
-        if hold is not None and (not hold.zones or _waits_for_clean_room(store, pod, now)):
-            shown = Held(
-                namespace=pod.namespace,
-                app_id=gang.key.app_id,
-                leader=pod.name,
-                policy=hold.policy.value,
-                gated=pod.hold_gate,
-                until=_iso(hold.expected_s),
-                latest_start=_iso(hold.latest_start_s),
-            )
-            found.append((hold.latest_start_s, shown))
-    return [shown for _, shown in sorted(found, key=lambda each: (each[0], each[1].leader))]
+def _shown(found: HeldGang) -> Held:
+    pod, hold = found.leader, found.hold
+    return Held(
+        namespace=pod.namespace,
+        app_id=found.key.app_id,
+        leader=pod.name,
+        policy=hold.policy.value,
+        gated=pod.hold_gate,
+        until=_iso(hold.expected_s),
+        latest_start=_iso(hold.latest_start_s),
+    )
 
 
 def _iso(at_s: float) -> str:

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from extender.adapters.api import carbon
 from extender.adapters.api.ports import ServiceHealth
 from extender.adapters.api.stages import in_force
+from extender.core import queries
 from extender.core.queries import missing_room, totals
 from extender.core.store import Store
 
@@ -165,7 +166,7 @@ class _StateCollector(Collector):
     def _of_carbon(self) -> Iterator[Metric]:
         """Unknown has no sample: it never reads as a number."""
         now = self._clock()
-        zones, budget = carbon.zones(self._store, now), self._store.budget(now)
+        zones, budget = carbon.zones(self._store, now), queries.budget(self._store)
         known = {each.zone: each.g_per_kwh for each in zones if each.g_per_kwh is not None}
         ages = {each.zone: each.age_s for each in zones if each.age_s is not None}
         stale = {each.zone: float(each.stale) for each in zones}

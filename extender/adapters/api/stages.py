@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
-from extender.core.carbon.width.extras import FOR_CARBON
+from extender.core import queries
 from extender.core.facts import GangKey
 from extender.core.outcomes import EXPLANATIONS
 from extender.core.policy import Switches
@@ -94,8 +94,8 @@ class OnOff(BaseModel):
 def progress(store: Store, key: GangKey, now: float) -> Progress:
     """What the stages of a known gang lead to; without the stages themselves."""
     state = store.state
-    found = Progress(target=store.target(key, now), withheld=_withheld(store, key))
-    deferral = store.changes.extras.precedence.deferral(key, now)
+    found = Progress(target=queries.target(store, key, now), withheld=_withheld(store, key))
+    deferral = queries.deferral(store, key, now)
     if deferral is not None:
         found.deferral = Deferral.model_validate(deferral)
     if key not in state.stages:
@@ -110,12 +110,10 @@ def progress(store: Store, key: GangKey, now: float) -> Progress:
 
 
 def _withheld(store: Store, key: GangKey) -> list[Withheld]:
-    found: list[Withheld] = []
-    for uid, pod in sorted(store.state.gangs[key].workers.items(), key=lambda item: item[1].name):
-        outcome = store.changes.parked.refused.get(uid)
-        if outcome is not None and outcome in FOR_CARBON and pod.waiting:
-            found.append(Withheld(pod=pod.name, outcome=outcome, reason=EXPLANATIONS[outcome]))
-    return found
+    return [
+        Withheld(pod=pod.name, outcome=outcome, reason=EXPLANATIONS[outcome])
+        for pod, outcome in queries.withheld(store, key)
+    ]
 
 
 class StagePriorities:

@@ -13,7 +13,8 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from extender.core.carbon.start.holds import Hold, Holds
+from extender.core.carbon.entitlement import Entitlements
+from extender.core.carbon.start.hold import Hold
 from extender.core.facts import GangKey, PodFacts
 from extender.core.faults import Faults, Subject
 from extender.core.gangs.spec import GangSpec, SpecProblem
@@ -205,14 +206,14 @@ class QueuePass:
         queue: Sequence[Waiting],
         offered: Mapping[str, BoolArray],
         capacity: EmptyCluster,
-        holds: Holds,
+        entitlements: Entitlements,
         faults: Faults,
         nominations: Nominations,
         there: Callable[[Waiting], int],
         now: float,
     ) -> None:
         self._table = table
-        self._holds = holds
+        self._entitlements = entitlements
         self._faults = faults
         self._capacity = capacity
         self._policy = policy
@@ -329,13 +330,11 @@ class QueuePass:
         spec = waiting.spec
         if isinstance(spec, SpecProblem):
             return self._not_readable(waiting, spec, mode)
-        hold = self._holds.judge(waiting.leader, spec, self.now)
-        if hold is not None:
-            self.valid_until = min(self.valid_until, hold.until_s)
-            if not hold.zones:
-                return _held(hold)
-        else:
-            self.valid_until = min(self.valid_until, self._holds.free_until_s(waiting.leader, spec, self.now))
+        start = self._entitlements.start(waiting.leader, spec, self.now)
+        self.valid_until = min(self.valid_until, start.valid_until_s)
+        hold = start.hold
+        if hold is not None and not hold.zones:
+            return _held(hold)
         if blocker is not None:
             if not self._fits_empty(waiting):
                 return self._exceeds_cluster(waiting, spec)
@@ -401,7 +400,7 @@ class QueuePass:
     def _no_room(self, waiting: Waiting, mode: FifoMode, hold: Hold | None) -> Verdict:
         if hold is None:
             # One that was held, and is not due, keeps nobody waiting.
-            if not self._holds.planned.behind(waiting.leader.uid):
+            if not self._entitlements.planned.behind(waiting.leader.uid):
                 self._block(waiting, mode)
             return Verdict(Outcome.NO_ROOM)
         if self._enforced(waiting, mode):

@@ -5,7 +5,7 @@ A gang's held slots are promised and never restrained; workers above the minimum
 
 from __future__ import annotations
 
-from extender.core.carbon.width.extras import Extras
+from extender.core.carbon.width.elastic import ElasticExecutors
 from extender.core.decisions import FilterDecision
 from extender.core.facts import PodFacts
 from extender.core.gangs.reservation import Gang
@@ -18,10 +18,10 @@ from extender.core.state import State
 class Restraint:
     """Judges pods that ask for room nobody promised them."""
 
-    def __init__(self, state: State, waiting: WaitingGangs, extras: Extras) -> None:
+    def __init__(self, state: State, waiting: WaitingGangs, elastic: ElasticExecutors) -> None:
         self._state = state
         self._waiting = waiting
-        self._extras = extras
+        self._elastic = elastic
 
     def above_minimum(self, gang: Gang, worker: PodFacts, now: float) -> FilterDecision | None:
         """Why one more worker above its gang's minimum must wait, if it must."""
@@ -29,7 +29,7 @@ class Restraint:
         behind = self._behind(worker, gang.owner, now)
         if behind is not None:
             return behind
-        refusal = self._extras.refuses(gang, now)
+        refusal = self._elastic.refuses(gang, now)
         return None if refusal is None else FilterDecision(refusal)
 
     def single(self, pod: PodFacts, now: float) -> FilterDecision | None:

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from extender.core.carbon.start.holds import Holds
+from extender.core.carbon.entitlement import Entitlements
 from extender.core.facts import PodFacts
-from extender.core.faults import Subject
+from extender.core.faults import Faults, Subject
 from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION
 from extender.core.nodes.arrays import BoolArray
 from extender.core.outcomes import Outcome
@@ -45,17 +45,18 @@ class _Attention:
 class WaitingGangs:
     """The queue over the store's state."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, entitlements: Entitlements) -> None:
         self._state = state
         self._capacity = EmptyCluster(state.nodes, state.policy)
-        self.holds = Holds(state)
+        self._entitlements = entitlements
         self._waiting: dict[str, Waiting] = {}
         self._attention: dict[str, _Attention] = {}
         self._offered: dict[str, tuple[BoolArray, int]] = {}
         self._pass: QueuePass | None = None
-        self._pass_version = -1
-        self._pass_carbon = -1
-        self._pass_faults = 0
+        self._pass_seen = (-1, -1, -1)
+        self._shown: QueuePass | None = None
+        self._shown_seen: tuple[tuple[int, int, int], int] = (self._pass_seen, 0)
+        self._changes = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -74,6 +75,7 @@ class WaitingGangs:
         entry = Waiting(leader.gang, leader, spec, pool_of(leader.terms, self._state.policy.pool_label))
         before = self._waiting.get(leader.uid)
         self._waiting[leader.uid] = entry
+        self._changes += 1
         attention = self._attention.setdefault(leader.uid, _Attention(now))
         if attention.dormant or (before is not None and _asks_the_same(before, entry)):
             return
@@ -94,7 +96,7 @@ class WaitingGangs:
         if self._waiting.pop(uid, None) is not None:
             self._attention.pop(uid, None)
             self._offered.pop(uid, None)
-            self._pass = None
+            self.replan()
 
     def admitted(self, uid: str) -> None:
         """A leader was admitted just as the pass planned it: the rest of the pass still holds."""
@@ -107,11 +109,13 @@ class WaitingGangs:
             self._pass = None  # gangs without order are planned alone, not after one another
         elif self._pass is not None:
             self._pass.admitted(uid)
-        self._pass_version = self._state.nodes.version
+        self._pass_seen = (self._state.nodes.version, *self._pass_seen[1:])
+        self._changes += 1
 
-    def plan_anew(self) -> None:
+    def replan(self) -> None:
         """What was planned does not hold any more."""
         self._pass = None
+        self._changes += 1
 
     def asked(self, uid: str, now: float) -> None:
         """kube-scheduler asked for a leader."""
@@ -122,7 +126,7 @@ class WaitingGangs:
         attention.woken_s, attention.released_s = None, -math.inf
         if attention.dormant:
             attention.dormant = False
-            self._pass = None
+            self.replan()
 
     def verdict(self, uid: str, now: float) -> Verdict | None:
         """Plan or refusal of a waiting leader, whatever nodes are offered; None if it does not wait."""
@@ -131,50 +135,59 @@ class WaitingGangs:
     def verdict_on(self, uid: str, offered: BoolArray, now: float) -> Verdict | None:
         """Plan or refusal of a waiting leader when exactly these nodes are offered for it."""
         self._offered[uid] = (offered, self._state.nodes.rows_epoch)
+        self._changes += 1
         return self.current(now).verdict_on(uid, offered)
 
     def current(self, now: float) -> QueuePass:
         """The pass over the present state."""
-        nodes = self._state.nodes
-        if (
-            self._pass is None
-            or self._pass_version != nodes.version
-            or self._pass_carbon != self._state.carbon.version
-            or self._pass_faults != self._state.faults.version
-            or now >= self._pass.valid_until
-        ):
-            queue = sorted(
-                (entry for uid, entry in self._waiting.items() if not self._attention[uid].dormant),
-                key=lambda entry: (
-                    self._faulty(entry),
-                    self.holds.planned.behind(entry.leader.uid),
-                    entry.rank,
-                ),
-            )
-            epoch = nodes.rows_epoch
-            offered = {uid: mask for uid, (mask, made) in self._offered.items() if made == epoch}
-            self._pass = QueuePass(
-                nodes,
-                self._state.policy,
-                queue,
-                offered,
-                self._capacity,
-                self.holds,
-                self._state.faults,
-                self._state.nominations,
-                self._there,
-                now,
-            )
-            self._pass_version = nodes.version
-            self._pass_carbon = self._state.carbon.version
-            self._pass_faults = self._state.faults.version
+        seen = self._seen()
+        if self._pass is None or self._pass_seen != seen or now >= self._pass.valid_until:
+            self._pass, self._pass_seen = self._new_pass(self._state.faults, now), seen
         self._pass.now = now
         return self._pass
+
+    def shown(self, now: float) -> QueuePass:
+        """A pass for people who look at the queue: nothing that is decided depends on who looked when."""
+        seen = self._seen(), self._changes
+        if self._shown is None or self._shown_seen != seen or now >= self._shown.valid_until:
+            self._shown, self._shown_seen = self._new_pass(Faults(), now), seen
+        self._shown.now = now
+        return self._shown
+
+    def _seen(self) -> tuple[int, int, int]:
+        """Changes whenever a pass must be made again."""
+        state = self._state
+        return state.nodes.version, state.carbon.version, state.faults.version
+
+    def _new_pass(self, faults: Faults, now: float) -> QueuePass:
+        nodes = self._state.nodes
+        queue = sorted(
+            (entry for uid, entry in self._waiting.items() if not self._attention[uid].dormant),
+            key=lambda entry: (
+                self._faulty(entry),
+                self._entitlements.planned.behind(entry.leader.uid),
+                entry.rank,
+            ),
+        )
+        epoch = nodes.rows_epoch
+        offered = {uid: mask for uid, (mask, made) in self._offered.items() if made == epoch}
+        return QueuePass(
+            nodes,
+            self._state.policy,
+            queue,
+            offered,
+            self._capacity,
+            self._entitlements,
+            faults,
+            self._state.nominations,
+            self._there,
+            now,
+        )
 
     def _some_behind(self) -> bool:
         """Whether the pass ends with gangs that were held: a younger one may go before them."""
         assert self._pass is not None
-        return self.holds.planned.behind(self._pass.queue[-1].leader.uid)
+        return self._entitlements.planned.behind(self._pass.queue[-1].leader.uid)
 
     def _there(self, waiting: Waiting) -> int:
         gang = self._state.gangs.get(waiting.key)
@@ -196,7 +209,7 @@ class WaitingGangs:
     def entries(self, now: float) -> list[Waiting]:
         """Waiting gangs in queue order, dormant ones last."""
         dormant = [entry for uid, entry in self._waiting.items() if self._attention[uid].dormant]
-        waiting = [entry for entry in self.current(now).queue if entry.leader.uid in self._waiting]
+        waiting = [entry for entry in self.shown(now).queue if entry.leader.uid in self._waiting]
         return waiting + sorted(dormant, key=lambda entry: entry.rank)
 
     def to_wake(self, now: float) -> Iterator[PodFacts]:
@@ -219,7 +232,7 @@ class WaitingGangs:
                 yield entry.leader
             elif now - attention.woken_s >= policy.dormant_after_s:
                 attention.dormant = True
-                self._pass = None
+                self.replan()
 
     def released(self, uids: Iterable[str], now: float) -> Iterator[PodFacts]:
         """Of these leaders, refused because they were held, those that could start now.

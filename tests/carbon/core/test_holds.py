@@ -14,6 +14,7 @@ from extender.core.facts import GangKey, PodFacts
 from extender.core.gangs.spec import GangSpec
 from extender.core.outcomes import Outcome
 from extender.core.policy import CapPolicy, CarbonPolicy, Policy
+from extender.core.queries import budget
 from tests.gang.world import World, node, size
 
 HOUR = 3600.0
@@ -222,7 +223,7 @@ def held_gang(world: World, workers: int = 2) -> PodFacts:
 def test_a_gang_waits_for_the_carbon_budget() -> None:
     world = carbon_world(cap=CapPolicy(enabled=True, min_executors=2, max_executors=10, hysteresis=0))
     signal(world, DIRTY, CLEAN)
-    assert world.store.budget(world.now) == 2
+    assert budget(world.store) == 2
     world.leader("busy", GangSpec(size(), 1, 1))
     world.run("busy", 1)
     held_gang(world)
@@ -230,7 +231,7 @@ def test_a_gang_waits_for_the_carbon_budget() -> None:
     world.tick(HOUR)
     signal(world, CLEAN, DIRTY)
     world.tick(1)
-    assert world.store.budget(world.now) == 10
+    assert budget(world.store) == 10
     assert world.woken == ["a-driver"]
     assert world.filter("a-driver").node
 
@@ -260,23 +261,24 @@ def test_workers_above_the_minimum_wait_for_the_budget_and_are_woken() -> None:
 def test_small_changes_of_the_budget_are_not_made() -> None:
     world = carbon_world(cap=CapPolicy(enabled=True, min_executors=10, max_executors=110, hysteresis=0.05))
     signal(world, 150, CLEAN, DIRTY)
-    before = world.store.budget(world.now)
+    before = budget(world.store)
     assert before is not None
     signal(world, 152, CLEAN, DIRTY)
-    assert world.store.budget(world.now) == before
+    assert budget(world.store) == before
     signal(world, 200, CLEAN, DIRTY)
-    after = world.store.budget(world.now)
+    after = budget(world.store)
     assert after is not None
     assert after < before - 5
 
 
 def test_without_a_signal_there_is_no_budget() -> None:
     world = carbon_world(cap=CapPolicy(enabled=True, min_executors=2, max_executors=10))
-    assert world.store.budget(world.now) is None
+    assert budget(world.store) is None
     signal(world, DIRTY, CLEAN)
-    assert world.store.budget(world.now) is not None
+    assert budget(world.store) is not None
     world.add(node("n3", 8, labels={"carbon-scheduler/carbon-zone": "unheard-of"}))
-    assert world.store.budget(world.now) is None
+    world.tick()
+    assert budget(world.store) is None
     assert GangKey("ns", "a") not in world.store.state.gangs
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from extender.core.carbon.signal import CarbonBook, Kind, Signal
 from extender.core.events import CarbonSeen
 from extender.core.policy import CapPolicy, CarbonPolicy, Policy
+from extender.core.queries import budget
 from tests.gang.world import World, node
 
 
@@ -42,7 +43,7 @@ def test_neither_nodes_nor_the_budget_compare_kinds() -> None:
     world.store.apply(CarbonSeen(forecast("average", world.now, 300.0)), world.now)
     world.store.apply(CarbonSeen(forecast("marginal", world.now, 900.0, Kind.MARGINAL)), world.now)
     assert world.store.state.intensities == {"average": 300.0, "marginal": None}
-    assert world.store.budget(world.now) is None, "a mean over both kinds would mean nothing"
+    assert budget(world.store) is None, "a mean over both kinds would mean nothing"
     cost = world.store.state.nodes.cost
     assert cost is not None
     assert len(set(cost().tolist())) == 1, "an unknown zone is neither better nor worse"

@@ -19,6 +19,7 @@ from extender.core.facts import GangKey
 from extender.core.gangs.spec import GangSpec
 from extender.core.outcomes import Outcome
 from extender.core.policy import CapPolicy, CarbonPolicy, PcapsPolicy, Policy, Switches
+from extender.core.queries import target
 from extender.core.stages.events import (
     JobEnded,
     JobStarted,
@@ -82,7 +83,7 @@ def test_what_is_not_known_waits_for_nothing() -> None:
     world = pcaps_world(1.0)
     signal(world, DIRTY, CLEAN)
     key = running(world)
-    assert world.store.target(key, world.now) is None
+    assert target(world.store, key, world.now) is None
     assert more(world, 3) is Outcome.EXTRA_ADMITTED
 
 
@@ -96,7 +97,7 @@ def test_in_the_dirtiest_hour_only_stages_on_the_critical_path_get_executors() -
     assert stages[1].importance == 1.0
     assert stages[2].importance < 1.0
     # 20 executors for the important stage, the share 1 - gamma of them at the dirtiest moment
-    assert world.store.target(key, world.now) == 10
+    assert target(world.store, key, world.now) == 10
     assert [more(world, number) for number in range(3, 11)] == [Outcome.EXTRA_ADMITTED] * 8
     assert more(world, 11) is Outcome.DEFERRED_BY_IMPORTANCE
 
@@ -106,12 +107,12 @@ def test_as_many_are_woken_as_there_is_need_for() -> None:
     signal(world, DIRTY, CLEAN)
     key = running(world)
     report(world, key, JobStarted(0, (replace(LONG, tasks=4),)))
-    assert world.store.target(key, world.now) == 2
+    assert target(world.store, key, world.now) == 2
     assert {more(world, number) for number in range(3, 13)} == {Outcome.DEFERRED_BY_IMPORTANCE}
     world.tick(1)
     assert not world.woken
     report(world, key, JobStarted(1, (StageInfo(5, 50, 10),)))
-    wanted = world.store.target(key, world.now)
+    wanted = target(world.store, key, world.now)
     assert wanted == 5, "the stage of 4 tasks is not on the critical path any more"
     world.tick(1)
     assert len(world.woken) == 3
@@ -120,7 +121,7 @@ def test_as_many_are_woken_as_there_is_need_for() -> None:
     signal(world, CLEAN, DIRTY)
     world.tick(1)
     assert len(world.woken) == 7
-    assert world.store.target(key, world.now) is None, "the cleanest moment limits nothing"
+    assert target(world.store, key, world.now) is None, "the cleanest moment limits nothing"
 
 
 @pytest.mark.parametrize("gamma", [0.5, 0.9])
@@ -136,9 +137,9 @@ def test_what_waits_is_not_let_in_because_little_is_left(gamma: float, intensity
         more(world, number)
     joined = world.store.state.workers_counted(world.store.state.gangs[key])
     for left in range(tasks, 0, -1):
-        target = world.store.target(key, world.now)
-        assert target is not None
-        assert 2 <= target <= max(2, left)
+        wanted = target(world.store, key, world.now)
+        assert wanted is not None
+        assert 2 <= wanted <= max(2, left)
         world.tick(20)
         assert not world.woken
         report(world, key, MoreTasksEnded(1, 0, 1, 1000))
@@ -151,7 +152,7 @@ def test_an_application_may_always_have_one_executor() -> None:
     signal(world, DIRTY, CLEAN)
     key = running(world, spec=GangSpec(size(), 0, 30), least=0)
     report(world, key, JobStarted(0, (LONG,)), *DONE_WITH_LONG, JobEnded(0))
-    assert world.store.target(key, world.now) == 1
+    assert target(world.store, key, world.now) == 1
     assert [more(world, number) for number in (1, 2)] == [
         Outcome.EXTRA_ADMITTED,
         Outcome.DEFERRED_BY_IMPORTANCE,
@@ -163,7 +164,7 @@ def test_between_jobs_the_minimum_is_enough_while_it_is_dirty() -> None:
     signal(world, DIRTY, CLEAN)
     key = running(world)
     report(world, key, JobStarted(0, (LONG,)), *DONE_WITH_LONG, JobEnded(0))
-    assert world.store.target(key, world.now) == 2
+    assert target(world.store, key, world.now) == 2
     assert more(world, 3) is Outcome.DEFERRED_BY_IMPORTANCE
 
 
@@ -173,12 +174,12 @@ def test_a_graph_that_lacks_its_beginning_says_nothing_of_idleness() -> None:
     signal(world, DIRTY, CLEAN)
     key = running(world)
     report(world, key, MoreTasksEnded(7, 0, 3, 900))
-    assert world.store.target(key, world.now) is None
+    assert target(world.store, key, world.now) is None
     assert more(world, 3) is Outcome.EXTRA_ADMITTED
     report(world, key, JobStarted(0, (LONG,)), *DONE_WITH_LONG, JobEnded(0))
-    assert world.store.target(key, world.now) is None
+    assert target(world.store, key, world.now) is None
     report(world, key, JobStarted(1, (StageInfo(9, 90, 2),)))
-    assert world.store.target(key, world.now) == 2, "what is known counts"
+    assert target(world.store, key, world.now) == 2, "what is known counts"
 
 
 def test_a_graph_of_which_nothing_is_heard_any_more_is_not_believed() -> None:
@@ -221,7 +222,7 @@ def test_it_can_be_turned_off_while_all_runs() -> None:
     world.tick(1)
     assert world.woken == ["a-exec-3"]
     world.tell(SwitchesSeen(Switches()))
-    assert world.store.target(key, world.now) == 2
+    assert target(world.store, key, world.now) == 2
 
 
 def test_each_application_is_judged_by_its_own_grid() -> None:
@@ -236,8 +237,8 @@ def test_each_application_is_judged_by_its_own_grid() -> None:
     there = running(world, "b")
     for key in (here, there):
         report(world, key, JobStarted(0, (replace(LONG, tasks=20),)))
-    assert world.store.target(here, world.now) == 10
-    assert world.store.target(there, world.now) is None
+    assert target(world.store, here, world.now) == 10
+    assert target(world.store, there, world.now) is None
 
 
 def test_a_restart_keeps_what_the_application_allows() -> None:
@@ -323,7 +324,7 @@ def test_a_report_of_one_application_judges_no_other(monkeypatch: pytest.MonkeyP
     one, other = running(world), running(world, "b")
     for key in (one, other):
         report(world, key, JobStarted(0, (replace(LONG, tasks=8),)))
-        assert world.store.target(key, world.now) == 4
+        assert target(world.store, key, world.now) == 4
     judged: list[int] = []
 
     def count(candidates: Sequence[Candidate[int]], *rest: Any, **more: Any) -> Any:
@@ -332,7 +333,7 @@ def test_a_report_of_one_application_judges_no_other(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("extender.core.carbon.width.precedence.admit", count)
     report(world, one, MoreTasksEnded(1, 0, 4, 4000))
-    assert [world.store.target(key, world.now) for key in (one, other, one, other)] == [2, 4, 2, 4]
+    assert [target(world.store, key, world.now) for key in (one, other, one, other)] == [2, 4, 2, 4]
     assert len(judged) == 1
 
 
@@ -345,11 +346,11 @@ def test_the_most_important_stage_of_the_zone_sets_the_scale() -> None:
     for key in (small, large):
         report(world, key, JobStarted(0, (replace(LONG, tasks=30),)))
     world.tick(1)
-    assert world.store.target(small, world.now) == 15
-    assert world.store.target(large, world.now) == 12, "its minimum, and no more"
+    assert target(world.store, small, world.now) == 15
+    assert target(world.store, large, world.now) == 12, "its minimum, and no more"
     world.delete("a-driver")
     world.tick(1)
-    assert world.store.target(large, world.now) == 15, "nobody is more important now"
+    assert target(world.store, large, world.now) == 15, "nobody is more important now"
 
 
 def test_another_scale_is_another_verdict() -> None:
@@ -370,11 +371,11 @@ def test_another_scale_is_another_verdict() -> None:
     signal(world, DIRTY, CLEAN)
     first, second = running(world), running(world, "b")
     report(world, first, JobStarted(0, (replace(LONG, tasks=20),)))
-    assert world.store.target(first, world.now) == 10, "alone it is the most important one"
+    assert target(world.store, first, world.now) == 10, "alone it is the most important one"
     report(world, second, JobStarted(0, (replace(LONG, tasks=20),)))
     world.tick(1)
-    assert world.store.target(first, world.now) == 2
-    assert world.store.target(second, world.now) == 10
+    assert target(world.store, first, world.now) == 2
+    assert target(world.store, second, world.now) == 10
 
 
 def test_what_a_driver_says_of_its_executors_later_counts() -> None:
@@ -383,9 +384,9 @@ def test_what_a_driver_says_of_its_executors_later_counts() -> None:
     spec = GangSpec(size(), 2, 30)
     key = running(world, spec=spec)
     report(world, key, JobStarted(0, (replace(LONG, tasks=40),)))
-    assert world.store.target(key, world.now) == 15
+    assert target(world.store, key, world.now) == 15
     world.configure(world.pods[world.uid("a-driver")], replace(spec, worker_slots=4))
-    assert world.store.target(key, world.now) == 5
+    assert target(world.store, key, world.now) == 5
 
 
 def test_what_an_application_may_have_at_most_is_narrowed_and_not_what_its_tasks_could_use() -> None:
@@ -393,7 +394,7 @@ def test_what_an_application_may_have_at_most_is_narrowed_and_not_what_its_tasks
     signal(world, DIRTY, CLEAN)
     key = running(world, spec=GangSpec(size(), 2, 20))
     report(world, key, JobStarted(0, (replace(LONG, tasks=400),)))
-    assert world.store.target(key, world.now) == 10
+    assert target(world.store, key, world.now) == 10
 
 
 def test_a_heavier_application_has_a_larger_share() -> None:
@@ -422,7 +423,7 @@ def test_a_limit_of_the_policy_is_shared_out_by_importance() -> None:
     signal(world, DIRTY, CLEAN)
     key = running(world)
     report(world, key, JobStarted(0, (replace(LONG, tasks=20), replace(SIDE, tasks=20))))
-    deferral = world.store.changes.extras.precedence.deferral(key, world.now)
+    deferral = world.store.entitlements.precedence.deferral(key, world.now)
     assert deferral is not None
     assert (deferral.wanted, deferral.let_in) == (12, 6)
 
@@ -514,8 +515,8 @@ def test_carbon_slows_nobody_past_the_latest_start_and_takes_nobodys_minimum(
     signal(world, *values)
     jobs = [JobStarted(n, (StageInfo(n, 100 + n, count),)) for n, count in enumerate(tasks)]
     report(world, key, *jobs)
-    target = world.store.target(key, world.now)
-    assert target is None or 2 <= target <= 30
+    wanted = target(world.store, key, world.now)
+    assert wanted is None or 2 <= wanted <= 30
     outcome = more(world, 3)
     allowed = flexibility.deadline_s is not None or flexibility.max_delay_s is not None
     if allowed and world.now >= flexibility.latest_start_s(created):

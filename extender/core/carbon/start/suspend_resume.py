@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 from extender.core.carbon.signal import Outlook
+from extender.core.carbon.start.hold import Asks
 
 
 def chosen_steps(outlook: Outlook, deadline_s: float, runtime_s: float) -> list[int]:
@@ -29,3 +30,9 @@ def limit(outlook: Outlook, deadline_s: float, runtime_s: float) -> float:
 def runs_now(outlook: Outlook, deadline_s: float, runtime_s: float) -> bool:
     """Whether the present step is a chosen one."""
     return 0 in chosen_steps(outlook, deadline_s, runtime_s)
+
+
+def clean_enough(outlook: Outlook, asks: Asks) -> float:
+    """`limit` for a gang; without an estimate of its run time one step of the forecast is taken."""
+    runtime_s = asks.flexibility.runtime_s or outlook.step_s
+    return limit(outlook, asks.latest_start_s + runtime_s, runtime_s)

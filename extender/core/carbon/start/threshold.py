@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from extender.core.carbon.signal import Outlook
+from extender.core.carbon.start.hold import Asks
 
 
 def limit(outlook: Outlook, latest_start_s: float, percentile: float) -> float:
@@ -12,3 +15,8 @@ def limit(outlook: Outlook, latest_start_s: float, percentile: float) -> float:
     """
     ranked = sorted(outlook.until(latest_start_s).values)
     return ranked[max(0, int(percentile / 100 * len(ranked)) - 1)]
+
+
+def clean_enough(percentile: float) -> Callable[[Outlook, Asks], float]:
+    """`limit` for a gang, with the cluster's percentile."""
+    return lambda outlook, asks: limit(outlook, asks.latest_start_s, percentile)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from extender.core.carbon.signal import mean_intensity
+from extender.core.carbon.start.flexibility import Flexibility
 from extender.core.carbon.width import cap
+from extender.core.carbon.width.limit import Limit
+from extender.core.gangs.reservation import Gang
+from extender.core.outcomes import Outcome
 from extender.core.state import State
 
 
@@ -43,6 +49,13 @@ class Budget:
         """Executors that may be added now; many when there is no limit."""
         limit = self._state.budget
         return 1 << 30 if limit is None else max(0, limit - self._state.workers_promised())
+
+    def limit(self, gang: Gang, flexibility: Flexibility, now: float) -> Limit | None:
+        """As many more workers as the budget leaves to all gangs together."""
+        if self._state.budget is None:
+            return None
+        workers = self._state.workers_counted(gang) + self.left()
+        return Limit(workers, Outcome.OVER_CARBON_BUDGET, math.inf, shared=True)
 
     def _maximum(self) -> int:
         policy = self._state.policy.carbon.cap

@@ -13,7 +13,7 @@ the authors differ (reasons in docs/stages.md):
 4.  float64, and Psi(1) is U itself, not U less a rounding error.
 5.  progress guarantee (Algorithm 1, line 7, absent from both releases): if nothing runs, the most
     important candidate runs. The cluster has it application by application: each may have one executor
-    whatever is deferred (core/extras), which needs no look at the others.
+    whatever is deferred (core/carbon/width/precedence), which needs no look at the others.
 6.  no sampling: every candidate is judged by its own r, so asking again does not change the answer.
 7.  deferral lasts until c or r changes; there is no dummy task and no pause of other pods.
 8.  parallelism in relative units (c - L) / (U - L); the two published formulas, in grams, are kept for

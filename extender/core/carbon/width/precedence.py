@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from extender.core.carbon.start.flexibility import Flexibility
+from extender.core.carbon.width.limit import Limit
 from extender.core.carbon.width.pcaps import Candidate, Carbon, admit
 from extender.core.facts import GangKey
 from extender.core.faults import Subject
 from extender.core.gangs.reservation import Gang
 from extender.core.gangs.spec import GangSpec
+from extender.core.outcomes import Outcome
 from extender.core.stages.store import Priorities
 from extender.core.state import State
 
@@ -68,6 +71,7 @@ class Precedence:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._epoch = 0
         self._grids: dict[str, _Grid] = {}
         self._verdicts: dict[GangKey, _Verdict] = {}
 
@@ -77,8 +81,27 @@ class Precedence:
         policy = self._state.policy.carbon.pcaps
         return policy.enabled and policy.gamma > 0 and self._state.switches.pcaps
 
+    def seen(self, key: GangKey) -> tuple[object, ...]:
+        """Changes whenever the limit of an application may."""
+        told = self._state.stages.priorities(key)
+        heard_s = self._state.stages_heard_s.get(key)
+        return self._epoch, told.ready, told.idle, told.executor_limit, heard_s
+
+    def limit(self, gang: Gang, flexibility: Flexibility, now: float) -> Limit | None:
+        """The workers that its ready stages may use, its minimum and one at least.
+
+        One, because a gang may have a minimum of 0, and what it reports of its stages may be late.
+        """
+        deferral, spec = self.deferral(gang.key, now), gang.spec
+        if deferral is None or spec is None:
+            return None
+        workers = min(self._state.most_workers(gang), max(spec.min_workers, 1, deferral.let_in))
+        until_s = self._state.stages_heard_s.get(gang.key, now) + TRUSTED_FOR_S
+        return Limit(workers, Outcome.DEFERRED_BY_IMPORTANCE, until_s, steers=True)
+
     def refresh(self, now: float) -> None:
         """Look at all grids and the greatest importance in each: with time even an unchanged signal moves."""
+        self._epoch += 1
         self._grids.clear()
         self._verdicts.clear()
         if not self.on:
