@@ -128,6 +128,9 @@ class Changes:
             if isinstance(event, PodGone | NodeGone):
                 for each in [each for each in self._failed if each[0] == subject]:
                     del self._failed[each]
+            elif isinstance(event, PodSeen | PodRead | NodeSeen):
+                self._failed.pop((subject, PodGone.__name__), None)  # it is there again
+                self._failed.pop((subject, NodeGone.__name__), None)
         out = self.faults.guard(
             subject, step, now, lambda: self._change(event, now), _FAILED, name=name_of(event), always=True
         )
