@@ -77,7 +77,7 @@ async def test_live_zones_are_polled(provider: Provider, tmp_path: Path, caplog:
         assert (await ask(app, "/healthz"))[1]["status"] == "ok"
         code, refused = await ask(app, "/emissions/bylocations/best", {"location": ["FR", "CA"]})
         assert code == 400
-        assert "cannot be compared" in refused["detail"]
+        assert "cannot be compared" in refused["errors"]["location"][0]
         _, oracle = await ask(app, "/v1/forecast", {"zone": "GB", "method": "oracle"})
         assert (oracle["status"], oracle["reason"]) == ("missing", "no-forecast")
         assert (await ask(app, "/v1/clock"))[1]["replay"] is False
