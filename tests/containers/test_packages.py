@@ -45,7 +45,7 @@ def test_the_wheel_of_the_sdist_installs_and_runs_with_the_locked_packages(tmp_p
     run(user / "python", "-m", "pip", "check")
     # 1. The program runs where there is no checkout.
     assert run(user / "carbon-scheduler", "--version", at=tmp_path) == f"carbon-scheduler {__version__}\n"
-    assert "listen_port" in run(user / "carbon-scheduler", "settings", at=tmp_path)
+    assert "claim_ttl_s:" in run(user / "carbon-scheduler", "settings", at=tmp_path)
     # 2. What is not Python is in it too: drivers mount the agent from this file.
     installed = run(user / "python", "-c", "import extender; print(extender.__path__[0])", at=tmp_path)
     assert list(Path(installed.strip()).rglob("agent/kustomization.yaml"))
