@@ -98,7 +98,7 @@ def scheduler(cluster: ControlPlane, name: str, part: int) -> Iterator[None]:
     label = f"{name.replace(' ', '-')}-{part}"
     with contextlib.ExitStack() as stack:
         if name == "ours":
-            pair = make_pair(cluster, label, log_level="warning")
+            pair = make_pair(cluster, label, log__level="warning")
             stack.callback(pair.kill)
             pair.start()
         else:
@@ -131,7 +131,7 @@ def storm(cluster: ControlPlane, gangs: int) -> dict[tuple[str, str], list[list[
     """Calls and time after single pod events, while gangs wait that need all nodes but find one in use."""
     client = cluster.admin
     out: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
-    pair = make_pair(cluster, "storm", log_level="warning")
+    pair = make_pair(cluster, "storm", log__level="warning")
     try:
         pair.start()
         bound_rate(client, [pod(f"user-{number}", "8") for number in range(2)])

@@ -106,7 +106,7 @@ def test_pods_of_the_default_scheduler_beside_gangs(
     """Scenario 4: it sees bound pods but not held room; slots whose room it takes move elsewhere."""
     nodes = fake_nodes(4, cpu="6", memory="64Gi")
     watching = observer()
-    extender = start_pair(packer="tightly-pack").extender
+    extender = start_pair(pools__packer="tightly-pack").extender
     start_scheduler(default_scheduler(installed))
     installed.kubectl("apply", "--namespace", namespace, "--filename", "-", stdin=json.dumps(DAEMON))
     wait_for(lambda: len(installed.admin.list("pods", namespace, "app=daemon")) == len(nodes), "daemons")
