@@ -241,9 +241,22 @@ def pod(installed: ControlPlane, namespace: str) -> Object:
 
 
 @pytest.fixture
-def extender(installed: ControlPlane) -> Client:
+def extender(installed: ControlPlane, pod: Object) -> Client:
     """The API server as the extender's token sees it."""
-    return installed.client(installed.service_account_token(HOME, EXTENDER))
+    client = installed.client(installed.service_account_token(HOME, EXTENDER))
+    # The API server puts a new policy into force a moment after it has stored it.
+    wait_for(
+        lambda: refuses(client, pod, {"metadata": {"labels": {"probe": "x"}}}), "the policy in force", 60
+    )
+    return client
+
+
+def refuses(client: Client, pod: Object, patch: object) -> bool:
+    try:
+        patched(client, pod, patch)
+    except ApiError:
+        return True
+    return False
 
 
 def patched(client: Client, pod: Object, patch: object, content_type: str = STRATEGIC_MERGE) -> Object:
