@@ -246,7 +246,7 @@ def extender(installed: ControlPlane, pod: Object) -> Client:
     client = installed.client(installed.service_account_token(HOME, EXTENDER))
     # The API server puts a new policy into force a moment after it has stored it.
     wait_for(
-        lambda: refuses(client, pod, {"metadata": {"labels": {"probe": "x"}}}), "the policy in force", 60
+        lambda: refuses(client, pod, {"metadata": {"labels": {"probe": "x"}}}), "the policy in force", 180
     )
     return client
 
