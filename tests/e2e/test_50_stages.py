@@ -287,6 +287,8 @@ def test_executors_of_unimportant_stages_wait_for_the_clean_hour(
     run = run_dirty(spark, "dirty", 10, ELASTIC | annotations)
     view = run.await_withheld(3)
     assert view["target"] == 1
+    (short,) = [each["stage_id"] for each in view["stages"] if each["jobs"] == [0]]
+    assert short in view["deferral"]["deferred"]
     done = sum(each["finished"] for each in view["stages"])
 
     def goes_on() -> bool:

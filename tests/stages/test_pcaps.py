@@ -154,6 +154,21 @@ def test_every_candidate_is_let_in_or_deferred_by_its_importance(
     assert admission == pcaps.admit(asked, carbon, gamma, running)
 
 
+@given(candidates, grams, grams, grams, gammas, st.integers(0, 9), st.integers(0, 30))
+def test_what_all_may_have_together_bounds_who_is_let_in_and_not_who_is_deferred(
+    asked: list[Candidate[int]], now: float, one: float, other: float, gamma: float, running: int, most: int
+) -> None:
+    carbon = Carbon.between(now, one, other)
+    ranked = sorted(asked, key=lambda each: -each.importance)
+    bounded = pcaps.admit(ranked, carbon, gamma, running, most)
+    free = pcaps.admit(ranked, carbon, gamma, running)
+    assert sum(bounded.executors.values()) <= most
+    assert all(1 <= number <= free.executors[key] for key, number in bounded.executors.items())
+    if most:
+        assert bounded.deferred == free.deferred
+        assert bool(bounded.executors) == bool(free.executors)
+
+
 def test_progress_guarantee_lets_in_the_most_important_of_those_that_wait() -> None:
     """The stage that sets the scale has all it can use; the others fall short of it."""
     asked = [Candidate("critical", 1.0, 0), Candidate("b", 0.2, 4), Candidate("c", 0.3, 4)]

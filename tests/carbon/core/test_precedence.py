@@ -102,6 +102,18 @@ def test_in_the_dirtiest_hour_only_stages_on_the_critical_path_get_executors() -
     assert more(world, 11) is Outcome.DEFERRED_BY_IMPORTANCE
 
 
+def test_a_stage_that_waits_is_named_though_important_ones_could_use_all_the_executors() -> None:
+    """The maximum of the application is reached by one stage alone; the other one waits."""
+    world = pcaps_world(1.0)
+    signal(world, DIRTY, CLEAN)
+    key = running(world, spec=GangSpec(size(), 1, 4), least=1)
+    report(world, key, JobStarted(0, (replace(LONG, tasks=20), replace(SIDE, tasks=1), JOIN)))
+    deferral = world.store.entitlements.precedence.deferral(key, world.now)
+    assert deferral is not None
+    assert (deferral.wanted, deferral.let_in, deferral.deferred) == (4, 1, (2,))
+    assert target(world.store, key, world.now) == 1
+
+
 def test_as_many_are_woken_as_there_is_need_for() -> None:
     world = pcaps_world(0.5)
     signal(world, DIRTY, CLEAN)

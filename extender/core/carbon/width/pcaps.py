@@ -165,31 +165,50 @@ class Admission(Generic[K]):
 
 
 def admit(
-    candidates: Sequence[Candidate[K]], carbon: Carbon | None, gamma: float, running: int
+    candidates: Sequence[Candidate[K]],
+    carbon: Carbon | None,
+    gamma: float,
+    running: int,
+    most: int | None = None,
 ) -> Admission[K]:
     """How many executors of each candidate are let in; deterministic, and the same when asked again.
 
     `running` counts executors at work where the candidates compete: when it is 0 the most important candidate
-    is let in whatever the intensity (the first of equals), so work never stops.
+    is let in whatever the intensity (the first of equals), so work never stops. All of them may have `most`
+    executors together (None: as many as they want), and it is this share of each, in the order of the
+    candidates, that is narrowed. A candidate that is too unimportant is deferred whether or not those before
+    it leave room for it; one that is important enough and finds no room is not let in, and not deferred.
     """
     wanted = [each for each in candidates if each.executors > 0]
+    shares = _shares(wanted, most)
     if carbon is None:
-        return Admission({each.key: each.executors for each in wanted}, (), 0.0)
+        return Admission({key: share for key, share in shares.items() if share}, (), 0.0)
     importances = relative({each.key: each.importance for each in candidates})
     let_in: dict[K, int] = {}
     deferred: list[K] = []
     for each in wanted:
-        if runs(importances[each.key], carbon, gamma):
-            let_in[each.key] = parallelism(each.executors, carbon, gamma)
-        else:
+        if not runs(importances[each.key], carbon, gamma):
             deferred.append(each.key)
+        elif shares[each.key]:
+            let_in[each.key] = parallelism(shares[each.key], carbon, gamma)
     forced: K | None = None
-    if not let_in and deferred and running <= 0:
+    if not let_in and deferred and running <= 0 and most != 0:
         first = max(wanted, key=lambda each: each.importance)
         forced = first.key
         deferred.remove(first.key)
-        let_in[first.key] = parallelism(first.executors, carbon, gamma)
+        alone = first.executors if most is None else min(first.executors, most)
+        let_in[first.key] = parallelism(alone, carbon, gamma)
     return Admission(let_in, tuple(deferred), least_important(carbon, gamma), forced)
+
+
+def _shares(wanted: Sequence[Candidate[K]], most: int | None) -> dict[K, int]:
+    """Executors for each candidate, those of the first ones first, until `most` are given."""
+    shares: dict[K, int] = {}
+    left = sum(each.executors for each in wanted) if most is None else max(0, most)
+    for each in wanted:
+        shares[each.key] = min(each.executors, left)
+        left -= shares[each.key]
+    return shares
 
 
 def _check(lower: float, upper: float, gamma: float) -> None:

@@ -158,20 +158,19 @@ class Precedence:
         return grid
 
     def _judge(self, spec: GangSpec, priorities: Priorities, carbon: Carbon, scale: float) -> Deferral | None:
-        candidates: list[Candidate[int]] = []
+        candidates = [
+            Candidate(stage.stage_id, stage.importance, -(-stage.open_tasks // spec.tasks_at_once))
+            for stage in priorities.ready
+        ]
+        candidates.append(Candidate(_OTHERS, scale, 0))
         # What the application may have at most is what is narrowed, not what its tasks could use.
         limit = spec.max_workers
         if priorities.executor_limit is not None:
             limit = min(limit, priorities.executor_limit)
-        wanted = 0
-        for stage in priorities.ready:
-            executors = -(-stage.open_tasks // spec.tasks_at_once)
-            executors = min(executors, max(0, limit - wanted))
-            wanted += executors
-            candidates.append(Candidate(stage.stage_id, stage.importance, executors))
-        candidates.append(Candidate(_OTHERS, scale, 0))
+        wanted = min(limit, sum(each.executors for each in candidates))
         # The progress guarantee is given to each application: whatever is let in, it may have one executor.
-        admission = admit(candidates, carbon, self._state.policy.carbon.pcaps.gamma, running=1)
+        gamma = self._state.policy.carbon.pcaps.gamma
+        admission = admit(candidates, carbon, gamma, running=1, most=limit)
         between_jobs = priorities.idle and admission.least_important > 0
         if not priorities.ready and not between_jobs:
             return None
