@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import socket
 import ssl
@@ -244,9 +245,13 @@ def pod(installed: ControlPlane, namespace: str) -> Object:
 def extender(installed: ControlPlane, pod: Object) -> Client:
     """The API server as the extender's token sees it."""
     client = installed.client(installed.service_account_token(HOME, EXTENDER))
-    # The API server puts a new policy into force a moment after it has stored it.
+    # The API server puts a new policy into force a moment after it has stored it. Each probe writes another
+    # value: a patch that changes nothing is allowed.
+    values = itertools.count()
     wait_for(
-        lambda: refuses(client, pod, {"metadata": {"labels": {"probe": "x"}}}), "the policy in force", 180
+        lambda: refuses(client, pod, {"metadata": {"labels": {"probe": str(next(values))}}}),
+        "the policy in force",
+        60,
     )
     return client
 
