@@ -81,12 +81,12 @@ class CarbonSeen:
 class StagesReported:
     """An application's driver, or its event log, said what became of its stages.
 
-    `anew`: another SparkContext counts its jobs and stages from 0 again; what was known before is void.
+    `restarted`: another SparkContext counts its jobs and stages from 0 again; what was known before is void.
     """
 
     key: GangKey
     events: tuple[StageEvent, ...]
-    anew: bool = False
+    restarted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ class Changes:
         self._verified_s = float("-inf")
         self._outdated_s: dict[GangKey, float] = {}
         self._owed_version = -1
-        self._tended_version = -1
+        self._moved_version = -1
         self._failed: dict[tuple[Subject, str], Event] = {}
 
     def apply(self, event: Event, now: float) -> list[Instruction]:
@@ -168,7 +168,7 @@ class Changes:
                 self.state.ended.pop(event.pod.uid, None)  # a restored API server brings pods back
                 self._see(event.pod, now)
             case PodGone():
-                self.state.bury(event.uid)
+                self.state.remember_ended(event.uid)
                 self._lose(event.uid, now)
             case PodRead():
                 self._believe(event.pod, now)
@@ -227,7 +227,7 @@ class Changes:
             for key in list(self.state.owed):
                 gang = self.state.gangs.get(key)
                 del self.state.owed[key]
-                if gang is not None and not self._for_gang(gang, "tend", now, self._tend):
+                if gang is not None and not self._for_gang(gang, "slots", now, self._move_open_slots):
                     self.state.owed[key] = None
             self._owed_version = self.state.nodes.version
         self.state.unsettled.update(dict.fromkeys(later))
@@ -245,8 +245,8 @@ class Changes:
         members.follow_workers(self.state, gang)
         self.state.widen_stages(gang)
 
-    def _tend(self, gang: Gang) -> None:
-        members.tend(self.state, gang)
+    def _move_open_slots(self, gang: Gang) -> None:
+        members.move_open_slots(self.state, gang)
 
     def _unsettle_workers_on(self, node: str) -> None:
         """A node went away or came back: workers being deleted on it count differently now."""
@@ -320,7 +320,7 @@ class Changes:
             state.nominations.see(pod)
         if not self.policy.serves(pod.scheduler_name, pod.namespace):
             if pod.role is Role.WORKER:
-                self._see_elsewhere(pod)
+                self._see_other_schedulers(pod)
             return
         if pod.finished or (pod.deleting and not pod.node):
             state.release_claim(pod.uid)
@@ -336,7 +336,7 @@ class Changes:
 
     def _see_leader(self, gang: Gang, pod: PodFacts, now: float, *, news: bool, ours: bool) -> None:
         if not gang.leaders:
-            gang.workers.update(self.state.elsewhere.of(gang.key))
+            gang.workers.update(self.state.other_schedulers.of(gang.key))
             self.state.unsettled[gang.key] = None
         gang.leaders[pod.uid] = pod
         gang.leader_ended = False
@@ -378,18 +378,18 @@ class Changes:
             gang.workers[pod.uid] = pod
         self.state.unsettled[gang.key] = None
 
-    def _see_elsewhere(self, pod: PodFacts) -> None:
-        """A worker that another scheduler binds: once bound it counts, and its room is not held as well."""
+    def _see_other_schedulers(self, pod: PodFacts) -> None:
+        """Another scheduler binds a worker: once bound it counts, and needs no reserved room."""
         if not pod.occupies:
-            self._lose_elsewhere(pod)
+            self._lose_other_schedulers(pod)
             return
-        self.state.elsewhere.see(pod)
+        self.state.other_schedulers.see(pod)
         gang = self.state.gang_of(pod)
         if gang is not None and gang.leaders:
             self._see_worker(gang, pod)
 
-    def _lose_elsewhere(self, pod: PodFacts) -> None:
-        self.state.elsewhere.lose(pod.uid)
+    def _lose_other_schedulers(self, pod: PodFacts) -> None:
+        self.state.other_schedulers.lose(pod.uid)
         gang = self.state.gang_of(pod)
         if gang is not None and gang.workers.pop(pod.uid, None) is not None:
             self.state.unsettled[gang.key] = None
@@ -441,7 +441,7 @@ class Changes:
         self.parked.forget(uid)
         self.faults.forget(Subject("pod", uid))
         pod = state.pods.pop(uid, None)
-        state.elsewhere.lose(uid)
+        state.other_schedulers.lose(uid)
         state.nominations.lose(uid)
         for gang in self._gangs_naming(uid, pod):
             gang.specs.pop(uid, None)
@@ -452,7 +452,7 @@ class Changes:
             if gang.workers.pop(uid, None) is not None:
                 state.unsettled[gang.key] = None
             if not gang.leaders:
-                for other in [each for each in gang.workers if each in state.elsewhere]:
+                for other in [each for each in gang.workers if each in state.other_schedulers]:
                     del gang.workers[other]
             if not gang.leaders and not gang.workers:
                 state.gangs.pop(gang.key, None)
@@ -492,7 +492,7 @@ class Changes:
         """Stages of a gang that nobody leads are nobody's."""
         gang = self.state.gangs.get(event.key)
         if gang is not None and gang.owner_uid:
-            if event.anew:
+            if event.restarted:
                 self.state.forget_stages(event.key)
             self.state.hear_stages(gang, event.events, now)
 
@@ -530,10 +530,10 @@ class Changes:
         if not state.synced:
             return out
         self.settle(now)
-        if state.nodes.version != self._tended_version:
+        if state.nodes.version != self._moved_version:
             for gang in list(state.gangs.values()):
-                self._for_gang(gang, "tend", now, self._tend)
-            self._tended_version = state.nodes.version
+                self._for_gang(gang, "slots", now, self._move_open_slots)
+            self._moved_version = state.nodes.version
         if expired:
             out += [
                 wake(pod, now) for uid in self.parked.refused if (pod := state.pods.get(uid)) and pod.waiting

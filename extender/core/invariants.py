@@ -41,19 +41,19 @@ def _gang(state: State, gang: Gang) -> list[str]:
             out.append(f"gang {gang.key} holds slots without a leader")
         return out
     if owner.finished or owner.deleting:
-        out.append(f"gang {gang.key} is held for a leader that has ended")
+        out.append(f"gang {gang.key} is reserved for a leader that has ended")
     if gang.spec is None or len(gang.slots) != gang.spec.min_workers:
         out.append(f"gang {gang.key} has {len(gang.slots)} slots, not its minimum")
     if not owner.node and owner.uid not in state.claims:
-        out.append(f"gang {gang.key} is held for a leader without a place")
+        out.append(f"gang {gang.key} is reserved for a leader without a place")
     for slot in gang.slots:
         if slot.pod_uid and slot.pod_uid not in state.claims:
             pod = gang.workers.get(slot.pod_uid)
             if pod is None or not state.counts(gang, pod):
                 out.append(f"a slot of {gang.key} is kept for {slot.pod_uid}, which does not run")
-            elif slot.held is not None:
+            elif slot.reserved is not None:
                 out.append(f"a slot of {gang.key} holds room for {slot.pod_uid}, which is bound")
-        elif slot.held is None and slot.row != NOWHERE:
+        elif slot.reserved is None and slot.row != NOWHERE:
             out.append(f"an open slot of {gang.key} holds nothing")
     seated = {slot.pod_uid for slot in gang.slots}
     if any(slot.open for slot in gang.slots) and any(
@@ -66,21 +66,21 @@ def _gang(state: State, gang: Gang) -> list[str]:
 def _accounts(state: State) -> list[str]:
     """The NodeTable against a recount from seats, claims and slots."""
     table = state.nodes
-    used, held = np.zeros_like(table.used), np.zeros_like(table.held)
+    used, reserved = np.zeros_like(table.used), np.zeros_like(table.reserved)
     for seat in state.seats.values():
         used[:, seat.row] += table.widened(seat.used)
     for claim in state.claims.values():
-        if claim.slot is None and claim.held is not None:
-            held[:, claim.row] += table.widened(claim.held)
+        if claim.slot is None and claim.reserved is not None:
+            reserved[:, claim.row] += table.widened(claim.reserved)
     for gang in state.gangs.values():
         for slot in gang.slots:
-            if slot.held is not None:
-                held[:, slot.row] += table.widened(slot.held)
+            if slot.reserved is not None:
+                reserved[:, slot.row] += table.widened(slot.reserved)
     out: list[str] = []
     checks: tuple[tuple[str, IntArray, IntArray], ...] = (
         ("used", used, table.used),
-        ("held", held, table.held),
-        ("free", table.allocatable - used - held, table.free),
+        ("reserved", reserved, table.reserved),
+        ("free", table.allocatable - used - reserved, table.free),
     )
     for name, counted, kept in checks:
         wrong = np.flatnonzero((counted != kept).any(axis=0))
@@ -96,7 +96,7 @@ def snapshot(state: State) -> dict[str, Any]:
     nodes = {
         name: (
             dict(zip(table.columns, table.used[:, row].tolist(), strict=True)),
-            dict(zip(table.columns, table.held[:, row].tolist(), strict=True)),
+            dict(zip(table.columns, table.reserved[:, row].tolist(), strict=True)),
         )
         for name, row in table.row_of.items()
         if table.alive(row)

@@ -63,10 +63,10 @@ BROKEN: Final = frozenset({Outcome.NOT_READY, Outcome.BAD_REQUEST, Outcome.INTER
 """Outcomes sent as `Error`: the request could not be judged, kube-scheduler retries by itself."""
 
 EXPLANATIONS: Final[dict[Outcome, str]] = {
-    Outcome.ADMITTED: "leader and all minimum workers fit; their room is held",
-    Outcome.ALREADY_ADMITTED: "the pod holds its place from an earlier request",
-    Outcome.SLOT_TAKEN: "worker takes a slot held for its gang",
-    Outcome.SLOT_MOVED: "the held slot's node is not offered; the slot moved to another node",
+    Outcome.ADMITTED: "leader and all minimum workers fit; their room is reserved",
+    Outcome.ALREADY_ADMITTED: "the pod has its room from an earlier request",
+    Outcome.SLOT_TAKEN: "worker takes a slot reserved for its gang",
+    Outcome.SLOT_MOVED: "the reserved slot's node is not offered; the slot moved to another node",
     Outcome.EXTRA_ADMITTED: "worker above the minimum placed in free room",
     Outcome.SINGLE_PLACED: "pod outside any gang placed in free room",
     Outcome.NO_ROOM: "no room for the leader with all its minimum workers",

@@ -61,7 +61,7 @@ class CapPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PcapsPolicy:
-    """Precedence-aware deferral of executors above a gang's minimum (see `provisioning.pcaps`).
+    """StageDeferral-aware deferral of executors above a gang's minimum (see `provisioning.pcaps`).
 
     `gamma` is 0 (nothing is deferred) to 1 (most is).
     """
@@ -158,9 +158,9 @@ class Policy:
 
     def serves(self, scheduler_name: str, namespace: str) -> bool:
         """Whether pods that name this scheduler in this namespace are judged here at all."""
-        return scheduler_name in self.scheduler_names and not self.elsewhere(namespace)
+        return scheduler_name in self.scheduler_names and not self.ignores(namespace)
 
-    def elsewhere(self, namespace: str) -> bool:
+    def ignores(self, namespace: str) -> bool:
         """Whether a namespace is outside those that are served."""
         return bool(self.namespaces) and namespace not in self.namespaces
 

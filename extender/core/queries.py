@@ -16,7 +16,7 @@ import numpy as np
 from extender.core.carbon.entitlement import Entitlement
 from extender.core.carbon.start.hold import Hold
 from extender.core.carbon.width.elastic import FOR_CARBON
-from extender.core.carbon.width.precedence import Deferral
+from extender.core.carbon.width.stage_deferral import Deferral
 from extender.core.facts import GangKey, PodFacts, Role
 from extender.core.faults import Subject
 from extender.core.gangs.reservation import NOWHERE, Gang
@@ -143,7 +143,7 @@ class Application:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node's amounts in base units. `free` is what is neither used nor held; below 0 is over-committed."""
+    """A node's amounts in base units. `free` is neither used nor reserved; below 0: over-committed."""
 
     name: str
     ready: bool
@@ -151,7 +151,7 @@ class NodeView:
     zone: str
     allocatable: Mapping[str, int]
     used: Mapping[str, int]
-    held: Mapping[str, int]
+    reserved: Mapping[str, int]
     free: Mapping[str, int]
 
 
@@ -310,7 +310,7 @@ def nodes(store: Store) -> list[NodeView]:
                 zone=table.zones[int(table.zone[row])],
                 allocatable=_amounts(table, table.allocatable, row),
                 used=_amounts(table, table.used, row),
-                held=_amounts(table, table.held, row),
+                reserved=_amounts(table, table.reserved, row),
                 free=_amounts(table, table.free, row),
             )
         )
@@ -324,7 +324,7 @@ class Totals:
     nodes: int
     allocatable: Mapping[str, int]
     used: Mapping[str, int]
-    held: Mapping[str, int]
+    reserved: Mapping[str, int]
     gangs: Mapping[GangState, int]
     waiting_by_pool: Mapping[str, int]
     slots: int
@@ -352,7 +352,7 @@ def totals(store: Store) -> Totals:
         nodes=len(table),
         allocatable=_sums(table, table.allocatable, alive),
         used=_sums(table, table.used, alive),
-        held=_sums(table, table.held, alive),
+        reserved=_sums(table, table.reserved, alive),
         gangs=states,
         waiting_by_pool=pools,
         slots=slots,
@@ -461,7 +461,7 @@ def target(store: Store, key: GangKey, now: float) -> int | None:
 
 def deferral(store: Store, key: GangKey, now: float) -> Deferral | None:
     """How PCAPS judges a running gang; None where it defers nothing."""
-    return store.entitlements.precedence.deferral(key, now)
+    return store.entitlements.stage_deferral.deferral(key, now)
 
 
 def withheld(store: Store, key: GangKey) -> list[tuple[PodFacts, Outcome]]:

@@ -48,28 +48,28 @@ def _check_slots(state: State, gang: Gang) -> None:
         if slot.pod_uid and slot.pod_uid not in state.claims:
             pod = gang.workers.get(slot.pod_uid)
             if pod is not None and state.counts(gang, pod):
-                slot.held = None
+                slot.reserved = None
                 continue
             slot.pod_uid = ""
         if slot.row == NOWHERE:
-            slot.held = None
-        elif slot.held is None and gang.spec is not None:
-            slot.held = state.nodes.accountable(gang.spec.worker)
+            slot.reserved = None
+        elif slot.reserved is None and gang.spec is not None:
+            slot.reserved = state.nodes.accountable(gang.spec.worker)
 
 
 def recount(state: State) -> None:
     """Count the columns of the NodeTable again from seats, claims and slots."""
     table = state.nodes
-    used, held, daemons = (np.zeros_like(table.used) for _ in range(3))
+    used, reserved, daemons = (np.zeros_like(table.used) for _ in range(3))
     for seat in state.seats.values():
         used[:, seat.row] += table.widened(seat.used)
         if seat.daemon:
             daemons[:, seat.row] += table.widened(seat.used)
     for claim in state.claims.values():
-        if claim.slot is None and claim.held is not None:
-            held[:, claim.row] += table.widened(claim.held)
+        if claim.slot is None and claim.reserved is not None:
+            reserved[:, claim.row] += table.widened(claim.reserved)
     for gang in state.gangs.values():
         for slot in gang.slots:
-            if slot.held is not None:
-                held[:, slot.row] += table.widened(slot.held)
-    table.replace_accounts(used, held, daemons)
+            if slot.reserved is not None:
+                reserved[:, slot.row] += table.widened(slot.reserved)
+    table.replace_accounts(used, reserved, daemons)

@@ -40,7 +40,7 @@ class Seat:
     uncounted: Resources | None = None
 
 
-class Elsewhere:
+class WorkersOfOtherSchedulers:
     """Workers that another scheduler bound, by gang: nothing is made of them until a leader of ours comes."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class State:
     """Nodes, gangs, claims and seats.
 
     `pods` are the pods that matter to us: pods of our scheduler that have not ended. Every other
-    bound pod is a seat and nothing more, but for workers that another scheduler bound (`elsewhere`): they
+    bound pod is a seat and nothing more. `other_schedulers` are workers that another scheduler bound: they
     count for a gang of ours that they belong to. `ended` remembers uids of pods that are gone, so that a late
     request cannot revive them. Gangs are collected in `unsettled` when slots and workers must be matched
     again, in `owed` while no node has room for an open slot, in `dirty` when the written reservation may be
@@ -90,7 +90,7 @@ class State:
         self.gangs: dict[GangKey, Gang] = {}
         self.pods: dict[str, PodFacts] = {}
         self.nominations = Nominations(self.nodes)
-        self.elsewhere = Elsewhere()
+        self.other_schedulers = WorkersOfOtherSchedulers()
         self.seats: dict[str, Seat] = {}
         self._incomplete: dict[str, None] = {}
         self.claims: dict[str, Claim] = {}
@@ -164,29 +164,29 @@ class State:
             if not uncounted:
                 del self._incomplete[uid]
         for claim in self.claims.values():
-            if claim.slot is None and claim.held is not None:
-                nodes.hold(claim.row, claim.held, -1)
-                claim.held = nodes.accountable(claim.pod.requests)
-                nodes.hold(claim.row, claim.held)
+            if claim.slot is None and claim.reserved is not None:
+                nodes.release(claim.row, claim.reserved)
+                claim.reserved = nodes.accountable(claim.pod.requests)
+                nodes.reserve(claim.row, claim.reserved)
         for gang in self.gangs.values():
             for slot in gang.slots:
                 claim = self.claims.get(slot.pod_uid)
                 size = claim.pod.requests if claim is not None else gang.spec.worker if gang.spec else None
-                if slot.held is not None and size is not None:
+                if slot.reserved is not None and size is not None:
                     self.put(slot, slot.row, nodes.accountable(size))
 
-    def bury(self, uid: str) -> None:
+    def remember_ended(self, uid: str) -> None:
         """Remember that a pod object is gone."""
         self.ended[uid] = None
         if len(self.ended) > _MOST_TOMBSTONES:
             self.ended.popitem(last=False)
 
     def _fulfil(self, claim: Claim, used: IntArray) -> None:
-        if claim.slot is not None and claim.slot.held is not None:
-            self.nodes.turn_held_into_used(claim.row, claim.slot.held, used)
-            claim.slot.held = None
-        elif claim.slot is None and claim.held is not None:
-            self.nodes.turn_held_into_used(claim.row, claim.held, used)
+        if claim.slot is not None and claim.slot.reserved is not None:
+            self.nodes.turn_reserved_into_used(claim.row, claim.slot.reserved, used)
+            claim.slot.reserved = None
+        elif claim.slot is None and claim.reserved is not None:
+            self.nodes.turn_reserved_into_used(claim.row, claim.reserved, used)
         else:
             self.nodes.use(claim.row, used)
 
@@ -196,9 +196,9 @@ class State:
         """Hold the room of a pod that was answered a node (leader, extra worker or single pod)."""
         assert pod.uid not in self.claims
         self.nominations.lose(pod.uid)
-        held = self.nodes.accountable(pod.requests)
-        self.nodes.hold(row, held)
-        self.claims[pod.uid] = Claim(pod, row, expires_s, held=held)
+        reserved = self.nodes.accountable(pod.requests)
+        self.nodes.reserve(row, reserved)
+        self.claims[pod.uid] = Claim(pod, row, expires_s, reserved=reserved)
 
     def claim_slot(self, gang: Gang, pod: PodFacts, slot: Slot, row: int, expires_s: float) -> None:
         """Give an open slot to a pod, on the slot's node or moved to `row`, at the pod's real size."""
@@ -224,21 +224,21 @@ class State:
     def _give_back(self, claim: Claim) -> None:
         if claim.slot is not None:
             self.reopen(claim.slot, self.gang_of(claim.pod))
-        elif claim.held is not None:
-            self.nodes.hold(claim.row, claim.held, -1)
+        elif claim.reserved is not None:
+            self.nodes.release(claim.row, claim.reserved)
 
     # -- slots -----------------------------------------------------------------------------------
 
     def put(self, slot: Slot, row: int, size: IntArray | None) -> None:
-        """Hold `size` for a slot on `row`, instead of what it held before. NOWHERE or None holds nothing."""
-        if slot.held is not None:
-            if slot.row == row and slot.held is size:
+        """Reserve `size` on `row` for a slot, in place of its room so far. NOWHERE or None: nothing."""
+        if slot.reserved is not None:
+            if slot.row == row and slot.reserved is size:
                 return
-            self.nodes.hold(slot.row, slot.held, -1)
+            self.nodes.release(slot.row, slot.reserved)
         slot.row = row
-        slot.held = None if row == NOWHERE else size
-        if slot.held is not None:
-            self.nodes.hold(row, slot.held)
+        slot.reserved = None if row == NOWHERE else size
+        if slot.reserved is not None:
+            self.nodes.reserve(row, slot.reserved)
 
     def reopen(self, slot: Slot, gang: Gang | None) -> None:
         """A slot is open again, at the size the gang asks for."""
@@ -302,20 +302,20 @@ class State:
         worker = self.nodes.accountable(spec.worker)
         for row, number in Counter(rows).items():
             if row != NOWHERE:
-                self.nodes.hold(row, worker * number)
+                self.nodes.reserve(row, worker * number)
         gang.owner_uid = leader.uid
         gang.spec = spec
         self.unsettled[gang.key] = None
-        gang.slots = [Slot(row, held=None if row == NOWHERE else worker) for row in rows]
+        gang.slots = [Slot(row, reserved=None if row == NOWHERE else worker) for row in rows]
 
     def disband(self, gang: Gang) -> None:
-        """The leader ended, is ending, or was never bound: nothing is held for the gang any more."""
+        """The leader ended, is ending, or was never bound: nothing is reserved for the gang any more."""
         for slot in gang.slots:
             claim = self.claims.get(slot.pod_uid)
             if claim is not None and claim.slot is slot:
                 del self.claims[slot.pod_uid]
-            if slot.held is not None:
-                self.nodes.hold(slot.row, slot.held, -1)
+            if slot.reserved is not None:
+                self.nodes.release(slot.row, slot.reserved)
         gang.slots = []
         gang.owner_uid = ""
         gang.spec = None
@@ -326,7 +326,7 @@ class State:
         """Match bound workers with slots: a worker without a slot takes one, on its own node if it can.
 
         Afterwards a slot is open only if every bound worker has one: a lost minimum worker's place
-        goes to an extra worker before room is held for a replacement.
+        goes to an extra worker before room is reserved for a replacement.
         """
         live = {pod.uid: pod for pod in gang.workers.values() if self.counts(gang, pod)}
         for slot in gang.slots:
@@ -459,7 +459,7 @@ class State:
         return uid in self.seats or uid in self.pods
 
     def workers_promised(self) -> int:
-        """Workers of all gangs that are bound, hold a claim, or have a slot held for them, members or not."""
+        """Workers of all gangs that are bound, have a claim, or have a slot reserved, members or not."""
         return sum(
             sum(1 for uid, pod in gang.workers.items() if self.runs(pod) or uid in self.claims)
             + sum(1 for slot in gang.slots if slot.open)

@@ -26,7 +26,7 @@ from extender.core.nodes.arrays import BoolArray
 from extender.core.offers import Listed, Offer, Offered
 from extender.core.outcomes import Outcome
 from extender.core.policy import Policy
-from extender.core.queue.restraint import Restraint
+from extender.core.queue.free_room import FreeRoom
 from extender.core.queue.scoring import Scoring
 from extender.core.queue.waiting import WaitingGangs
 from extender.core.queue.workspace import preferred
@@ -46,7 +46,7 @@ class Store:
         self.entitlements = Entitlements(self.state)
         self.waiting = WaitingGangs(self.state, self.entitlements)
         self.changes = Changes(self.state, self.waiting, self.entitlements)
-        self.restraint = Restraint(self.state, self.waiting, self.changes.elastic)
+        self.free_room = FreeRoom(self.state, self.waiting, self.changes.elastic)
         if self.policy.carbon.scores:
             scoring = Scoring(self.state)
             self.state.nodes.cost = scoring.cost
@@ -64,7 +64,7 @@ class Store:
         self.changes.asked_s = now
         if not self.state.synced:
             return FilterDecision(Outcome.NOT_READY)
-        if self.policy.elsewhere(pod.namespace):
+        if self.policy.ignores(pod.namespace):
             return FilterDecision(Outcome.OTHER_NAMESPACE)
         if not self.policy.serves(pod.scheduler_name, pod.namespace):
             return FilterDecision(Outcome.OTHER_SCHEDULER)
@@ -101,9 +101,9 @@ class Store:
         assert pod.gang is not None
         gang = state.gang(pod.gang)
         self.waiting.asked(pod.uid, now)
-        held = self._held(pod, offered, now)
-        if held is not None:
-            return held
+        answer = self._answered(pod, offered, now)
+        if answer is not None:
+            return answer
         if gang.owner is not None:
             return FilterDecision(Outcome.LEADER_EXISTS)
         verdict = self.waiting.verdict(pod.uid, now)
@@ -127,18 +127,18 @@ class Store:
         return FilterDecision(Outcome.ADMITTED, state.nodes.names[verdict.packing.leader_row])
 
     def _one_pod(self, pod: PodFacts, offered: Offered, now: float) -> FilterDecision:
-        held = self._held(pod, offered, now)
-        if held is not None:
-            return held
+        answer = self._answered(pod, offered, now)
+        if answer is not None:
+            return answer
         if pod.role is Role.WORKER and pod.gang is not None:
-            decision = members.place_worker(self.state, self.restraint, pod, offered, now)
+            decision = members.place_worker(self.state, self.free_room, pod, offered, now)
         else:
-            decision = members.place_single(self.state, self.restraint, pod, offered, now)
+            decision = members.place_single(self.state, self.free_room, pod, offered, now)
         if decision.outcome is Outcome.NO_ROOM and not offered.mask.any():
             return FilterDecision(Outcome.NODES_UNKNOWN)
         return decision
 
-    def _held(self, pod: PodFacts, offered: Offered, now: float) -> FilterDecision | None:
+    def _answered(self, pod: PodFacts, offered: Offered, now: float) -> FilterDecision | None:
         """The answer to a pod that has a node or a claim already, if that node is offered again."""
         state = self.state
         claim = state.claims.get(pod.uid)
@@ -190,7 +190,7 @@ class Store:
         if claim is None or state.nodes.names[claim.row] != node:
             decision = self.filter(pod, Listed((node,)), now)
             if decision.node != node:
-                return BindDecision(error=f"no room is held for the pod on {node}: {decision.reason}")
+                return BindDecision(error=f"no room is reserved for the pod on {node}: {decision.reason}")
             claim = state.claims[uid]
         gang = state.gang_of(pod)
         if not claim.binding:
@@ -225,29 +225,29 @@ class Store:
         )
 
     def _room_lost(self, pod: PodFacts, claim: Claim, gang: Gang | None) -> str:
-        """Why the pod must not be bound although its room was held: another took it. Empty: it may.
+        """Why the pod must not be bound although its room was reserved: another took it. Empty: it may.
 
         A leader needs the room of all its minimum workers as well; slots without room move first, if they
         can.
         """
         table = self.state.nodes
-        own = claim.slot.held if claim.slot is not None else claim.held
+        own = claim.slot.reserved if claim.slot is not None else claim.reserved
         assert own is not None
         left = (table.allocatable - table.used)[:, claim.row]
         if not table.eligible(pod.terms)[claim.row] or (left < table.widened(own)).any():
             return f"node {table.names[claim.row]} is no longer free for the pod"
         if gang is None or gang.spec is None or gang.owner_uid != pod.uid:
             return ""
-        members.tend(self.state, gang)
-        rows = [slot.row for slot in gang.slots if slot.held is not None or slot.row == NOWHERE]
+        members.move_open_slots(self.state, gang)
+        rows = [slot.row for slot in gang.slots if slot.reserved is not None or slot.row == NOWHERE]
         if NOWHERE in rows or not table.eligible(gang.spec.worker_terms)[rows].all():
-            return "room held for workers of the gang is gone, and no other node has room for them"
+            return "room reserved for workers of the gang is gone, and no other node has room for them"
         if (table.free[:, [claim.row, *rows]] < 0).any():
-            return "a node with room held for the gang is over-committed"
+            return "a node with room reserved for the gang is over-committed"
         return ""
 
     def prioritize(self, pod: PodFacts, names: Sequence[str], now: float) -> list[int]:
-        """Scores 0..10, one a name: the held node first, else the order of packing."""
+        """Scores 0..10, one a name: the node of its claim first, else the order of packing."""
         none = [0] * len(names)
         return self._guarded(pod, "prioritize", now, lambda: self._scores(pod, names), none)
 

@@ -351,12 +351,12 @@ class Checker:
             name = node["name"]
             used = {each: amount for each, amount in self._used.get(name, {}).items() if amount}
             seen = {each: amount for each, amount in node["used"].items() if amount}
-            held = {each: amount for each, amount in node["held"].items() if amount}
+            reserved = {each: amount for each, amount in node["reserved"].items() if amount}
             text = f"node {name}: the extender counts {seen}, the API server's pods ask for {used}"
             yield Invariant.EXTENDER_AGREES, used == seen, text
             if not running:
-                text = f"node {name} holds {held} although no gang runs"
-                yield Invariant.ENDED_GANG_HOLDS_NOTHING, not held, text
+                text = f"room is reserved on node {name} although no gang runs: {reserved}"
+                yield Invariant.ENDED_GANG_HOLDS_NOTHING, not reserved, text
 
     def came_to_rest(self, idle_s: float, patience_s: float) -> None:
         """Nothing has run for `idle_s`: then no gang that fits the cluster may be waiting still."""

@@ -66,7 +66,7 @@ def frame_of(nodes: Iterable[Object]) -> Frame:
                 "zone": node.labels.get(ZONE_LABEL, ""),
                 "allocatable": node.allocatable,
                 "used": {},
-                "held": {},
+                "reserved": {},
             }
             for node in facts
         ]
@@ -187,17 +187,17 @@ class Screen:
         return _cut(line.append(",".join(until), "not dim"), width)
 
     def _node(self, node: Mapping[str, Any], width: int) -> Text:
-        offered, used, held = (node[each].get(CPU, 0) for each in ("allocatable", "used", "held"))
+        offered, used, reserved = (node[each].get(CPU, 0) for each in ("allocatable", "used", "reserved"))
         line = Text(f"{node['name']:<3}")
-        line.append_text(bar(used, held, offered, width))
-        return line.append(f" {used / 1000:g}+{held / 1000:g}/{offered / 1000:g}", "dim")
+        line.append_text(bar(used, reserved, offered, width))
+        return line.append(f" {used / 1000:g}+{reserved / 1000:g}/{offered / 1000:g}", "dim")
 
     def _legend(self) -> Text:
         return Text.assemble(
             ("█", "green"),
             (" used by pods   ", "dim"),
             ("▒", "yellow"),
-            (" held for executors to come   ", "dim"),
+            (" reserved for executors to come   ", "dim"),
             ("·", "dim"),
             (" free   (cpu)", "dim"),
         )

@@ -118,12 +118,12 @@ class DriverReports:
             raise BadReport(str(problem)) from None
         now = self._clock()
         self._told_of(key)
-        anew = self._begins_anew(key, batch)
+        restarted = self._restarts(key, batch)
         process = self._process(key, batch)
         if batch.batch > process.batch:
             process.batch = batch.batch
             try:
-                await self._apply(key, batch, now, anew=anew)
+                await self._apply(key, batch, now, restarted=restarted)
             except BaseException:
                 # What was known of its stages is gone: the next report is asked to tell all again.
                 self._heard.pop(key, None)
@@ -135,19 +135,19 @@ class DriverReports:
         beginning = process.first
         return encode_reply(self._reply(key, now, resend=batch.batch == beginning > 1))
 
-    def _begins_anew(self, key: GangKey, batch: Batch) -> bool:
+    def _restarts(self, key: GangKey, batch: Batch) -> bool:
         """Whether a batch is the first of another SparkContext than the one heard before."""
         processes = self._heard.get(key)
         return bool(processes) and batch.driver not in processes
 
-    async def _apply(self, key: GangKey, batch: Batch, now: float, *, anew: bool) -> None:
+    async def _apply(self, key: GangKey, batch: Batch, now: float, *, restarted: bool) -> None:
         lost = 0
         for start in range(0, max(1, len(batch.events)), _READ_AT_ONCE):
             events, nonsense = stage_events(batch.events[start : start + _READ_AT_ONCE])
             lost += nonsense
             for portion in slices(events):
-                self._perform(self._engine.observe(StagesReported(key, portion, anew), now))
-                anew = False
+                self._perform(self._engine.observe(StagesReported(key, portion, restarted), now))
+                restarted = False
                 await asyncio.sleep(0)
         self._observe.updates_lost("nonsense", lost)
 

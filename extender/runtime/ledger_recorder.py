@@ -147,7 +147,7 @@ class Bookkeeper:
         if decision.outcome is Outcome.ADMITTED and (gang := state.gang_of(pod)) is not None:
             slots = gang.slots
         holders = [claim, *(slot for slot in slots if slot is not None)]
-        taken = [(each.row, each.held) for each in holders if each.held is not None]
+        taken = [(each.row, each.reserved) for each in holders if each.reserved is not None]
         return node_score(state.nodes, pod.terms, claim.row, taken)
 
     # -- reading and writing -----------------------------------------------------------------------

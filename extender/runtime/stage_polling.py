@@ -27,7 +27,7 @@ from extender.adapters.spark.patience import Patience
 from extender.adapters.spark.polls import Polls
 from extender.adapters.spark.stage_events import slices
 from extender.adapters.webhooks.ports import Perform
-from extender.core.carbon.width.precedence import TRUSTED_FOR_S
+from extender.core.carbon.width.stage_deferral import TRUSTED_FOR_S
 from extender.core.events import StagesReported
 from extender.core.facts import GangKey, PodFacts
 from extender.core.stages.events import StageEvent
@@ -212,7 +212,7 @@ class StageSources:
             key: now if key in spoke else self._log_spoke_s.get(key, now) for key in done.followed
         }
         for portion in done.portions:
-            await self._hand_over(portion.key, portion.events, anew=portion.anew)
+            await self._hand_over(portion.key, portion.events, restarted=portion.restarted)
         for key in done.calm:
             await self._hand_over(key, ())
         return done.behind
@@ -281,16 +281,18 @@ class StageSources:
 
     # -- what comes of it --------------------------------------------------------------------------
 
-    async def _hand_over(self, key: GangKey, events: Sequence[StageEvent], *, anew: bool = False) -> None:
+    async def _hand_over(
+        self, key: GangKey, events: Sequence[StageEvent], *, restarted: bool = False
+    ) -> None:
         """Give events to the store. None are a sign of life: what is known of the stages still holds.
 
-        `anew`: what was known of the stages before is void. What the store cannot take is a defect of ours,
-        and no reason to stop reading of other applications.
+        `restarted`: what was known of the stages before is void. What the store cannot take is a defect of
+        this project, and no reason to stop reading of other applications.
         """
         try:
             for portion in slices(events):
-                self._perform(self._engine.observe(StagesReported(key, portion, anew), self._clock()))
-                anew = False
+                self._perform(self._engine.observe(StagesReported(key, portion, restarted), self._clock()))
+                restarted = False
                 await asyncio.sleep(0)
         except Exception:
             _log.exception("the stages of %s could not be taken; nothing is known of them now", key)

@@ -65,15 +65,15 @@ def test_another_log_under_the_same_name_is_read_from_its_beginning(
     live.write_bytes(pack(FIRST))
     follower = LogFollower(str(live))
     assert follower.step()
-    assert not follower.anew
+    assert not follower.restarted
     write(tmp_path, pack(data))
     events = follower.step()
-    assert follower.anew
+    assert follower.restarted
     assert standings(events) == standings(LogFollower(str(live)).step())
     with live.open("ab") as file:
         file.write(pack(b"".join(job(50, [1]))))
     assert follower.step()
-    assert not follower.anew
+    assert not follower.restarted
     assert not follower.problem
 
 
@@ -97,7 +97,7 @@ def test_another_rolling_log_is_read_from_its_beginning(tmp_path: Path, ended: b
     files = [LONG, b"".join(job(10, [10])), b"".join(job(11, [10]))][:parts]
     roll(live, *files)
     events = follower.step()
-    assert follower.anew
+    assert follower.restarted
     assert not follower.ended
     assert standings(events) == standings(LogFollower(str(log)).step())
 
@@ -109,7 +109,7 @@ def test_a_log_that_lives_again_after_its_end_is_another(tmp_path: Path):
     assert follower.ended
     (tmp_path / f"{APP}.inprogress").write_bytes(FIRST)  # begins like the one before
     assert follower.step() == told
-    assert (follower.anew, follower.ended) == (True, False)
+    assert (follower.restarted, follower.ended) == (True, False)
 
 
 def test_nothing_of_the_first_log_is_added_up_with_the_second(tmp_path: Path):
@@ -132,7 +132,7 @@ def test_a_log_that_is_not_read_any_more_is_looked_at_for_another(tmp_path: Path
     assert follower.left or follower.ended
     path.write_bytes(LONG)
     assert follower.step()
-    assert follower.anew
+    assert follower.restarted
     assert not follower.left
 
 
@@ -153,7 +153,7 @@ def test_a_round_says_with_the_first_portion_that_it_is_another_log(tmp_path: Pa
     def told() -> list[bool]:
         done: Round[str] = logs.round({"one": APP})
         assert done.followed == {"one"}
-        return [portion.anew for portion in done.portions]
+        return [portion.restarted for portion in done.portions]
 
     assert told() == [False]
     (tmp_path / f"{APP}.inprogress").write_bytes(JUST_BEGUN)

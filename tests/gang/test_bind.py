@@ -70,7 +70,7 @@ def test_bind_to_another_node_without_room_is_refused() -> None:
     world = admitted(2, 8, 8)
     world.foreign("stranger", "n2", requests=size(8))
     error = world.bind("a-driver", "n2")
-    assert "no room is held for the pod on n2" in error
+    assert "no room is reserved for the pod on n2" in error
     assert "no-room" in error
     world.sound()
 
@@ -154,7 +154,7 @@ def test_a_late_bind_is_refused_if_the_room_is_gone() -> None:
     world = admitted(3)
     world.tick(world.policy.hold_ttl_s)
     world.foreign("stranger", "n1")
-    assert "no room is held" in world.bind("a-driver", "n1")
+    assert "no room is reserved" in world.bind("a-driver", "n1")
     assert world.node_of("a-driver") == ""
     assert world.held() == {}
 
@@ -231,7 +231,7 @@ def test_a_driver_is_not_bound_when_a_slot_of_its_gang_has_no_room_any_more(seco
     if seconds:
         world.tick(seconds)
     error = world.bind("a-driver", on)
-    assert "is gone" in error or "no room is held" in error
+    assert "is gone" in error or "no room is reserved" in error
     assert world.held() == {}
     assert world.filter("a-driver").outcome is Outcome.NO_ROOM
     world.sound()

@@ -167,7 +167,7 @@ def test_a_gang_that_raises_when_its_turn_comes_loses_its_place(place: str) -> N
 @settings(max_examples=40, deadline=None)
 def test_a_worker_that_raises_changes_no_other_decision(seed: int) -> None:
     victim = "b-exec-2"
-    with raising(placement, "place_worker", lambda _state, _restraint, pod, *_: pod.name == victim):
+    with raising(placement, "place_worker", lambda _state, _free_room, pod, *_: pod.name == victim):
         told = others(Story(seed).play(), victim)
     assert told == others(Story(seed, without=victim).play(), victim)
 
@@ -181,9 +181,9 @@ def test_a_node_that_raises_is_as_if_it_were_not_there(seed: int) -> None:
 
 
 INNER: tuple[tuple[Any, str], ...] = (
-    (NodeTable, "hold"),
+    (NodeTable, "reserve"),
     (NodeTable, "use"),
-    (NodeTable, "turn_held_into_used"),
+    (NodeTable, "turn_reserved_into_used"),
     (NodeTable, "vector"),
     (State, "put"),
     (State, "seat"),
@@ -191,7 +191,7 @@ INNER: tuple[tuple[Any, str], ...] = (
     (State, "disband"),
     (State, "release_claim"),
     (placement, "follow_workers"),
-    (placement, "tend"),
+    (placement, "move_open_slots"),
 )
 
 

@@ -186,7 +186,7 @@ def test_workers_of_gangs_that_others_schedule_make_no_gang_here() -> None:
     world.leader("ours", spec(0))
     assert [str(key) for key in world.store.state.gangs] == ["ns/ours"]
     world.delete("theirs-exec-1")
-    assert not world.store.state.elsewhere.of(next(iter(world.store.state.gangs)))
+    assert not world.store.state.other_schedulers.of(next(iter(world.store.state.gangs)))
 
 
 def test_a_gang_is_forgotten_with_its_leader_though_others_run_its_workers() -> None:

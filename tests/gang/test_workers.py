@@ -226,7 +226,7 @@ def test_the_first_real_worker_corrects_the_size_of_open_slots() -> None:
     world.worker("a", 1, requests=size(3))
     assert world.schedule("a-exec-1").outcome is Outcome.SLOT_TAKEN
     table = world.store.state.nodes
-    assert table.held[table.columns.index(CPU), table.row_of["n1"]] == 6_000
+    assert table.reserved[table.columns.index(CPU), table.row_of["n1"]] == 6_000
     world.sound()
 
 

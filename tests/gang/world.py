@@ -240,7 +240,7 @@ class World:
     def held(self, *, by: Store | None = None) -> dict[str, int]:
         """Pods for which room is held, by node."""
         table = (by or self.store).state.nodes
-        pods = table.held[table.columns.index(PODS)]
+        pods = table.reserved[table.columns.index(PODS)]
         return {name: int(pods[row]) for name, row in table.row_of.items() if pods[row]}
 
     def slots(self, app: str, namespace: str = "ns", *, by: Store | None = None) -> list[tuple[str, str]]:

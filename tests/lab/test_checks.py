@@ -233,7 +233,7 @@ def test_a_gang_that_has_ended_and_still_holds_slots(stage: Stage) -> None:
 
 def nodes_view(used: dict[str, dict[str, int]], held: int = 0) -> list[dict[str, Any]]:
     return [
-        {"name": name, "used": used.get(name, {}), "held": {"cpu": held, "pods": 0}}
+        {"name": name, "used": used.get(name, {}), "reserved": {"cpu": held, "pods": 0}}
         for name in ("n1", "n2", "n3")
     ]
 

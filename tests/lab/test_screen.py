@@ -25,7 +25,7 @@ def node(name: str, zone: str, used: int, held: int) -> dict[str, Any]:
         "zone": zone,
         "allocatable": {"cpu": 8000},
         "used": {"cpu": used},
-        "held": {"cpu": held},
+        "reserved": {"cpu": held},
     }
 
 

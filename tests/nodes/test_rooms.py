@@ -58,7 +58,7 @@ def change(table: NodeTable, step: tuple[Any, ...]) -> None:
         case ("remove", number):
             table.remove(f"n{number}")
         case ("use", number, cores, held):
-            (table.hold if held else table.use)(table.row(f"n{number}"), table.vector(size(cores, 1)))
+            (table.reserve if held else table.use)(table.row(f"n{number}"), table.vector(size(cores, 1)))
         case (_, shape):
             check(table, shape)
 

@@ -44,7 +44,7 @@ def test_a_node_that_shrinks_below_its_use_is_over_committed() -> None:
     table = NodeTable()
     table.upsert(node("n1", 8))
     table.use(0, table.vector(size(4)))
-    table.hold(0, table.vector(size(2)))
+    table.reserve(0, table.vector(size(2)))
     assert table.overcommitted() == []
     table.upsert(node("n1", 5))
     assert table.overcommitted() == ["n1"]
@@ -106,13 +106,13 @@ def test_a_row_with_accounts_is_not_used_again() -> None:
     for number in range(200):
         table.upsert(node(f"n{number}", 4))
     table.use(table.row_of["n7"], table.vector(size(1)))
-    table.hold(table.row_of["n8"], table.vector(size(1)))
+    table.reserve(table.row_of["n8"], table.vector(size(1)))
     for number in range(200):
         table.remove(f"n{number}")
     for number in range(250):
         table.upsert(node(f"m{number}", 4))
     assert amount(table, "used", "n7") == 1_000
-    assert amount(table, "held", "n8") == 1_000
+    assert amount(table, "reserved", "n8") == 1_000
     assert all(amount(table, "free", f"m{number}") == 4_000 for number in range(250))
     assert len(table) == 250
 
@@ -148,12 +148,12 @@ def test_vectors_from_before_a_column_still_count() -> None:
     table = NodeTable()
     table.upsert(node("n1", 4))
     old = table.vector(size(2))
-    table.hold(0, old)
+    table.reserve(0, old)
     table.vector(size(0, 0, **{"example.com/x": 1}))
-    table.turn_held_into_used(0, old, old)
+    table.turn_reserved_into_used(0, old, old)
     table.use(0, old, -1)
     assert not table.used.any()
-    assert not table.held.any()
+    assert not table.reserved.any()
 
 
 def test_rows_may_be_added_after_columns_and_columns_after_rows() -> None:
@@ -164,7 +164,7 @@ def test_rows_may_be_added_after_columns_and_columns_after_rows() -> None:
     for number in range(150):
         assert amount(table, "free", f"n{number}") == (number + 1) * 1_000
         assert amount(table, "free", f"n{number}", f"example.com/{number % 5}") == 1
-    for array in (table.allocatable, table.used, table.held, table.free):
+    for array in (table.allocatable, table.used, table.reserved, table.free):
         assert array.shape == (len(BASE_COLUMNS) + 5, 150)
 
 
@@ -282,12 +282,12 @@ def test_turning_held_into_used_frees_nothing() -> None:
     table = NodeTable()
     table.upsert(node("n1", 8))
     held, used = table.vector(size(3)), table.vector(size(2))
-    table.hold(0, held)
+    table.reserve(0, held)
     version, free = table.version, table.free.copy()
-    table.turn_held_into_used(0, held, held)
+    table.turn_reserved_into_used(0, held, held)
     assert table.version == version
     assert np.array_equal(table.free, free)
-    table.hold(0, held)
-    table.turn_held_into_used(0, held, used)
+    table.reserve(0, held)
+    table.turn_reserved_into_used(0, held, used)
     assert amount(table, "free", "n1") == 8_000 - 3_000 - 2_000
     assert table.version > version

@@ -340,7 +340,7 @@ def test_d26_what_the_pods_really_request_counts() -> None:
     table = world.store.state.nodes
     assert table.used[0, 0] == 2_000
     assert worker(world, "a", 1, requests=size(2)) == "n1"
-    assert (table.used[0, 0], table.held[0, 0]) == (4_000, 2_000)
+    assert (table.used[0, 0], table.reserved[0, 0]) == (4_000, 2_000)
     world.sound()
 
 

@@ -90,10 +90,10 @@ async def test_a_running_gang_shows_its_slots(cluster: Cluster, names: list[str]
         assert summary == found["summary"]
         nodes = (await client.get("/v1/nodes"))[1]
         assert [each["name"] for each in nodes] == names
-        assert sum(each["held"]["cpu"] for each in nodes) == 1000
+        assert sum(each["reserved"]["cpu"] for each in nodes) == 1000
         for each in nodes:
             for resource, offered in each["allocatable"].items():
-                parts = each["used"][resource] + each["held"][resource] + each["free"][resource]
+                parts = each["used"][resource] + each["reserved"][resource] + each["free"][resource]
                 assert parts == offered
 
 
@@ -126,7 +126,7 @@ async def test_metrics(cluster: Cluster, names: list[str]):
         assert 'carbon_scheduler_requests_total{outcome="admitted",verb="filter"} 1.0' in lines
         assert 'carbon_scheduler_requests_total{outcome="bound",verb="bind"} 1.0' in lines
         assert 'carbon_scheduler_gangs{state="running"} 1.0' in lines
-        assert 'carbon_scheduler_held{resource="cpu"} 2000.0' in lines
+        assert 'carbon_scheduler_reserved{resource="cpu"} 2000.0' in lines
         assert "carbon_scheduler_slots_open 2.0" in lines
         assert 'carbon_scheduler_waiting_missing{resource="cpu"} 0.0' in lines
         assert 'carbon_scheduler_cache_synced{cache="pods"} 1.0' in lines

@@ -77,7 +77,7 @@ async def test_killed_at(point: str, cluster: Cluster, names: list[str], tmp_pat
     assert bound == (point in ("bind-written", "bind-recorded", "bind-answered"))
     async with ready(cluster) as (service, client):
         if not bound:
-            assert not service.store.state.nodes.held.any()  # what was not bound is not held
+            assert not service.store.state.nodes.reserved.any()  # what was not bound is not held
         (node,) = (await client.filter(driver("a"), names)).names or [""]
         assert await client.bind(driver("a"), node) == ""
         assert cluster.pod("a-driver")["spec"]["nodeName"] == node
@@ -88,7 +88,7 @@ async def test_killed_at(point: str, cluster: Cluster, names: list[str], tmp_pat
             cluster.put("pods", executor("a", number))
             (node,) = (await client.filter(executor("a", number), names)).names or [""]
             assert await client.bind(executor("a", number), node) == ""
-        assert not service.store.state.nodes.held.any()
+        assert not service.store.state.nodes.reserved.any()
         assert violations(service.store.state) == []
     assert cluster.count("bind") == 3
 

@@ -74,7 +74,7 @@ async def test_a_driver_is_bound_with_its_reservation_and_executors_take_the_slo
         assert reservation["min"] == 2
         assert reservation["worker"] == {"cpu": 1000, "memory": 1408 << 20}
         assert violations(service.store.state) == []
-        assert not service.store.state.nodes.held.any()
+        assert not service.store.state.nodes.reserved.any()
 
 
 async def test_a_binding_whose_answer_is_lost_is_a_success_and_made_once(cluster: Cluster, names: list[str]):
@@ -100,7 +100,7 @@ async def test_room_taken_by_others_behind_our_back_is_seen_at_the_last_look(clu
         cluster.put("pods", mine)
         assert "cpu 4000 used" in await client.bind(mine, "n0")
         assert "nodeName" not in cluster.pod("mine")["spec"]
-        assert not service.store.state.nodes.held.any()
+        assert not service.store.state.nodes.reserved.any()
 
 
 async def test_a_restart_rebuilds_the_state_from_pods_alone(cluster: Cluster, names: list[str]):
@@ -134,7 +134,7 @@ async def test_the_end_of_the_driver_frees_everything(cluster: Cluster, names: l
         later = delivered(service, "later")
         cluster.put("pods", pod("later"))
         await asyncio.wait_for(later.wait(), PATIENCE_S)
-        assert not service.store.state.nodes.held.any()
+        assert not service.store.state.nodes.reserved.any()
         assert not service.store.state.nodes.used.any()
 
 

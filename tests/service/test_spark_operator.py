@@ -68,7 +68,7 @@ async def place(cluster: Cluster, client: Client, pod: Object, names: list[str])
 
 def held(service: Any) -> set[str]:
     table = service.store.state.nodes
-    return {name for name, row in table.row_of.items() if table.held[0, row]}
+    return {name for name, row in table.row_of.items() if table.reserved[0, row]}
 
 
 async def test_slots_follow_the_place_that_the_webhook_writes() -> None:

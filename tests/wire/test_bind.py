@@ -142,7 +142,7 @@ async def test_bind_to_another_node_than_held_is_checked():
     world = World()
     await filtered(world, driver("a"))
     error = await world.bind(driver("a"), "ghost")
-    assert error.startswith("no room is held for the pod on ghost")
+    assert error.startswith("no room is reserved for the pod on ghost")
     assert world.writer.written == []
 
 

@@ -37,28 +37,28 @@ async def test_a_pod_of_another_scheduler_is_not_bound():
 async def test_a_toleration_that_the_pod_lacks_does_not_count():
     world = tainted()
     lie = pod("victim", tolerations=[{"operator": "Exists"}])
-    assert "no room is held for the pod on gpu" in await bound_by_a_lie(world, pod("victim"), lie, "gpu")
+    assert "no room is reserved for the pod on gpu" in await bound_by_a_lie(world, pod("victim"), lie, "gpu")
     assert (world.writer.written, world.held()) == ([], {})
 
 
 async def test_a_pod_that_is_larger_than_said_is_not_bound_without_room():
     world = tainted()
     real, lie = pod("victim", cpu="5"), pod("victim", cpu="100m")
-    assert "no room is held for the pod on n0" in await bound_by_a_lie(world, real, lie, "n0")
+    assert "no room is reserved for the pod on n0" in await bound_by_a_lie(world, real, lie, "n0")
     assert (world.writer.written, world.held()) == ([], {})
 
 
 async def test_a_driver_that_needs_more_executors_than_said_is_not_bound_without_their_room():
     world = tainted()
     real, lie = driver("a", executors=9), driver("a", executors=1)
-    assert "no room is held" in await bound_by_a_lie(world, real, lie, "n0")
+    assert "no room is reserved" in await bound_by_a_lie(world, real, lie, "n0")
     assert (world.writer.written, world.held()) == ([], {})
 
 
 async def test_a_driver_without_a_request_of_its_own_is_not_bound_by_the_callers():
     world = tainted()
     real, lie = driver("a", annotations={"carbon-scheduler/executor-count": "none"}), driver("a", executors=1)
-    assert "no room is held" in await bound_by_a_lie(world, real, lie, "n0")
+    assert "no room is reserved" in await bound_by_a_lie(world, real, lie, "n0")
     assert world.writer.written == []
 
 

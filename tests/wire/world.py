@@ -181,7 +181,9 @@ class World:
     def held(self) -> dict[str, int]:
         """Held millicores by node, where there are any."""
         table = self.store.state.nodes
-        return {name: int(table.held[0, row]) for name, row in table.row_of.items() if table.held[0, row]}
+        return {
+            name: int(table.reserved[0, row]) for name, row in table.row_of.items() if table.reserved[0, row]
+        }
 
     # -- calls -----------------------------------------------------------------------------------
 

@@ -98,7 +98,7 @@ def _add_views(app: FastAPI, store: Store, clock: Callable[[], float]) -> None:
 
     @app.get("/v1/nodes", tags=["cluster"], response_model=list[models.Node])
     async def nodes() -> Any:
-        """Every node: what it offers, what is used, held and free."""
+        """Every node: what it offers, what is used, reserved and free."""
         return views.nodes(store)
 
     @app.get("/v1/carbon", tags=["cluster"])

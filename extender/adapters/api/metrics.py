@@ -134,7 +134,7 @@ class _StateCollector(Collector):
         over = len(state.nodes.overcommitted())
         yield _gauge("ready", "1 once all caches are synced.", float(state.synced))
         yield _gauge("nodes", "Nodes that exist.", sums.nodes)
-        yield _gauge("overcommitted_nodes", "Nodes with more used and held than they offer.", over)
+        yield _gauge("overcommitted_nodes", "Nodes with more used and reserved than they offer.", over)
         yield _by("gangs", "Gangs by state.", "state", sums.gangs)
         yield _by("waiting_gangs", "Gangs in the queue, by pool.", "pool", sums.waiting_by_pool)
         yield _by(
@@ -159,7 +159,7 @@ class _StateCollector(Collector):
         for name, help_text, amounts in (
             ("allocatable", "What all nodes offer, in base units.", sums.allocatable),
             ("used", "What bound pods request, in base units.", sums.used),
-            ("held", "What is held for pods that are not bound, in base units.", sums.held),
+            ("reserved", "Room reserved for pods that are not bound, in base units.", sums.reserved),
         ):
             yield _by(name, help_text, "resource", amounts)
 

@@ -106,8 +106,8 @@ class Node(Model):
     zone: str
     allocatable: Amounts
     used: Amounts
-    held: Amounts
-    free: Amounts = Field(description="Neither used nor held; below 0 means over-committed.")
+    reserved: Amounts
+    free: Amounts = Field(description="Neither used nor reserved; below 0 means over-committed.")
 
 
 class Cache(Model):

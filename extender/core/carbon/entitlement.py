@@ -17,7 +17,7 @@ from extender.core.carbon.start.hold import Asks, Start
 from extender.core.carbon.start.planned import PlannedStarts
 from extender.core.carbon.width.budget import Budget
 from extender.core.carbon.width.limit import Limit
-from extender.core.carbon.width.precedence import Precedence
+from extender.core.carbon.width.stage_deferral import StageDeferral
 from extender.core.facts import GangKey, PodFacts
 from extender.core.gangs.reservation import Gang
 from extender.core.gangs.spec import GangSpec, SpecProblem
@@ -80,17 +80,17 @@ class Entitlements:
     def __init__(self, state: State) -> None:
         self._state = state
         self.budget = Budget(state)
-        self.precedence = Precedence(state)
+        self.stage_deferral = StageDeferral(state)
         self.planned = PlannedStarts(state)
         self._start_policies = start_policies(state, self.planned)
-        self._width_policies = width_policies(state, self.budget, self.precedence)
+        self._width_policies = width_policies(state, self.budget, self.stage_deferral)
         self._starts: dict[str, tuple[object, Start]] = {}
         self._widths: dict[GangKey, tuple[object, Width]] = {}
 
     def refresh(self, now: float) -> None:
         """Judge running gangs again: with time even an unchanged signal moves."""
         self._widths.clear()
-        self.precedence.refresh(now)
+        self.stage_deferral.refresh(now)
 
     def of(self, gang: Gang, now: float) -> Entitlement:
         """What a gang is allowed now."""
@@ -135,7 +135,7 @@ class Entitlements:
             state.carbon.version,
             state.workers_counted(gang),
             state.most_workers(gang),
-            self.precedence.seen(gang.key),
+            self.stage_deferral.seen(gang.key),
         )
         known = self._widths.get(gang.key)
         if known is None or known[0] != seen or now >= known[1].valid_until_s:

@@ -13,7 +13,7 @@ from extender.core.carbon.start.hold import StartPolicy
 from extender.core.carbon.start.planned import PlannedStarts
 from extender.core.carbon.width.budget import Budget
 from extender.core.carbon.width.limit import WidthPolicy
-from extender.core.carbon.width.precedence import Precedence
+from extender.core.carbon.width.stage_deferral import StageDeferral
 from extender.core.carbon.width.suspend_resume import ChosenSteps
 from extender.core.state import State
 
@@ -30,10 +30,10 @@ def start_policies(state: State, planned: PlannedStarts) -> Mapping[HoldPolicy, 
     }
 
 
-def width_policies(state: State, budget: Budget, precedence: Precedence) -> tuple[WidthPolicy, ...]:
+def width_policies(state: State, budget: Budget, stage_deferral: StageDeferral) -> tuple[WidthPolicy, ...]:
     """How many workers a running gang may have: the least of these. The first that refuses is the reason."""
     return (
         budget,
-        precedence,
+        stage_deferral,
         ChosenSteps(state),
     )

@@ -1,4 +1,4 @@
-"""Where one pod goes: a gang's worker (held slot, moved slot, extra) or a pod outside any gang."""
+"""Chooses the node of one pod: a worker of a gang, with or without a slot, or a pod outside gangs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from extender.core.nodes.arrays import IntArray
 from extender.core.nodes.resources import largest
 from extender.core.offers import Offered
 from extender.core.outcomes import Outcome, no_node_offers
+from extender.core.queue.free_room import FreeRoom
 from extender.core.queue.packing import SINGLE_ZONE
 from extender.core.queue.queue_pass import pool_of
-from extender.core.queue.restraint import Restraint
 from extender.core.queue.workspace import preferred
 from extender.core.state import State
 
@@ -27,12 +27,12 @@ _LEAST_FRAGMENTING: Final = frozenset({"minimal-fragmentation", "single-az-minim
 
 
 def place_single(
-    state: State, restraint: Restraint, pod: PodFacts, offered: Offered, now: float
+    state: State, free_room: FreeRoom, pod: PodFacts, offered: Offered, now: float
 ) -> FilterDecision:
     """A pod outside any gang: the first node in order with free, unreserved room."""
-    held_back = restraint.single(pod, now)
-    if held_back is not None:
-        return held_back
+    refusal = free_room.single(pod, now)
+    if refusal is not None:
+        return refusal
     row = choose_row(state, None, pod, offered)
     if row is None:
         return _no_room(state, pod, "no offered node has free, unreserved room for this pod")
@@ -41,9 +41,9 @@ def place_single(
 
 
 def place_worker(
-    state: State, restraint: Restraint, pod: PodFacts, offered: Offered, now: float
+    state: State, free_room: FreeRoom, pod: PodFacts, offered: Offered, now: float
 ) -> FilterDecision:
-    """A gang's worker: a held slot where it is, a held slot moved, or free room above the minimum.
+    """A gang's worker: a reserved slot where it is, a reserved slot moved, or free room above the minimum.
 
     Only workers above the minimum are restrained: the others were admitted with their leader.
     """
@@ -51,7 +51,7 @@ def place_worker(
     gang = state.gang_of(pod)
     tie = state.bond(pod)
     if tie is Bond.ALONE:
-        return place_single(state, restraint, pod, offered, now)
+        return place_single(state, free_room, pod, offered, now)
     refusal = _left_over(gang, pod) if tie is Bond.LEFT_OVER else _leader_missing(gang)
     if refusal is not None:
         return refusal
@@ -70,15 +70,15 @@ def place_worker(
             detail=f"the gang already has its maximum of {gang.spec.max_workers} workers{of_profile}",
         )
     if free_slot is None:
-        held_back = restraint.above_minimum(gang, pod, now)
-        if held_back is not None:
-            return held_back
+        refusal = free_room.above_minimum(gang, pod, now)
+        if refusal is not None:
+            return refusal
     row = choose_row(state, gang, pod, offered)
     if row is None:
         detail = (
             "this worker is above the gang's minimum and no offered node has free, unreserved room"
             if free_slot is None
-            else "the node of the slot held for this worker is not offered and no other offered node has room"
+            else "the node of the slot reserved for this worker is not offered, and no other has room"
         )
         return _no_room(state, pod, detail)
     if free_slot is not None:
@@ -125,12 +125,12 @@ def _open_slot(state: State, gang: Gang, pod: PodFacts, offered: Offered) -> Slo
     for slot in gang.slots:
         if not slot.open or slot.row == NOWHERE:
             continue
-        if slot.row in taken and slot.held is not None:
-            left = state.nodes.free[:, slot.row] + state.nodes.widened(slot.held) - taken[slot.row]
+        if slot.row in taken and slot.reserved is not None:
+            left = state.nodes.free[:, slot.row] + state.nodes.widened(slot.reserved) - taken[slot.row]
             if (state.nodes.widened(size) > left).any():
                 continue  # the room is made for a pod that comes before this one
-        if slot.held is not None and slot.held is not size:
-            more = state.nodes.widened(size) - state.nodes.widened(slot.held)
+        if slot.reserved is not None and slot.reserved is not size:
+            more = state.nodes.widened(size) - state.nodes.widened(slot.reserved)
             if (more > np.maximum(state.nodes.free[:, slot.row], 0)).any():
                 continue
         if offered.has(slot.row):
@@ -218,15 +218,15 @@ def follow_workers(state: State, gang: Gang) -> None:
         for slot in gang.slots:
             if slot.open:
                 state.put(slot, slot.row, state.nodes.accountable(worker))
-    tend(state, gang)
+    move_open_slots(state, gang)
 
 
-def tend(state: State, gang: Gang) -> None:
+def move_open_slots(state: State, gang: Gang) -> None:
     """Move open slots off nodes that are gone, closed to the gang's workers, over-committed, or promised.
 
     Promised is room that is made by evictions for pods of the leader's priority or above.
 
-    A slot for which there is no room stays where it is while its node may come back, and is held
+    A slot for which there is no room stays where it is while its node may come back, and is reserved
     NOWHERE when the node is over-committed by others, so that it does not hide the shortage.
     """
     spec = gang.spec

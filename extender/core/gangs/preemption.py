@@ -55,7 +55,7 @@ def _helps(state: State, pod: PodFacts, node: str, uids: Sequence[str]) -> bool:
 def _without(state: State, row: int, victims: set[str]) -> Workspace:
     """Free amounts as they would be without the victims, which all run on `row`.
 
-    A leader takes with it what is held for its gang. The slot of a worker is held again, unless a
+    A leader takes with it what is reserved for its gang. The slot of a worker is reserved again, unless a
     worker above the gang's minimum takes its place.
     """
     space = Workspace(state.nodes)
@@ -65,8 +65,8 @@ def _without(state: State, row: int, victims: set[str]) -> Workspace:
     for gang in (state.gangs[key] for key in gangs if key in state.gangs):
         if gang.owner_uid in victims:
             for slot in gang.slots:
-                if slot.held is not None:
-                    space.give(slot.row, slot.held)
+                if slot.reserved is not None:
+                    space.give(slot.row, slot.reserved)
             continue
         seated = {slot.pod_uid for slot in gang.slots}
         extra = sum(

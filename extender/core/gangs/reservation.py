@@ -1,4 +1,4 @@
-"""Gangs that run or wait, the slots held for their members, and how a reservation is written down.
+"""Gangs that run or wait, the slots reserved for their members, and how a reservation is written down.
 
 The reservation is the annotation `carbon-scheduler/reservation` on the leader pod. It travels in the
 Binding, so it is durable exactly when the leader is bound; a slot that moves later is patched in.
@@ -31,12 +31,12 @@ NOWHERE: Final = -1
 class Slot:
     """Room for one worker on a node. `pod_uid` is empty while nobody has it.
 
-    `held` is the amount held on the node now. It is None once the pod that has the slot is bound
+    `reserved` is the amount reserved on the node now. It is None once the pod that has the slot is bound
     (its own request is then accounted as used), and while the slot is NOWHERE.
     """
 
     row: int
-    held: IntArray | None = None
+    reserved: IntArray | None = None
     pod_uid: str = ""
 
     @property
@@ -49,14 +49,14 @@ class Slot:
 class Claim:
     """Room answered to filter for a pod that is not bound yet. It expires: there is no un-reserve call.
 
-    `slot` is the held slot the pod will use, None for leaders, extra workers and single pods, whose
-    room is then held by the claim itself (`held`).
+    `slot` is the reserved slot the pod will use, None for leaders, extra workers and single pods, whose
+    room is then reserved by the claim itself (`reserved`).
     """
 
     pod: PodFacts
     row: int
     expires_s: float
-    held: IntArray | None = None
+    reserved: IntArray | None = None
     slot: Slot | None = None
     binding: bool = False
 

@@ -1,8 +1,8 @@
 """NodeTable: the cluster as columns, one row a node.
 
 Arrays are int64[n_resources, n_rows] (resource-major: feasibility reads one resource of all nodes at
-a time). `used` is what bound, unfinished pods request; `held` is room promised to pods that are not
-bound yet; `free = allocatable - used - held` is kept up to date with every change. A row outlives its
+a time). `used` is what bound, unfinished pods request; `reserved` is room promised to pods that are not
+bound yet; `free = allocatable - used - reserved` is kept up to date with every change. A row outlives its
 node while pods are still accounted on it; such a row is not alive and offers nothing.
 """
 
@@ -30,7 +30,7 @@ NO_ZONE = "default"
 WATTS_LABEL = "carbon-scheduler/watts-per-core"
 """Label with the power of one busy core in watts (idle share included); absent or unreadable: not known."""
 _MOST_WATTS = 10_000.0
-_AMOUNTS = ("allocatable", "used", "held", "free", "daemons")
+_AMOUNTS = ("allocatable", "used", "reserved", "free", "daemons")
 _PER_NODE = ("zone", "class_of", "carbon_zone", "milliwatts_per_core")
 
 _MOST_MASK_BYTES = 64 << 20
@@ -49,7 +49,7 @@ class _Vectors(NamedTuple):
 
 
 class NodeTable:
-    """All nodes, what they offer, what is used and held on them, and who may use them.
+    """All nodes, what they offer, what is used and reserved on them, and who may use them.
 
     `carbon_zone` are numbers of `carbon_zones` (0: none), `milliwatts_per_core` 0 where not known. `cost`
     gives float64[n_rows], added to the place of a node in the order of preference; `zone_cost` float64 by
@@ -68,7 +68,7 @@ class NodeTable:
         self.facts: list[NodeFacts | None] = []
         self.allocatable: IntArray = np.zeros((len(self.columns), 0), dtype=np.int64)
         self.used: IntArray = self.allocatable.copy()
-        self.held: IntArray = self.allocatable.copy()
+        self.reserved: IntArray = self.allocatable.copy()
         self.free: IntArray = self.allocatable.copy()
         self.daemons: IntArray = self.allocatable.copy()
         self.zone: IntArray = np.zeros(0, dtype=np.int64)
@@ -226,17 +226,21 @@ class NodeTable:
         """Account (or with sign -1 release) a bound pod."""
         self._change(self.used, row, vector, sign)
 
-    def hold(self, row: int, vector: IntArray, sign: int = 1) -> None:
-        """Promise (or with sign -1 give back) room."""
-        self._change(self.held, row, vector, sign)
+    def reserve(self, row: int, vector: IntArray) -> None:
+        """Keep room for a pod that is not bound yet."""
+        self._change(self.reserved, row, vector, 1)
 
-    def turn_held_into_used(self, row: int, held: IntArray, used: IntArray) -> None:
-        """A promised pod is bound. When it has the size that was held, nothing becomes free or taken."""
-        held, used = self.widened(held), self.widened(used)
-        self.held[:, row] -= held
+    def release(self, row: int, vector: IntArray) -> None:
+        """Give reserved room back."""
+        self._change(self.reserved, row, vector, -1)
+
+    def turn_reserved_into_used(self, row: int, reserved: IntArray, used: IntArray) -> None:
+        """A pod whose room was reserved is bound. If it has that size, nothing becomes free or taken."""
+        reserved, used = self.widened(reserved), self.widened(used)
+        self.reserved[:, row] -= reserved
         self.used[:, row] += used
-        if not np.array_equal(held, used):
-            self.free[:, row] += held - used
+        if not np.array_equal(reserved, used):
+            self.free[:, row] += reserved - used
             self._touch(row)
 
     def use_for_good(self, row: int, vector: IntArray, sign: int = 1) -> None:
@@ -253,10 +257,10 @@ class NodeTable:
         """
         return self.capacity_gains + self.capacity_losses
 
-    def replace_accounts(self, used: IntArray, held: IntArray, daemons: IntArray) -> None:
+    def replace_accounts(self, used: IntArray, reserved: IntArray, daemons: IntArray) -> None:
         """Take these amounts (int64[n_resources, n_rows] each) for what was accounted: a recount."""
-        self.used[:], self.held[:], self.daemons[:] = used, held, daemons
-        self.free[:] = self.allocatable - used - held
+        self.used[:], self.reserved[:], self.daemons[:] = used, reserved, daemons
+        self.free[:] = self.allocatable - used - reserved
         self.capacity_gains += 1
         self.capacity_losses += 1
         self.version += 1
@@ -329,7 +333,7 @@ class NodeTable:
         return ranks
 
     def overcommitted(self) -> list[str]:
-        """Names of nodes on which more is used and held than they offer, in any resource."""
+        """Names of nodes on which more is used and reserved than they offer, in any resource."""
         rows = np.flatnonzero((self.free < 0).any(axis=0) & (self.class_of >= 0))
         return [self.names[row] for row in rows]
 
@@ -346,7 +350,7 @@ class NodeTable:
         self._touch(row)
 
     def _recount(self, row: int) -> None:
-        self.free[:, row] = self.allocatable[:, row] - self.used[:, row] - self.held[:, row]
+        self.free[:, row] = self.allocatable[:, row] - self.used[:, row] - self.reserved[:, row]
         self._touch(row)
 
     def _touch(self, row: int) -> None:
@@ -389,7 +393,7 @@ class NodeTable:
     def _idle_columns(self) -> list[int]:
         """Columns of extended resources that no node offers any more and of which nothing is counted."""
         busy = np.zeros(len(self.columns), dtype=np.bool_)
-        for array in (self.allocatable, self.used, self.held, self.daemons):
+        for array in (self.allocatable, self.used, self.reserved, self.daemons):
             busy |= array.any(axis=1)
         busy[: len(BASE_COLUMNS)] = True
         return np.flatnonzero(~busy).tolist()
@@ -422,7 +426,7 @@ class NodeTable:
         """A row whose node is gone and on which nothing is accounted any more."""
         if self._dead < 64 or self._dead < len(self.names) // 8:
             return None
-        idle = (self.class_of < 0) & ~self.used.any(axis=0) & ~self.held.any(axis=0)
+        idle = (self.class_of < 0) & ~self.used.any(axis=0) & ~self.reserved.any(axis=0)
         rows = np.flatnonzero(idle)
         for row in rows:
             if self.facts[row] is None:

@@ -46,7 +46,7 @@ def test_what_was_taken_since_does_not_count(nodes: list[tuple[int, int, str, bo
     row = at % len(nodes)
     before = [node_score(table, ANYWHERE, each) for each in range(len(nodes))]
     held = table.vector(size(1, 1))
-    table.hold(row, held)
+    table.reserve(row, held)
     assert [node_score(table, ANYWHERE, each, [(row, held)]) for each in range(len(nodes))] == before
 
 

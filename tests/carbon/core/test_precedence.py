@@ -13,7 +13,7 @@ from hypothesis import given
 from extender.core.carbon.signal import Signal
 from extender.core.carbon.start.flexibility import Flexibility, HoldPolicy
 from extender.core.carbon.width.pcaps import Candidate, admit
-from extender.core.carbon.width.precedence import TRUSTED_FOR_S
+from extender.core.carbon.width.stage_deferral import TRUSTED_FOR_S
 from extender.core.events import CarbonSeen, StagesReported, SwitchesSeen
 from extender.core.facts import GangKey
 from extender.core.gangs.spec import GangSpec
@@ -108,7 +108,7 @@ def test_a_stage_that_waits_is_named_though_important_ones_could_use_all_the_exe
     signal(world, DIRTY, CLEAN)
     key = running(world, spec=GangSpec(size(), 1, 4), least=1)
     report(world, key, JobStarted(0, (replace(LONG, tasks=20), replace(SIDE, tasks=1), JOIN)))
-    deferral = world.store.entitlements.precedence.deferral(key, world.now)
+    deferral = world.store.entitlements.stage_deferral.deferral(key, world.now)
     assert deferral is not None
     assert (deferral.wanted, deferral.let_in, deferral.deferred) == (4, 1, (2,))
     assert target(world.store, key, world.now) == 1
@@ -343,7 +343,7 @@ def test_a_report_of_one_application_judges_no_other(monkeypatch: pytest.MonkeyP
         judged.append(len(candidates))
         return admit(candidates, *rest, **more)
 
-    monkeypatch.setattr("extender.core.carbon.width.precedence.admit", count)
+    monkeypatch.setattr("extender.core.carbon.width.stage_deferral.admit", count)
     report(world, one, MoreTasksEnded(1, 0, 4, 4000))
     assert [target(world.store, key, world.now) for key in (one, other, one, other)] == [2, 4, 2, 4]
     assert len(judged) == 1
@@ -435,7 +435,7 @@ def test_a_limit_of_the_policy_is_shared_out_by_importance() -> None:
     signal(world, DIRTY, CLEAN)
     key = running(world)
     report(world, key, JobStarted(0, (replace(LONG, tasks=20), replace(SIDE, tasks=20))))
-    deferral = world.store.entitlements.precedence.deferral(key, world.now)
+    deferral = world.store.entitlements.stage_deferral.deferral(key, world.now)
     assert deferral is not None
     assert (deferral.wanted, deferral.let_in) == (12, 6)
 
@@ -491,7 +491,7 @@ def test_another_context_of_a_driver_counts_from_nothing() -> None:
     world = pcaps_world()
     key = running(world)
     report(world, key, JobStarted(0, (LONG,)), *DONE_WITH_LONG, JobEnded(0))
-    again = StagesReported(key, (JobStarted(0, (replace(LONG, tasks=9),)),), anew=True)
+    again = StagesReported(key, (JobStarted(0, (replace(LONG, tasks=9),)),), restarted=True)
     world.tell(again)
     (stage,) = world.store.state.stages.priorities(key).ready
     assert (stage.stage_id, stage.open_tasks) == (1, 9)

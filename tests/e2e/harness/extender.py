@@ -96,7 +96,9 @@ class Extender:
 
     def held(self) -> dict[str, dict[str, int]]:
         """What is held for pods not bound yet, by node; nodes on which nothing is held are left out."""
-        held = {node["name"]: {k: v for k, v in node["held"].items() if v} for node in self.get("/v1/nodes")}
+        held = {
+            node["name"]: {k: v for k, v in node["reserved"].items() if v} for node in self.get("/v1/nodes")
+        }
         return {name: amounts for name, amounts in held.items() if amounts}
 
     def filter_calls(self, outcome: str = "") -> float:

@@ -44,7 +44,7 @@ class LogFollower:
 
     Finished tasks are told as totals, so that a log may be read again from its beginning. `behind` says that
     a step stopped at its limit, `ended` that nothing more will come, `problem` why the last step failed (or
-    is empty), `left` that the log is damaged and not read any more. `anew` says that the last step found
+    is empty), `left` that the log is damaged and not read any more. `restarted` says that the last step found
     another log in its place, and tells of that one only. `breathe` is called every few events.
     """
 
@@ -59,7 +59,7 @@ class LogFollower:
         self.url = url
         self.behind = False
         self.ended = False
-        self.anew = False
+        self.restarted = False
         self.problem = ""
         self.nonsense = 0
         self._breathe = breathe
@@ -80,7 +80,7 @@ class LogFollower:
     def step(self) -> list[core.StageEvent]:
         """What is new, up to the limits of one step."""
         told: list[core.StageEvent] = []
-        self.anew = False
+        self.restarted = False
         try:
             if not self._over():
                 self._read(told)
@@ -144,7 +144,7 @@ class LogFollower:
             self._totals.clear()
             self._touched.clear()
             self._damage, self.nonsense, self.ended = "", 0, False
-            self.anew = True
+            self.restarted = True
 
     def _take(self, event: LogEvent, told: list[core.StageEvent]) -> None:
         try:
@@ -244,11 +244,11 @@ def _while_live(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Portion(Generic[K]):
-    """New events of one application. `anew`: they are of another log than before, read from its beginning."""
+    """New events of one application. `restarted`: they come from another log, read from its beginning."""
 
     key: K
     events: list[core.StageEvent]
-    anew: bool = False
+    restarted: bool = False
 
 
 @dataclass(slots=True)
@@ -320,8 +320,8 @@ class LogsFollower(Generic[K]):
             follower = self._followers.pop(key)
             self._followers[key] = follower  # last in the next round, whose turn begins where this one ends
             events = self._step(key, follower)
-            if events or follower.anew:
-                done.portions.append(Portion(key, events, follower.anew))
+            if events or follower.restarted:
+                done.portions.append(Portion(key, events, follower.restarted))
             if follower.behind:
                 turn.append(key)
         done.behind = bool(turn)
@@ -341,7 +341,7 @@ class LogsFollower(Generic[K]):
     def _step(self, key: K, follower: LogFollower) -> list[core.StageEvent]:
         failing = self._failing.get(key)
         if failing is not None and self._clock() < failing.due_s:
-            follower.anew = False
+            follower.restarted = False
             return []
         events = follower.step()
         if not follower.problem:

@@ -1,6 +1,6 @@
 """PCAPS: work of little importance waits for cleaner power, work that everything waits for does not.
 
-"Carbon- and Precedence-Aware Scheduling for Data Processing Clusters" (SIGCOMM'25), section 3. A stage of
+"Carbon- and StageDeferral-Aware Scheduling for Data Processing Clusters" (SIGCOMM'25), section 3. A stage of
 relative importance r runs while the intensity c is at most Psi(r) = m + (U - m) (e^(gamma r) - 1) /
 (e^gamma - 1) with m = gamma L + (1 - gamma) U; L and U bound the forecast, gamma in 0..1 is how much is
 deferred. What runs while it is dirty runs narrower. What we do where paper, simulator and prototype of
@@ -13,7 +13,7 @@ the authors differ (reasons in docs/stages.md):
 4.  float64, and Psi(1) is U itself, not U less a rounding error.
 5.  progress guarantee (Algorithm 1, line 7, absent from both releases): if nothing runs, the most
     important candidate runs. The cluster has it application by application: each may have one executor
-    whatever is deferred (core/carbon/width/precedence), which needs no look at the others.
+    whatever is deferred (core/carbon/width/stage_deferral), which needs no look at the others.
 6.  no sampling: every candidate is judged by its own r, so asking again does not change the answer.
 7.  deferral lasts until c or r changes; there is no dummy task and no pause of other pods.
 8.  parallelism in relative units (c - L) / (U - L); the two published formulas, in grams, are kept for

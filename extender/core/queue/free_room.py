@@ -1,6 +1,6 @@
-"""What keeps a pod from taking free room although it fits: gangs that came first, and the grid.
+"""Judges pods that ask for room which is not reserved for them: earlier gangs and the grid come first.
 
-A gang's held slots are promised and never restrained; workers above the minimum and pods outside gangs are.
+Elastic executors and pods outside gangs are judged here. A slot of a gang is reserved and never refused.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from extender.core.queue.waiting import WaitingGangs
 from extender.core.state import State
 
 
-class Restraint:
-    """Judges pods that ask for room nobody promised them."""
+class FreeRoom:
+    """Room that is free and not reserved: which pods must leave it to others."""
 
     def __init__(self, state: State, waiting: WaitingGangs, elastic: ElasticExecutors) -> None:
         self._state = state

@@ -63,7 +63,7 @@ class _Verdict:
     deferral: Deferral | None
 
 
-class Precedence:
+class StageDeferral:
     """Judges the applications whose stages are known; of the others nothing is said, so nothing is deferred.
 
     An application's carbon zone is that of its leader's node.
