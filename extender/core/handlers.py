@@ -37,12 +37,11 @@ from extender.core.faults import Subject
 from extender.core.gangs import placement as members
 from extender.core.gangs.reservation import RESERVATION, Gang, decode
 from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION, GangSpec
+from extender.core.leadership import Leadership
 from extender.core.queue.waiting import WaitingGangs
 from extender.core.state import State, with_unwritten
 from extender.core.wakes import Parked, wake
 
-ACTIVE_FOR_S: Final = 15.0
-"""Only the extender beside the leading kube-scheduler is asked; one unasked this long does not write."""
 REWRITE_AFTER_S: Final = 5.0
 """A leader that still carries an older reservation so long after the newest was written gets it again."""
 VERIFY_EVERY_S: Final = 10.0
@@ -88,7 +87,7 @@ class Changes:
 
     A pod that we bound exists, however late the watch is, until the API server or a complete list says
     otherwise.
-    `parked` knows who was answered no, `asked_s` is when kube-scheduler asked last.
+    `parked` knows who was answered no, `leadership` whether this replica may act.
     """
 
     def __init__(self, state: State, waiting: WaitingGangs, entitlements: Entitlements) -> None:
@@ -99,7 +98,7 @@ class Changes:
         self.entitlements = entitlements
         self.elastic = ElasticExecutors(state, entitlements)
         self.parked = Parked(state, waiting, entitlements, self.elastic)
-        self.asked_s = float("-inf")
+        self.leadership = Leadership()
         self._unconfirmed: dict[str, float] = {}
         self._bound_unseen: dict[str, float] = {}
         self._verified_s = float("-inf")
@@ -256,7 +255,7 @@ class Changes:
 
     def _step_down(self, now: float) -> None:
         """Another replica binds our pods, so its kube-scheduler leads: what we promised is void."""
-        self.asked_s = float("-inf")
+        self.leadership.lost()
         for uid in [uid for uid, claim in self.state.claims.items() if not claim.binding]:
             self.state.release_claim(uid)
             self.requeue(uid, now)
@@ -538,7 +537,7 @@ class Changes:
             out += [
                 wake(pod, now) for uid in self.parked.refused if (pod := state.pods.get(uid)) and pod.waiting
             ]
-        if self.active(now):
+        if self.leadership.leads(now):
             out += self._rewrite(now)
             out += [wake(leader, now) for leader in self.waiting.to_wake(now)]
         self._refresh_carbon(now)
@@ -578,13 +577,9 @@ class Changes:
             self.waiting.update(pod, now)
 
     def _writes(self, now: float) -> list[Instruction]:
-        if not self.state.dirty or not self.active(now):
+        if not self.state.dirty or not self.leadership.leads(now):
             return []
         return list(self.state.unwritten())
-
-    def active(self, now: float) -> bool:
-        """Whether our kube-scheduler is the one that schedules now."""
-        return now - self.asked_s < ACTIVE_FOR_S
 
     def meet(self, pod: PodFacts, now: float) -> PodFacts:
         """kube-scheduler may know a pod a moment before our watch does."""

@@ -155,6 +155,11 @@ class NodeView:
     free: Mapping[str, int]
 
 
+def synced(store: Store) -> bool:
+    """Whether all caches were filled once; until then nothing is decided."""
+    return store.state.synced
+
+
 def queue(store: Store, now: float, most: int = MOST_EXPLAINED) -> list[QueueEntry]:
     """Waiting gangs in queue order, those that kube-scheduler does not ask for last."""
     positions: dict[str, int] = {}

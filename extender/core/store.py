@@ -46,6 +46,7 @@ class Store:
         self.entitlements = Entitlements(self.state)
         self.waiting = WaitingGangs(self.state, self.entitlements)
         self.changes = Changes(self.state, self.waiting, self.entitlements)
+        self.leadership = self.changes.leadership
         self.free_room = FreeRoom(self.state, self.waiting, self.changes.elastic)
         if self.policy.carbon.scores:
             scoring = Scoring(self.state)
@@ -61,7 +62,7 @@ class Store:
 
     def filter(self, pod: PodFacts, offer: Offer, now: float) -> FilterDecision:
         """One node for a pod, or the reason why there is none."""
-        self.changes.asked_s = now
+        self.leadership.called(now)
         if not self.state.synced:
             return FilterDecision(Outcome.NOT_READY)
         if self.policy.ignores(pod.namespace):
@@ -168,7 +169,7 @@ class Store:
 
         The pod as it really is and the room as it is now decide, not what was true at filter.
         """
-        self.changes.asked_s = now
+        self.leadership.called(now)
         state = self.state
         if not state.synced:
             return BindDecision(error="the caches are not synced yet")
@@ -267,7 +268,7 @@ class Store:
 
     def preempt(self, pod: PodFacts, victims: Mapping[str, Sequence[str]], now: float) -> list[str]:
         """The nodes on which evicting these pods (uids by node) would really let the pod start."""
-        self.changes.asked_s = now
+        self.leadership.called(now)
         if not self.state.synced or not self.policy.serves(pod.scheduler_name, pod.namespace):
             return []
 

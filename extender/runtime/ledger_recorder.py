@@ -34,6 +34,7 @@ from extender.core.events import (
     Tick,
 )
 from extender.core.facts import PodFacts
+from extender.core.leadership import Standstill
 from extender.core.outcomes import Outcome
 from extender.core.queue.scoring.place import node_score
 from extender.core.store import Store
@@ -57,8 +58,8 @@ class Bookkeeper:
     """Keeps the ledger of one store. Whatever fails in it never reaches the scheduling: it is logged, told in
     `problem`, and tried again.
 
-    Of several replicas that share a ledger one writes: the one that wrote last, until another is the one that
-    kube-scheduler asks, or until the ledger has stood still for `LAPSE_FLUSHES` intervals.
+    Of several replicas that share a ledger one writes: the one that wrote last, until another one leads
+    (`Leadership`), or until the ledger has stood still for `LAPSE_FLUSHES` intervals.
 
     Raises `LedgerUnusable` when it can never work. A ledger that cannot be reached is opened later.
     """
@@ -70,7 +71,7 @@ class Bookkeeper:
         self._clock = clock
         self._told: dict[str, float | None] = {}
         self._problems = Problems(_log, "accounting: %s: %s")
-        self._stood_s: tuple[float | None, float] = (None, clock())
+        self._ledger_mark: Standstill[float | None] = Standstill(None, clock())
         self._pruned_s: float | None = None
         self._arrivals = Arrivals()
         self.accountant: Accountant | None = None
@@ -206,13 +207,10 @@ class Bookkeeper:
         books, now = self.accountant, self._clock()
         if books is None:
             return False
-        stands, since_s = self._stood_s
-        if books.booked_until_s != stands:
-            # At the start the ledger's own moment says how long it has stood; later our clock does.
-            since_s = now if stands is not None or books.booked_until_s is None else books.booked_until_s
-            self._stood_s = (books.booked_until_s, since_s)
-        lapsed = now - since_s >= LAPSE_FLUSHES * self._settings.accounting.flush_s
-        return not books.standing_by or self._store.changes.active(now) or lapsed
+        # At the start the ledger's own moment says how long it has stood; later our clock does.
+        stood_s = self._ledger_mark.age_s(books.booked_until_s, now, first_s=books.booked_until_s)
+        lapsed = stood_s >= LAPSE_FLUSHES * self._settings.accounting.flush_s
+        return not books.standing_by or self._store.leadership.leads(now) or lapsed
 
     def close(self) -> None:
         """Write what was booked until now, if it is ours to write, and close the ledger."""

@@ -41,6 +41,7 @@ from extender.runtime.http.server import CannotListen, api_server, driver_server
 from extender.runtime.ledger_recorder import Bookkeeper
 from extender.runtime.needed_rights import needed_rights
 from extender.runtime.pod_checks import PodChecks
+from extender.runtime.pod_reads import PodReads
 from extender.runtime.stage_polling import StageSources
 from extender.runtime.watch_sinks import WatchSinks, config_map_facts, config_maps_of
 from extender.settings.root import Settings
@@ -106,15 +107,16 @@ class Service:
         self.reflectors = self._reflectors(client)
         recheck = settings.kubernetes.recheck_before_bind
         binder = Binder(client, self._allocatable, self._projector, last_look=recheck)
-        self.checks = PodChecks(client, self._projector, self.engine, self.perform, clock)
+        pods = PodReads(client, self._projector, self.engine, self.perform, clock)
+        self.checks = PodChecks(pods)
         self.calls = Calls(
             self.engine,
             self._projector,
             BindWriter(binder),
-            self.checks,
+            pods,
             self.perform,
             clock,
-            catch_up=Handover(client, self._projector, self.engine, self.perform, clock),
+            catch_up=Handover(pods),
         )
         self.sources = StageSources(settings.stages, client, self.engine, self.perform, clock, sleep)
         api = create_app(self.store, self, self.metrics, clock)

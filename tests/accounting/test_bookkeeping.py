@@ -47,7 +47,7 @@ class Replica:
 
     def asked(self) -> None:
         """kube-scheduler asks this one."""
-        self.store.changes.asked_s = Replica.now
+        self.store.leadership.called(Replica.now)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from extender.core.handlers import ACTIVE_FOR_S
+from extender.core.leadership import LEADS_FOR_S
 from extender.core.policy import Policy
 from extender.settings.root import Settings
 from tests.config.files import MANIFESTS, NAME, SCHEDULER_CONFIG, Object, containers, documents, of_kind
@@ -61,7 +61,7 @@ def test_the_lease_is_our_own(path: Path):
 @both
 def test_an_extender_counts_as_inactive_when_its_schedulers_lease_would_be_over(path: Path):
     election = read(path)["leaderElection"]
-    assert seconds(election["leaseDuration"]) == ACTIVE_FOR_S
+    assert seconds(election["leaseDuration"]) == LEADS_FOR_S
     assert seconds(election["renewDeadline"]) < seconds(election["leaseDuration"])
 
 

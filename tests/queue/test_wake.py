@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION
-from extender.core.handlers import ACTIVE_FOR_S
+from extender.core.leadership import LEADS_FOR_S
 from extender.core.outcomes import Outcome
 from extender.core.policy import Policy
 from tests.gang.world import World, node, size, spec
@@ -177,5 +177,5 @@ def test_an_extender_that_is_not_asked_wakes_no_silent_leaders() -> None:
     assert world.woken == []
     probe(world)
     world.filter("probe")
-    world.tick(ACTIVE_FOR_S - 1)
+    world.tick(LEADS_FOR_S - 1)
     assert world.woken == ["a-driver"]

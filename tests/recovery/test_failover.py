@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from extender.core.gangs.reservation import RESERVATION
-from extender.core.handlers import ACTIVE_FOR_S
 from extender.core.invariants import snapshot, violations
+from extender.core.leadership import LEADS_FOR_S
 from extender.core.outcomes import Outcome
 from extender.core.policy import Policy
 from tests.gang.world import World, node, size, spec
@@ -220,7 +220,7 @@ def test_the_one_that_is_no_longer_asked_stops_writing() -> None:
     world = pair()
     seen(world)
     world.fail_over()
-    world.tick(ACTIVE_FOR_S)
+    world.tick(LEADS_FOR_S)
     world.filter("a-driver")
     world.writes.clear()
     world.add(node("n3", 3))
@@ -232,7 +232,7 @@ def test_the_one_that_is_no_longer_asked_stops_writing() -> None:
 def test_nobody_is_written_to_while_nobody_is_asked() -> None:
     world = pair()
     seen(world)
-    world.tick(ACTIVE_FOR_S)
+    world.tick(LEADS_FOR_S)
     world.writes.clear()
     world.add(node("n3", 3))
     world.remove_node("n2")
@@ -295,7 +295,7 @@ def test_a_deposed_replica_gives_up_what_it_promised_and_writes_nothing() -> Non
     world.leader("y", spec(3), priority=10)
     assert world.schedule("y-driver").node == "n1"
     assert not deposed.state.claims
-    assert not deposed.changes.active(world.now)
+    assert not deposed.leadership.leads(world.now)
     for store in (deposed, world.store):
         assert [name for name, _ in world.slots("y", by=store)] == ["n1"] * 3
     world.tick()

@@ -20,6 +20,7 @@ from urllib.parse import quote
 import msgspec
 
 from extender.adapters.kubernetes.client import ApiClient, ApiError
+from extender.core.leadership import Standstill
 from extender.core.nodes.resources import CPU, MEMORY
 from extender.objects.quantity import QuantityError, base_units
 from extender.support.backoff import Sleep
@@ -120,8 +121,7 @@ class CapQuota:
         self._fresh = True
         self._written: Share | None = None
         self._renewed_s = 0.0
-        self._others_note = ""
-        self._others_since_s = 0.0
+        self._others_note = Standstill("", 0.0)
         self.last_problem = ""
 
     async def run(self) -> None:
@@ -182,10 +182,7 @@ class CapQuota:
         note = _annotations(found).get(KEEPER, "")
         if note.partition(" ")[0] in ("", self._replica):
             return False
-        now = self._clock()
-        if note != self._others_note:
-            self._others_note, self._others_since_s = note, now
-        return now - self._others_since_s < LAPSE_S
+        return self._others_note.age_s(note, self._clock()) < LAPSE_S
 
     def _is_kept(self, found: Mapping[str, Any], wanted: Share) -> bool:
         """Whether it says what it must, and that we said so a moment ago."""
