@@ -97,7 +97,7 @@ async def test_only_running_pods_of_our_schedulers_are_read(server: ApiServer, c
 async def test_before_the_first_lists_nothing_is_read(server: ApiServer, client: ApiClient) -> None:
     replica = Replica(client)
     assert await replica.handover() == ""
-    assert server.requests == []
+    assert not server.requests
 
 
 async def test_calls_that_go_on_cost_no_read(server: ApiServer, client: ApiClient) -> None:
