@@ -134,7 +134,7 @@ class Engine:
         return decision
 
     def bind(self, uid: str, node: str, now: float) -> BindDecision:
-        """What the Binding of a pod must carry, or why it must not be made."""
+        """The annotations that the Binding of a pod must carry, or why it must not be made."""
         return self.store.bind(uid, node, now)
 
     def prioritize(self, pod: PodFacts, names: Sequence[str], now: float) -> list[int]:

@@ -13,7 +13,7 @@ from extender.settings.options import options
 from tests.config.files import DOCS, MANIFESTS, ROOT
 
 WAIT = DOCS / "why-does-my-job-wait.md"
-DOCUMENTS = sorted([ROOT / "README.md", MANIFESTS / "README.md", *DOCS.rglob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), MANIFESTS / "README.md", *DOCS.rglob("*.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
