@@ -24,6 +24,8 @@ FORBIDDEN = {
     "the runtime in the lab": ("extender/lab/world.py", "import extender.runtime.service"),
     "the carbon service in the extender": ("extender/adapters/carbon/client.py", "import carbon_api.series"),
     "a service in a source": ("carbon_api/sources/uk.py", "import carbon_api.service"),
+    "a clock in the pure part of bulk-synchronous gangs": ("extender/bsp/core/simulation.py", "import time"),
+    "the extender's core in bulk-synchronous gangs": ("extender/bsp/inputs.py", "import extender.core.store"),
     "a module that no layer names": ("extender/stray.py", '"""A module without a room."""'),
 }
 
