@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
 from extender.core.facts import (
     DEFAULT_PROFILE,
+    FINISHED_PHASES,
     NOTHING_ADDED,
     GangKey,
     Identity,
@@ -123,6 +125,7 @@ class PodProjector:
             config_map=_config_map(spec.volumes, SPARK_CONF_VOLUME) if leads else "",
             template_config_map=_config_map(spec.volumes, POD_TEMPLATE_VOLUME) if leads else "",
             admitted=added,
+            ended_s=_ended_s(status),
         )
 
     def _shared_requests(self, requests: dict[str, int]) -> dict[str, int]:
@@ -228,6 +231,23 @@ def _requirements(expressions: Iterable[MatchExpression] | None) -> tuple[Requir
         Requirement(each.key or "", each.operator or "", tuple(each.values or ()))
         for each in expressions or ()
     )
+
+
+def _ended_s(status: PodStatus) -> float | None:
+    """When the last container of a finished pod ended, if the kubelet says so for all of them."""
+    if status.phase not in FINISHED_PHASES:
+        return None
+    ends: list[float] = []
+    for each in status.container_statuses or ():
+        terminated = each.state.terminated if each.state is not None else None
+        try:
+            ended = datetime.fromisoformat((terminated.finished_at if terminated is not None else None) or "")
+        except ValueError:
+            return None
+        if ended.tzinfo is None:
+            return None
+        ends.append(ended.timestamp())
+    return max(ends, default=None)
 
 
 def _config_map(volumes: Iterable[Volume] | None, volume_name: str) -> str:

@@ -154,10 +154,23 @@ class PodSpec(Projection):
     volumes: list[Volume] | None = None
 
 
+class Terminated(Projection):
+    """How a container ended. The time is text: one that cannot be read is no reason to refuse the pod."""
+
+    finished_at: str | None = None
+
+
+class ContainerState(Projection):
+    """State of a container."""
+
+    terminated: Terminated | None = None
+
+
 class ContainerStatus(Projection):
-    """What the kubelet granted a container; differs from its spec while it is being resized."""
+    """What the kubelet granted a container (its spec differs while it is being resized), and its state."""
 
     name: str | None = None
+    state: ContainerState | None = None
     allocated_resources: Quantities | None = None
     resources: ResourceRequirements | None = None
 

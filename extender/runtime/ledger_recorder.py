@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Final
 
@@ -41,11 +42,18 @@ from extender.core.store import Store
 from extender.settings.root import Settings
 from extender.support.passwords import without_passwords
 from extender.support.problems import Problems
+from extender.support.worker import Worker
 
 UNKNOWN: Final = Missing("unknown or stale")
 
+OPENING_S: Final = 2.0
+"""The start of the service waits no longer for the ledger."""
+
 LAPSE_FLUSHES: Final = 3
 """A ledger that was not written for so many intervals has no writer any more."""
+
+MOST_ENDS: Final = 20_000
+"""Ends of pods kept while the ledger cannot be opened."""
 
 _OPENING: Final = "the ledger cannot be opened yet"
 _METERS: Final = "power was not read"
@@ -61,10 +69,18 @@ class Bookkeeper:
     Of several replicas that share a ledger one writes: the one that wrote last, until another one leads
     (`Leadership`), or until the ledger has stood still for `LAPSE_FLUSHES` intervals.
 
-    Raises `LedgerUnusable` when it can never work. A ledger that cannot be reached is opened later.
+    Raises `LedgerUnusable` when it can never work. A ledger that cannot be reached, or does not answer within
+    `patience_s`, is opened later.
     """
 
-    def __init__(self, settings: Settings, store: Store, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Callable[[], float],
+        *,
+        patience_s: float = OPENING_S,
+    ) -> None:
         assert settings.accounting.ledger is not None
         self._settings = settings
         self._store = store
@@ -75,11 +91,16 @@ class Bookkeeper:
         self._pruned_s: float | None = None
         self._arrivals = Arrivals()
         self.accountant: Accountant | None = None
+        self._opening: Future[Accountant] | None = self._open()
         try:
-            self.accountant = self._opened()
+            self.accountant = self._opening.result(patience_s)
+            self._opening = None
+        except TimeoutError:
+            self._report(_OPENING, LedgerError(f"it has not answered for {patience_s:g} s"))
         except LedgerUnusable:
             raise
         except LedgerError as problem:
+            self._opening = None
             self._report(_OPENING, problem)
 
     @property
@@ -213,12 +234,16 @@ class Bookkeeper:
         return not books.standing_by or self._store.leadership.leads(now) or lapsed
 
     def close(self) -> None:
-        """Write what was booked until now, if it is ours to write, and close the ledger."""
+        """Write what was booked until now, if it is ours to write, and close the ledger: in 2 s at most."""
         try:
             if self.accountant is not None:
                 self.accountant.close(self._clock(), lead=self.leads())
         except Exception:
             _log.exception("the ledger was not closed in order")
+
+    def _open(self) -> Future[Accountant]:
+        """Begin to open the ledger, on a thread that nothing has to wait for."""
+        return Worker("opening of the ledger").submit(self._opened)
 
     def _opened(self) -> Accountant:
         """An accountant on the ledger. Blocks; raises `LedgerError`."""
@@ -233,14 +258,17 @@ class Bookkeeper:
 
     async def _open_later(self) -> None:
         """Try the ledger again; the accountant is told what is there by now."""
+        opening = self._opening or self._open()
+        self._opening = opening
         try:
-            books = await asyncio.to_thread(self._opened)
+            books = await asyncio.wrap_future(opening)
             for event, then in self._arrivals.taken(synced=self._store.state.synced, now=self._clock()):
                 books.apply(event, then)
             self.accountant = books
             self._problems.solved(_OPENING)
         except Exception as problem:
             self._report(_OPENING, problem)
+        self._opening = None
 
     def _tell_intensities(self, books: Accountant, now: float) -> None:
         intensities = self._store.state.intensities
@@ -257,11 +285,15 @@ class Bookkeeper:
 
 
 class Arrivals:
-    """What is there, while there is no accountant to be told: the last word on each node and pod."""
+    """What is there, while there is no accountant to be told: the last word on each node and pod.
+
+    Of pods that ended, and may be in the ledger, the end is kept, of the last `MOST_ENDS` at least.
+    """
 
     def __init__(self) -> None:
         self._nodes: dict[str, tuple[Event, float]] = {}
         self._pods: dict[str, tuple[PodSeen, float]] = {}
+        self._ends: dict[str, tuple[PodSeen | PodGone, float]] = {}
 
     def apply(self, event: Event, now: float) -> None:
         """Something happened in the cluster."""
@@ -271,7 +303,7 @@ class Arrivals:
             case NodeGone(name):
                 self._nodes.pop(name, None)
             case PodSeen(pod) if pod.finished:
-                self._pods.pop(pod.uid, None)
+                self._end(pod.uid, event, now)
             case PodSeen(pod):
                 known = self._pods.get(pod.uid)
                 since_s = known[1] if known is not None and known[0].pod.node == pod.node else now
@@ -281,15 +313,25 @@ class Arrivals:
                 if not pod.node:
                     self._pods[uid] = (PodSeen(replace(pod, node=node)), now)
             case PodGone(uid):
-                self._pods.pop(uid, None)
+                self._end(uid, event, now)
             case _:
                 pass
 
+    def _end(self, uid: str, event: PodSeen | PodGone, now: float) -> None:
+        self._pods.pop(uid, None)
+        self._ends.setdefault(uid, (event, now))  # that a finished pod is deleted later says nothing new
+        if len(self._ends) > MOST_ENDS:
+            del self._ends[next(iter(self._ends))]
+
     def taken(self, *, synced: bool, now: float) -> list[tuple[Event, float]]:
         """All of it in order of time, as the first lists would have told it; nothing is kept."""
-        events: list[tuple[Event, float]] = [*self._nodes.values(), *self._pods.values()]
+        events: list[tuple[Event, float]] = [
+            *self._nodes.values(),
+            *self._pods.values(),
+            *self._ends.values(),
+        ]
         events.sort(key=lambda each: each[1])
-        self._nodes, self._pods = {}, {}
+        self._nodes, self._pods, self._ends = {}, {}, {}
         return [*events, (Synced(), now)] if synced else events
 
 

@@ -35,6 +35,7 @@ def pod(
     memory: int = 2,
     created_s: float = 0.0,
     phase: str = "Running",
+    ended_s: float | None = None,
 ) -> PodFacts:
     """A pod of one core and 2 GiB; its name is its uid."""
     requests = {"cpu": cores * 1000, "memory": memory * GIB}
@@ -49,6 +50,7 @@ def pod(
         role=role,
         gang=app,
         created_s=created_s,
+        ended_s=ended_s,
     )
 
 

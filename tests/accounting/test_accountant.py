@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extender.adapters.accounting import backlog
+from extender.adapters.accounting.accountant import Accountant
 from extender.adapters.accounting.amounts import Missing
 from extender.adapters.accounting.books import Batch, Kind
 from extender.adapters.accounting.ledger import Ledger, LedgerError
 from extender.adapters.accounting.readings import NodeReading
 from extender.core.decisions import FilterDecision
 from extender.core.events import Event, NodeGone, NodeSeen, PodBound, PodGone, PodSeen, Synced, Tick
+from extender.core.facts import Role
 from extender.core.outcomes import Outcome
 from tests.accounting import builders as b
 
@@ -137,6 +140,131 @@ async def test_pods_and_nodes_that_vanished_while_down_end_where_the_ledger_did(
     assert [row[0] for row in ledger.select("SELECT name FROM nodes")] == ["n1"]
     on_n2 = sum(each[0] for key, each in totals(ledger).items() if key[1] == "n2")
     assert on_n2 * 3.6e6 == pytest.approx(200 * 100)
+
+
+def restarted(ledger: Ledger, *found: Event, now: float = 2000.0) -> Accountant:
+    """The driver and a worker ran when the ledger was written, at 1200; the next process finds this."""
+    first = b.accountant(ledger)
+    b.feed(first, LIFE[:7])
+    asyncio.run(first.flush(1200))
+    second = b.accountant(ledger)
+    b.feed(second, [(event, now) for event in (NodeSeen(b.node()), *found, Synced())])
+    asyncio.run(second.flush(now + 100))
+    return second
+
+
+def ends(ledger: Ledger) -> list[Any]:
+    return list(ledger.select("SELECT ended_s, end_estimated FROM applications"))
+
+
+def test_what_finished_while_down_is_booked_until_its_containers_ended(ledger: Ledger) -> None:
+    restarted(
+        ledger,
+        PodSeen(b.pod("w1", "n1", phase="Succeeded", ended_s=1500)),
+        PodSeen(b.pod("app-driver", "n1", role=Role.LEADER, phase="Succeeded", ended_s=1510)),
+    )
+    assert joules(ledger, "app") == pytest.approx(410 * 50 + 380 * 50)
+    assert joules(ledger, "") == pytest.approx(1100 * 100 + 790 * 25 - 410 * 50 - 380 * 50)
+    assert ends(ledger) == [(1510, 0)]
+
+
+@pytest.mark.parametrize(
+    ("driver", "ended"),
+    [
+        pytest.param([], (1500, 1), id="deleted"),
+        pytest.param([PodGone("app-driver")], (2000, 0), id="deleted during the first list"),
+        pytest.param(
+            [PodSeen(b.pod("app-driver", "n1", role=Role.LEADER, phase="Failed"))], (1500, 1), id="evicted"
+        ),
+        pytest.param(
+            [PodSeen(b.pod("app-driver", "n1", role=Role.LEADER, phase="Failed", ended_s=900))],
+            (1500, 0),
+            id="ended before the ledger's moment",
+        ),
+        pytest.param(
+            [PodSeen(b.pod("app-driver", "n1", role=Role.LEADER, phase="Failed", ended_s=9999))],
+            (2000, 0),
+            id="ended in the future",
+        ),
+    ],
+)
+def test_an_end_that_is_not_known_is_the_last_known_moment_and_marked(
+    ledger: Ledger, driver: list[Event], ended: tuple[float, int]
+) -> None:
+    restarted(ledger, *driver, PodSeen(b.pod("w1", "n1", phase="Succeeded", ended_s=1500)))
+    assert ends(ledger) == [ended]
+
+
+def test_an_application_that_goes_on_has_no_estimated_end(ledger: Ledger) -> None:
+    books = restarted(ledger, PodSeen(b.driver("n1", created_s=1010)))
+    books.apply(PodGone("app-driver"), 2500)
+    asyncio.run(books.flush(2600))
+    assert ends(ledger) == [(2500, 0)]
+
+
+# -- a ledger that does not answer -----------------------------------------------------------------
+
+
+class Slow(Ledger):
+    """A ledger whose disk or database does not answer until it is let go."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.answers = threading.Event()
+        self.answers.set()
+        self.asked = threading.Event()
+
+    def write(self, batch: Batch) -> None:
+        self.asked.set()
+        assert self.answers.wait(60)
+        super().write(batch)
+
+
+async def test_the_end_does_not_wait_for_a_ledger_that_does_not_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Slow(str(tmp_path / "ledger"))
+    books = b.accountant(ledger)
+    b.feed(books, START)
+    await books.flush(1100)
+    ledger.answers.clear()
+    books.close(1200, patience_s=0.01)
+    assert not ledger.answers.is_set(), "it came back although the ledger has not answered"
+    assert "did not answer within 0.01 s" in caplog.text
+    ledger.answers.set()
+    books.close(1200)
+    assert ledger.until_s() == 1200, "the write that was under way is whole"
+    ledger.close()
+
+
+async def test_a_flush_that_hangs_is_cancelled_at_once_and_the_end_writes_after_it(tmp_path: Path) -> None:
+    ledger = Slow(str(tmp_path / "ledger"))
+    books = b.accountant(ledger)
+    b.feed(books, START)
+    ledger.answers.clear()
+    flush = asyncio.create_task(books.flush(1100))
+    await asyncio.to_thread(ledger.asked.wait, 60)
+    flush.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await flush
+    assert not ledger.answers.is_set(), "the flush has waited for the ledger"
+    ledger.answers.set()
+    books.close(1200)
+    assert joules(ledger, "") == pytest.approx(200 * 100)
+    ledger.close()
+
+
+async def test_the_end_of_a_large_cluster_takes_no_longer(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path / "ledger"))
+    books = b.accountant(ledger)
+    b.feed(books, START)
+    await books.flush(1100)
+    for number in range(2, 200):
+        books.apply(NodeSeen(b.node(f"n{number}")), 1100)
+    books.close(1200, patience_s=0.0)
+    books._worker.submit(lambda: None).result(60)
+    assert ledger.until_s() == 1100, "a batch that was not metered whole is not written"
+    ledger.close()
 
 
 async def test_until_everything_was_seen_nothing_is_written(reopened: Callable[[], Ledger]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from extender.adapters.accounting.accountant import DAY_S, Accountant
-from extender.adapters.accounting.books import CELL_S
+from extender.adapters.accounting.books import CELL_S, Books
 from extender.adapters.accounting.ledger import Ledger, LedgerError
 from extender.adapters.accounting.readings import NodeReading, Readings
 from extender.adapters.spark import SpecReader
@@ -34,6 +36,7 @@ class Replica:
     """A store with books; all replicas of a test share the clock `now` and the watch."""
 
     now = 1_000.0
+    patience_s = 60.0
 
     def __init__(self, ledger: Path | str, **more: float) -> None:
         options = {name: str(value) for name, value in more.items()}
@@ -42,7 +45,7 @@ class Replica:
         )
         self.engine = Engine(settings.to_policy(), SpecReader())
         self.store = self.engine.store
-        self.books = Bookkeeper(settings, self.store, lambda: Replica.now)
+        self.books = Bookkeeper(settings, self.store, lambda: Replica.now, patience_s=self.patience_s)
         self.engine.observers.append(self.books)
 
     def asked(self) -> None:
@@ -226,6 +229,56 @@ async def test_a_ledger_that_is_away_at_the_start_is_opened_later(
     ]
     ledger.close()
     assert booked_s(path) == Replica.now - 1_000, "what was there is booked from when it came"
+
+
+async def test_the_start_does_not_wait_for_a_ledger_that_does_not_answer(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, opened = threading.Event(), Ledger.load
+
+    def slow(ledger: Ledger) -> Books:
+        assert answers.wait(60)
+        return opened(ledger)
+
+    monkeypatch.setattr(Ledger, "load", slow)
+    monkeypatch.setattr(Replica, "patience_s", 0.01)
+    replica = Replica(path)
+    assert not answers.is_set(), "the start has waited for the ledger"
+    assert replica.books.problem == "the ledger cannot be opened yet: it has not answered for 0.01 s"
+    start(replica)
+    replica.books.close()
+    answers.set()
+    await turn(replica)
+    assert replica.books.problem == ""
+    assert booked_s(path) == Replica.now - 1_000
+
+
+async def test_what_ended_before_the_ledger_could_be_opened_ends_when_it_did(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Replica(path)
+    start(first)
+    world = World()
+    leaders = [world.leader(name, spec(0), node="n1", phase="Running", seen=False) for name in "ab"]
+    for leader in leaders:
+        first.engine.observe(PodSeen(leader), Replica.now)
+    await turn(first)
+    with monkeypatch.context() as away:
+        failing(away, Ledger, "load", LedgerError("connection refused"))
+        second = Replica(path)
+        for each in (NodeSeen(node("n1")), *map(PodSeen, leaders), Synced()):
+            second.engine.observe(each, Replica.now)
+        second.engine.observe(PodGone(leaders[0].uid), Replica.now + 10)
+        ended = replace(leaders[1], phase="Succeeded", ended_s=Replica.now + 5)
+        second.engine.observe(PodSeen(ended), Replica.now + 11)
+        second.engine.observe(PodGone(ended.uid), Replica.now + 12)
+    second.asked()
+    ends = [Replica.now + 10, Replica.now + 5]
+    await turn(second, seconds=14)
+    ledger = Ledger(str(path))
+    rows = list(ledger.select("SELECT ended_s, end_estimated FROM applications ORDER BY app_id"))
+    assert rows == [(end_s, 0) for end_s in ends]
+    ledger.close()
 
 
 # -- stages ----------------------------------------------------------------------------------------

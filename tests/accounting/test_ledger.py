@@ -243,6 +243,20 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
         Ledger(str(path))
 
 
+def test_a_ledger_of_the_release_before_is_upgraded(ledger_url: str) -> None:
+    ledger = Ledger(ledger_url)
+    with ledger._transaction() as connection:
+        connection.execute("ALTER TABLE applications DROP COLUMN end_estimated")
+        connection.execute("UPDATE meta SET value = '2' WHERE key = 'version'")
+        connection.execute("INSERT INTO applications VALUES ('team', 'app', '', 1, 2, NULL, NULL, 'unknown')")
+        connection.execute("INSERT INTO meta VALUES ('until_s', '2.0')")
+    ledger.close()
+    again = Ledger(ledger_url)
+    assert again.load().applications == (ApplicationRow(APP, "", 1.0, 2.0, None, Missing("unknown")),)
+    again.close()
+    Ledger(ledger_url).close()
+
+
 @pytest.mark.parametrize(
     ("url", "problem"),
     [("{}/none/ledger.sqlite", "is no directory: create it"), ("mysql://host/db", "a ledger is a path")],

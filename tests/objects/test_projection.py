@@ -79,6 +79,26 @@ def test_the_fields_the_core_reads() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("phase", "finished_at", "ended_s"),
+    [
+        ("Succeeded", ["2023-11-14T22:13:20Z", "2023-11-14T22:13:30Z"], 1_700_000_010.0),
+        ("Failed", ["2023-11-14T22:13:20Z"], 1_700_000_000.0),
+        ("Running", ["2023-11-14T22:13:20Z"], None),
+        ("Succeeded", ["2023-11-14T22:13:20Z", None], None),
+        ("Succeeded", ["yesterday"], None),
+        ("Succeeded", ["2023-11-14T22:13:20"], None),
+        ("Failed", [], None),
+    ],
+)
+def test_a_finished_pod_ended_with_its_last_container(
+    phase: str, finished_at: list[str | None], ended_s: float | None
+) -> None:
+    states = [{"terminated": {"finishedAt": each}} if each is not None else {} for each in finished_at]
+    statuses = [{"name": "c", "state": each} for each in states]
+    assert facts(status={"phase": phase, "containerStatuses": statuses}).ended_s == ended_s
+
+
 def test_an_empty_pod_has_the_defaults_of_the_api() -> None:
     found = facts()
     assert (found.phase, found.scheduler_name, found.terms) == ("Pending", "default-scheduler", ANYWHERE)

@@ -10,16 +10,19 @@ How to wire it:
     accountant.reading(node, reading or Missing(...), now)          # after each `MeterReader.read`
     accountant.decided(pod, decision, now, score=..., intensity=...)  # every answer to filter
     await accountant.flush(now)                             # every minute or so, in a task of its own
-    accountant.close(now)             # on exit, when the flushing task has ended; closes the ledger
+    accountant.close(now)             # on exit, when the flushing task has ended; takes 2 s at most
 
 `now` is the wall clock in seconds since the epoch; `Missing` is `amounts.Missing`. Nothing here blocks:
-a flush meters the cluster in slices between other work of the event loop and writes in a thread.
+a flush meters the cluster in slices between other work of the event loop and writes in a thread. A ledger
+that does not answer delays only the next write: neither a flush that is cancelled nor `close` waits for it.
 All methods but those that name it never raise.
 
 After a restart build a new Accountant on the same ledger and feed it the first lists: until `Synced`
 it only listens, then it goes on from the moment the ledger was last written. Pods that still run are
 metered through the gap by the model, with carbon unknown (unless the intensity of that time is filled
-in with `intensity(zone, value, then)`); pods that vanished meanwhile are booked until that moment.
+in with `intensity(zone, value, then)`). Pods that finished meanwhile are booked until the end that their
+containers' statuses name. Pods that vanished are booked until the ledger's moment, and an application that
+ended so has its end marked as estimated.
 Recorded events may be played again from their beginning: those before that moment are not booked twice.
 
 Several replicas may book in one ledger: one of them leads, the others call `flush` with `lead=False` and
@@ -30,12 +33,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from extender.adapters.accounting.amounts import Missing
 from extender.adapters.accounting.backlog import Backlog
-from extender.adapters.accounting.books import CELL_S, UNASKED, Decision
+from extender.adapters.accounting.books import CELL_S, UNASKED, Batch, Decision
 from extender.adapters.accounting.intensity import Intensity
 from extender.adapters.accounting.ledger import Ledger, LedgerError
 from extender.adapters.accounting.meter import Meter
@@ -53,6 +58,10 @@ from extender.core.events import (
     Synced,
 )
 from extender.core.facts import GangKey, NodeFacts, PodFacts
+from extender.support.worker import Worker
+
+CLOSING_S: Final = 2.0
+"""`close` takes no longer, whatever the ledger does."""
 
 DAY_S: Final = 86_400.0
 
@@ -91,6 +100,7 @@ class Accountant:
         self._backlog = Backlog(ledger, books.until_s)
         self._said: dict[str, tuple[str, str]] = {}
         self._flushing = asyncio.Lock()
+        self._worker = Worker("ledger")
         self.fallbacks: dict[str, str] = {}
         """By node, why its power is not from the best source; bookings name the source that was used."""
         if books.until_s is not None:
@@ -191,29 +201,17 @@ class Accountant:
                 await asyncio.sleep(0)
                 if not self._meter.closing:
                     return  # closed in the meantime, for good
-            self._backlog.add(self._meter.closed())
-            writing = asyncio.ensure_future(asyncio.to_thread(self._backlog.write, lead=lead))
-            try:
-                problem = await asyncio.shield(writing)
-            except asyncio.CancelledError:
-                # A write cannot be called back; what became of it must be known before the next.
-                self._wrote(await writing)
-                raise
-            self._wrote(problem)
+            # A write cannot be called back. The worker makes the next one after it, and knows how it ended.
+            batches = [self._meter.closed()]
+            await asyncio.wrap_future(self._worker.submit(partial(self._write, batches, lead=lead)))
 
     async def prune(self, before_s: float) -> None:
         """Forget what the ledger has from before this moment, a day at a time: others write in between.
 
         Raises `LedgerError`; the days until then are forgotten.
         """
-        done = False
-        while not done:
-            deleting = asyncio.ensure_future(asyncio.to_thread(self._prune_day, before_s))
-            try:
-                done = await asyncio.shield(deleting)
-            except asyncio.CancelledError:
-                await deleting  # a ledger that is closed meanwhile would be opened again
-                raise
+        while not await asyncio.wrap_future(self._worker.submit(partial(self._prune_day, before_s))):
+            pass
 
     def _prune_day(self, before_s: float) -> bool:
         """Forget the oldest day; returns whether that was all. Blocks."""
@@ -222,16 +220,50 @@ class Accountant:
         self._ledger.prune(until_s)
         return until_s == before_s
 
-    def close(self, now: float, *, lead: bool = True) -> None:
-        """Write at once what was booked until `now`, if this replica leads, and close the ledger."""
+    def close(self, now: float, *, lead: bool = True, patience_s: float = CLOSING_S) -> None:
+        """Write at once what was booked until `now`, if this replica leads, and close the ledger.
+
+        Takes no longer than `patience_s`. Batches are written whole or not at all, so the next start goes on
+        where the ledger ends.
+        """
+        until_s = time.monotonic() + patience_s
+        batches: list[Batch] = []
         if self._listening is None and lead:
-            for _ in range(2 if self._meter.closing else 1):
-                self._begin(now)
-                while not self._meter.settle(NODES_A_SLICE):
-                    pass
-                self._backlog.add(self._meter.closed())
-            self._wrote(self._backlog.write(lead=True))
-        self._ledger.close()
+            batches = self._last_batches(now, until_s)
+        closing = self._worker.submit(partial(self._finish, batches, lead=lead))
+        try:
+            closing.result(max(0.0, until_s - time.monotonic()))
+        except TimeoutError:
+            _log.warning(
+                "the ledger did not answer within %g s at the end: what it lacks is metered by the model at "
+                "the next start",
+                patience_s,
+            )
+
+    def _last_batches(self, now: float, until_s: float) -> list[Batch]:
+        """All that is metered and not written, as far as the time allows."""
+        batches: list[Batch] = []
+        for _ in range(2 if self._meter.closing else 1):
+            self._begin(now)
+            while not self._meter.settle(NODES_A_SLICE):
+                if time.monotonic() >= until_s:
+                    return batches
+            batches.append(self._meter.closed())
+        return batches
+
+    def _write(self, batches: Sequence[Batch], *, lead: bool) -> None:
+        """Take batches in and write all that waits. Blocks; in the worker's thread."""
+        for each in batches:
+            self._backlog.add(each)
+        self._wrote(self._backlog.write(lead=lead))
+
+    def _finish(self, batches: Sequence[Batch], *, lead: bool) -> None:
+        """The last write, if there is one, and the end. Blocks; in the worker's thread."""
+        try:
+            if batches:
+                self._write(batches, lead=lead)
+        finally:
+            self._ledger.close()
 
     def _begin(self, now: float) -> None:
         """Close the meter's batch, unless a flush that was cancelled left a closed one to settle."""
@@ -274,17 +306,46 @@ class Accountant:
             for event, then in events:
                 self._account(event, then)
             return
-        alive = {
-            event.pod.uid for event, _ in events if isinstance(event, PodSeen) and not event.pod.finished
-        }
-        for uid in [uid for uid in self._meter.pods if uid not in alive]:
-            self._meter.pod_gone(uid, from_s)
         seen = {event.node.name for event, _ in events if isinstance(event, NodeSeen)}
         for name in self._known_nodes - seen:
             self._meter.node_gone(name, from_s)
+        # Nodes that were there before come first: what ended meanwhile drew its power on them.
+        for event, _ in events:
+            if isinstance(event, NodeSeen) and event.node.name in self._known_nodes:
+                self._account(event, from_s)
+        for uid, end_s, estimated in self._ended_meanwhile(events, from_s, now):
+            self._meter.pod_gone(uid, end_s, estimated=estimated)
         for event, then in events:
-            there_before = isinstance(event, NodeSeen) and event.node.name in self._known_nodes
-            self._account(event, from_s if there_before else then)
+            self._account(event, then)
+
+    def _ended_meanwhile(
+        self, events: Sequence[tuple[Event, float]], from_s: float, now: float
+    ) -> list[tuple[str, float, bool]]:
+        """Pods of the books that ended while nothing was observed, in order of their ends.
+
+        Each with whether the end is estimated: of one that vanished, and of one that finished without the
+        kubelet's saying when, only the ledger's moment is known. That of its application is then no better.
+        """
+        ends: dict[str, float | None] = dict.fromkeys(self._meter.pods)
+        alive: set[str] = set()
+        for event, then in events:
+            match event:
+                case PodSeen(pod) if not pod.finished:
+                    alive.add(pod.uid)
+                case PodSeen(pod):
+                    ends[pod.uid] = pod.ended_s
+                case PodGone(uid) if ends.get(uid) is None:
+                    ends[uid] = then
+                case _:
+                    pass
+        pods = self._meter.pods
+        ended = {uid: end_s for uid, end_s in ends.items() if uid in pods and uid not in alive}
+        unknown = {pods[uid].app for uid, end_s in ended.items() if end_s is None}
+        out = [
+            (uid, from_s if end_s is None else min(max(end_s, from_s), now), pods[uid].app in unknown)
+            for uid, end_s in ended.items()
+        ]
+        return sorted(out, key=lambda each: each[1])
 
     def _wrote(self, problem: LedgerError | None) -> None:
         text = "" if problem is None else str(problem)

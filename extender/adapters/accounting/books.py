@@ -93,7 +93,8 @@ StageTimes = dict[StageKey, StageTime]
 class ApplicationRow:
     """An application's life. Times are seconds since the epoch, None where not (yet) known.
 
-    `baseline_s` is where its counterfactual clock stands, or why it has none.
+    `end_estimated`: it ended while nothing was observed, so `ended_s` is the last moment at which it is known
+    to have run. `baseline_s` is where its counterfactual clock stands, or why it has none.
     """
 
     app: GangKey
@@ -102,6 +103,7 @@ class ApplicationRow:
     started_s: float | None
     ended_s: float | None
     baseline_s: float | Missing
+    end_estimated: bool = False
 
     @property
     def waiting_s(self) -> float | Missing:

@@ -78,11 +78,12 @@ TABLES: Final = (
             ("submitted", TIME),
             ("started", TIME),
             ("ended", TIME),
+            ("end_estimated", NUMBER),
             ("waiting_s", NUMBER),
             ("baseline_missing", TEXT),
         ),
         "SELECT namespace, app_id, strategy, submitted_s, started_s, ended_s, "
-        "CASE WHEN baseline_missing = '' THEN started_s - submitted_s END, baseline_missing "
+        "end_estimated, CASE WHEN baseline_missing = '' THEN started_s - submitted_s END, baseline_missing "
         "FROM applications WHERE (ended_s IS NULL OR ended_s >= ?) AND submitted_s < ? ORDER BY submitted_s",
     ),
     Table(

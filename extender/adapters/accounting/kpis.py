@@ -278,7 +278,8 @@ def _intensities(ledger: Ledger, since_s: float, until_s: float) -> dict[str, li
 
 def _applications(ledger: Ledger, since_s: float, until_s: float) -> list[Application]:
     query = """
-        SELECT namespace, app_id, strategy, submitted_s, started_s, ended_s, baseline_s, baseline_missing
+        SELECT namespace, app_id, strategy, submitted_s, started_s, ended_s, baseline_s, baseline_missing,
+               end_estimated
         FROM applications WHERE submitted_s < ? AND (ended_s IS NULL OR ended_s >= ?) ORDER BY submitted_s
     """
     rows = [application_of(row) for row in ledger.select(query, (until_s, since_s))]

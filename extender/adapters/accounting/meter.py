@@ -78,9 +78,12 @@ class _Application:
             self.running, self.waiting, leader_waits=self.leaders_waiting > 0 and self.leaders_running == 0
         )
 
-    def row(self, at_s: float, ended_s: float | None = None) -> ApplicationRow:
+    def row(
+        self, at_s: float, ended_s: float | None = None, *, end_estimated: bool = False
+    ) -> ApplicationRow:
         baseline_s = self.clock if isinstance(self.clock, Missing) else self.clock.at(at_s)
-        return ApplicationRow(self.key, self.strategy, self.submitted_s, self.started_s, ended_s, baseline_s)
+        life = (self.submitted_s, self.started_s, ended_s)
+        return ApplicationRow(self.key, self.strategy, *life, baseline_s, end_estimated)
 
 
 class Meter:
@@ -190,13 +193,13 @@ class Meter:
         self._open.pods[uid] = row
         self._counted(row.app, at_s)
 
-    def pod_gone(self, uid: str, at_s: float) -> None:
-        """A pod finished or was deleted."""
+    def pod_gone(self, uid: str, at_s: float, *, estimated: bool = False) -> None:
+        """A pod finished or was deleted. `estimated`: it was not seen; it ran at least until then."""
         pod = self._move_out(uid, at_s)
         if pod is None:
             return
         self._open.pods[uid] = None
-        self._counted(pod.app, at_s)
+        self._counted(pod.app, at_s, end_estimated=estimated)
 
     def reading_seen(self, node: str, reading: NodeReading | Missing, at_s: float) -> None:
         """A node was measured; the reading holds until the next, at most `READING_HOLDS_S`."""
@@ -309,7 +312,7 @@ class Meter:
                 del self._tenancies[pod.node]
         return pod
 
-    def _counted(self, app: GangKey, at_s: float) -> None:
+    def _counted(self, app: GangKey, at_s: float, *, end_estimated: bool = False) -> None:
         application = self._applications.get(app)
         if application is None:
             return
@@ -317,7 +320,7 @@ class Meter:
         if application.started_s is None and application.running + application.leaders_running:
             application.started_s = at_s
         if application.pods == 0:
-            self._open.applications[app] = application.row(at_s, ended_s=at_s)
+            self._open.applications[app] = application.row(at_s, ended_s=at_s, end_estimated=end_estimated)
             del self._applications[app]
 
     @staticmethod

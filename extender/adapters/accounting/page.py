@@ -169,11 +169,12 @@ def _span(application: Application, report: Report) -> charts.Span:
     row = application.row
     parts: list[tuple[float, float, str, str]] = []
     started_s, ended_s = row.started_s, row.ended_s or report.until_s
+    about = "at least " if row.end_estimated else ""
     waited_until_s = ended_s if started_s is None else started_s
     if waited_until_s > row.submitted_s:
         parts.append((row.submitted_s, waited_until_s, "wait", f"waited {words.duration(row.waiting_s)}"))
     if started_s is not None:
-        parts.append((started_s, ended_s, "run", f"ran {words.duration(ended_s - started_s)}"))
+        parts.append((started_s, ended_s, "run", f"ran {about}{words.duration(ended_s - started_s)}"))
     return charts.Span(str(row.app), parts)
 
 

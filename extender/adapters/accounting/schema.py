@@ -6,7 +6,11 @@ from typing import Final
 
 from extender.adapters.accounting.books import CELL_S
 
-VERSION: Final = "2"
+VERSION: Final = "3"
+UPGRADES: Final = {
+    "2": ("3", "ALTER TABLE applications ADD COLUMN end_estimated SMALLINT NOT NULL DEFAULT 0"),
+}
+"""By version of a ledger: the next one, and the statement that makes it. Older releases refuse the result."""
 
 TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -53,6 +57,7 @@ TABLES: Final = (
         ended_s DOUBLE PRECISION,
         baseline_s DOUBLE PRECISION,
         baseline_missing TEXT NOT NULL,
+        end_estimated SMALLINT NOT NULL DEFAULT 0,
         PRIMARY KEY (namespace, app_id),
         CHECK ((baseline_missing = '') = (baseline_s IS NOT NULL))
     )
@@ -118,12 +123,12 @@ ADD_STAGE_TIME: Final = """
 
 PUT_APPLICATION: Final = """
     INSERT INTO applications (namespace, app_id, strategy, submitted_s, started_s, ended_s, baseline_s,
-                              baseline_missing)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                              baseline_missing, end_estimated)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (namespace, app_id) DO UPDATE SET
         strategy = excluded.strategy, submitted_s = excluded.submitted_s, started_s = excluded.started_s,
         ended_s = excluded.ended_s, baseline_s = excluded.baseline_s,
-        baseline_missing = excluded.baseline_missing
+        baseline_missing = excluded.baseline_missing, end_estimated = excluded.end_estimated
 """
 
 PUT_POD: Final = """
