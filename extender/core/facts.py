@@ -29,7 +29,8 @@ class Identity(NamedTuple):
 
     `leader_optional` says that a worker may run although no pod leads its gang (Spark in client mode).
     `profile` is its Spark resource profile: the gang's sizes are those of `DEFAULT_PROFILE`. `problem` says
-    why a pod that names a gang can be no member of it; its role is then SINGLE.
+    why a pod that names a gang can be no member of it; its role is then SINGLE. `app_name` is the name that
+    people know the application by; empty where no label says it.
     """
 
     role: Role
@@ -37,6 +38,7 @@ class Identity(NamedTuple):
     leader_optional: bool = False
     profile: str = DEFAULT_PROFILE
     problem: str = ""
+    app_name: str = ""
 
 
 class OwnerRef(NamedTuple):
@@ -94,8 +96,8 @@ class PodFacts:
     that is left. `annotations` and `config_map` are kept for leaders only: they are what a
     dialect reads the gang from. `created_s` is seconds since the epoch. `daemon`: it runs on its node for
     good (a DaemonSet's or a static pod), so no gang will ever have its room. `owner_ref` is kept for
-    members of gangs, `admitted` for leaders only. `nominated` is the node on which evictions make room
-    for the pod while it waits. `ended_s` is when the last container of a finished pod ended, in seconds since
+    members of gangs, `admitted` and `app_name` for leaders only. `nominated` is the node on which evictions
+    make room for the pod while it waits. `ended_s` is when the last container of a finished pod ended, in seconds since
     the epoch; None while it runs, and if the kubelet does not say.
     """
 
@@ -125,6 +127,7 @@ class PodFacts:
     template_config_map: str = ""
     admitted: Admitted = NOTHING_ADDED
     ended_s: float | None = None
+    app_name: str = ""
 
     @property
     def finished(self) -> bool:

@@ -212,7 +212,7 @@ def _why(verdict: Verdict | None) -> tuple[str, str]:
 def applications(store: Store) -> list[Summary]:
     """Every known gang, by namespace and id."""
     gangs = store.state.gangs
-    return [_summary(store, gangs[key]) for key in sorted(gangs)]
+    return [summary_of(store, gangs[key]) for key in sorted(gangs)]
 
 
 def application(store: Store, namespace: str, app_id: str, now: float) -> Application | None:
@@ -220,7 +220,7 @@ def application(store: Store, namespace: str, app_id: str, now: float) -> Applic
     gang = store.state.gangs.get(GangKey(namespace, app_id))
     if gang is None:
         return None
-    leader = _leader(gang)
+    leader = leader_of(gang)
     spec = gang.spec or (gang.specs.get(leader.uid) if leader is not None else None)
     waiting = _waiting(store, leader, now) if leader is not None else None
     fits, shortages = None, []
@@ -228,8 +228,8 @@ def application(store: Store, namespace: str, app_id: str, now: float) -> Applic
         fits, shortages = shortage(store, leader, spec)
     seated = {slot.pod_uid for slot in gang.slots}
     return Application(
-        summary=_summary(store, gang),
-        request=_request(leader, spec) if leader is not None and isinstance(spec, GangSpec) else None,
+        summary=summary_of(store, gang),
+        request=request_of(leader, spec) if leader is not None and isinstance(spec, GangSpec) else None,
         slots=_slots(store, gang),
         workers=[
             WorkerView(pod.name, pod.node, uid in seated)
@@ -345,11 +345,11 @@ def totals(store: Store) -> Totals:
     slots = slots_open = 0
     label = store.policy.pool_label
     for gang in store.state.gangs.values():
-        state = _state(gang)
+        state = state_of(gang)
         states[state] += 1
         slots += len(gang.slots)
         slots_open += sum(1 for slot in gang.slots if slot.open)
-        leader = _leader(gang)
+        leader = leader_of(gang)
         if state is GangState.WAITING and leader is not None:
             pool = pool_of(leader.terms, label)
             pools[pool] = pools.get(pool, 0) + 1
@@ -365,14 +365,15 @@ def totals(store: Store) -> Totals:
     )
 
 
-def _leader(gang: Gang) -> PodFacts | None:
+def leader_of(gang: Gang) -> PodFacts | None:
     """The leader that matters: the owner of the reservation, else the oldest one."""
     if gang.owner is not None:
         return gang.owner
     return min(gang.leaders.values(), key=lambda pod: (pod.created_s, pod.uid), default=None)
 
 
-def _state(gang: Gang) -> GangState:
+def state_of(gang: Gang) -> GangState:
+    """Where a gang is in its life."""
     if gang.owner is not None:
         return GangState.RUNNING if gang.owner.node else GangState.ADMITTED
     if any(leader.waiting for leader in gang.leaders.values()):
@@ -380,13 +381,14 @@ def _state(gang: Gang) -> GangState:
     return GangState.ENDED if gang.leaders or gang.leader_ended else GangState.LEADERLESS
 
 
-def _summary(store: Store, gang: Gang) -> Summary:
-    leader = _leader(gang)
+def summary_of(store: Store, gang: Gang) -> Summary:
+    """A gang in one line."""
+    leader = leader_of(gang)
     bound = sum(1 for pod in gang.workers.values() if pod.occupies)
     return Summary(
         namespace=gang.key.namespace,
         app_id=gang.key.app_id,
-        state=_state(gang),
+        state=state_of(gang),
         leader=leader.name if leader is not None else "",
         leader_node=leader.node if leader is not None else "",
         pool=pool_of(leader.terms, store.policy.pool_label) if leader is not None else "",
@@ -397,7 +399,8 @@ def _summary(store: Store, gang: Gang) -> Summary:
     )
 
 
-def _request(leader: PodFacts, spec: GangSpec) -> Request:
+def request_of(leader: PodFacts, spec: GangSpec) -> Request:
+    """What a gang with this leader asks for."""
     return Request(
         leader=dict(leader.requests),
         worker=dict(spec.worker),

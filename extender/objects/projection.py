@@ -126,6 +126,7 @@ class PodProjector:
             template_config_map=_config_map(spec.volumes, POD_TEMPLATE_VOLUME) if leads else "",
             admitted=added,
             ended_s=_ended_s(status),
+            app_name=identity.app_name if identity is not None and leads else "",
         )
 
     def _shared_requests(self, requests: dict[str, int]) -> dict[str, int]:

@@ -16,6 +16,8 @@ SPARK_ROLE_LABEL: Final = "spark-role"
 SPARK_APP_ID_LABEL: Final = "spark-app-id"
 SPARK_APP_SELECTOR_LABEL: Final = "spark-app-selector"
 SPARK_PROFILE_LABEL: Final = "spark-exec-resourceprofile-id"
+APP_NAME_LABELS: Final = ("sparkoperator.k8s.io/app-name", "spark-app-name", "app.kubernetes.io/name")
+"""Labels with the name that people know an application by: spark-operator's, Spark's own, Kubernetes'."""
 
 _GENERIC_ROLES: Final = {"leader": Role.LEADER, "worker": Role.WORKER}
 _SPARK_ROLES: Final = {"driver": Role.LEADER, "executor": Role.WORKER}
@@ -41,7 +43,7 @@ def identify(labels: Mapping[str, str]) -> Identity | None:
     if gang:
         role = _GENERIC_ROLES.get(stated)
         if role is not None:
-            return Identity(role, gang)
+            return Identity(role, gang, app_name=_app_name(labels))
         if stated:
             problem = f"{ROLE_LABEL}={stated}: use leader or worker, or leave {GANG_LABEL} out of this pod"
             return Identity(Role.SINGLE, gang, problem=problem)
@@ -53,4 +55,8 @@ def identify(labels: Mapping[str, str]) -> Identity | None:
     if role is None or not app_id:
         return None
     profile = labels.get(SPARK_PROFILE_LABEL, DEFAULT_PROFILE)
-    return Identity(role, app_id, role is Role.WORKER, profile)
+    return Identity(role, app_id, role is Role.WORKER, profile, app_name=_app_name(labels))
+
+
+def _app_name(labels: Mapping[str, str]) -> str:
+    return next((labels[label] for label in APP_NAME_LABELS if labels.get(label)), "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Final
 
 import numpy as np
@@ -22,6 +23,15 @@ class TaintClass:
 
     taints: tuple[Taint, ...]
     ready: bool
+
+
+class Usability(Enum):
+    """Whether nodes of a class take a pod, and the first reason why not, in the order of kube-scheduler."""
+
+    OPEN = auto()
+    NOT_READY = auto()
+    CORDONED = auto()
+    TAINTED = auto()
 
 
 class TaintClasses:
@@ -73,6 +83,22 @@ class TaintClasses:
             usable[:-1] = np.fromiter(each, dtype=np.bool_, count=len(self._classes))
             self._open.put(terms.tolerations, usable)
         return usable[class_of]
+
+    def refusal(self, number: int, terms: PlacementTerms) -> Usability:
+        """Why nodes of a class do not take a pod with these terms; `OPEN` if they do."""
+        kind = self._classes[number]
+        if kind is None or not kind.ready:
+            return Usability.NOT_READY
+        taint = self.untolerated(number, terms)
+        if taint is None:
+            return Usability.OPEN
+        return Usability.CORDONED if taint.key == UNSCHEDULABLE_TAINT else Usability.TAINTED
+
+    def untolerated(self, number: int, terms: PlacementTerms) -> Taint | None:
+        """A taint of a class that keeps a pod with these terms away, if there is one."""
+        kind = self._classes[number]
+        taints = () if kind is None else kind.taints
+        return next((taint for taint in taints if not terms.accept_taints((taint,))), None)
 
     def _new(self, kind: TaintClass) -> int:
         if self._unused:

@@ -296,6 +296,19 @@ class QueuePass:
             self._go_back_to(place)
         return self.verdict(uid)
 
+    def suppose(self, waiting: Waiting, *, first: bool = False) -> Packing | None:
+        """Where a gang like this would be placed now instead of the one that its leader leads.
+
+        It comes after the gangs before it, or (`first`) before all others. Nothing is taken, and neither the
+        carbon policies nor the order of the pool are asked. Call it on a pass that nothing is decided from.
+        """
+        place = self._places.get(waiting.leader.uid, 0)
+        while not first and self._next < place:
+            self.verdict(self._queue[self._next].leader.uid)
+        alone = first or self._policy.fifo_for(waiting.pool) is FifoMode.OFF
+        space = Workspace(self._table) if alone else self._space
+        return self._plan(waiting, None, space, _ANYWHERE)[0]
+
     def _go_back_to(self, place: int) -> None:
         """Take back what was judged from this place on, the latest first."""
         while self._next > place:

@@ -154,6 +154,10 @@ class WaitingGangs:
         self._shown.now = now
         return self._shown
 
+    def supposed(self, now: float) -> QueuePass:
+        """A new pass to try changes on (`QueuePass.suppose`); nothing is decided from it."""
+        return self._new_pass(Faults(), now)
+
     def _seen(self) -> tuple[int, int, int]:
         """Changes whenever a pass must be made again."""
         state = self._state

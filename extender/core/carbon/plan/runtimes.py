@@ -18,10 +18,15 @@ _RUN_SUFFIX: Final = re.compile(r"(-[0-9a-f]{8,}|-[0-9]{4,}|-[0-9]+)*(-driver)?$
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A run time in seconds, and for people where it comes from."""
+    """A run time in seconds, and for people where it comes from.
+
+    `low_s` and `high_s` are the shortest and the longest of the earlier runs; None where none is known.
+    """
 
     seconds: float
     text: str
+    low_s: float | None = None
+    high_s: float | None = None
 
 
 class Runtimes:
@@ -48,11 +53,13 @@ class Runtimes:
         own = self._by_name.get((namespace, base_name(leader), size))
         if own:
             value = median(own)
-            return Estimate(value, f"{_minutes(value)}, the median of {len(own)} earlier runs")
+            text = f"{_minutes(value)}, the median of {len(own)} earlier runs"
+            return Estimate(value, text, min(own), max(own))
         alike = self._by_size.get(_class_of(size))
         if alike:
             value = median(alike)
-            return Estimate(value, f"{_minutes(value)}, the median of applications of its size")
+            text = f"{_minutes(value)}, the median of applications of its size"
+            return Estimate(value, text, min(alike), max(alike))
         return Estimate(ASSUMED_S, f"{_minutes(ASSUMED_S)}, assumed: state carbon-scheduler/runtime-estimate")
 
 

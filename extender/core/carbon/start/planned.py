@@ -45,6 +45,16 @@ class Verdict:
     zone: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """When a running gang is expected to end, from what, and within which bounds, where earlier runs tell."""
+
+    at_s: float
+    text: str
+    low_s: float | None = None
+    high_s: float | None = None
+
+
 @dataclass(slots=True)
 class _World:
     """The cluster in rows: nodes of one carbon zone and one class each."""
@@ -97,6 +107,28 @@ class PlannedStarts:
         if found.at_s is not None and found.at_s <= now:
             return Verdict(None, zone=found.zone)
         return found
+
+    def running_since_s(self, key: GangKey) -> float | None:
+        """When a gang was first seen to run; None while it does not."""
+        return self._running_since_s.get(key)
+
+    def estimate(self, leader: PodFacts, spec: GangSpec) -> Estimate:
+        """How long a gang is expected to run."""
+        return self._estimate(leader, self._flexibility(leader), spec.min_workers)
+
+    def end_of(self, gang: Gang, now: float) -> End:
+        """When an admitted gang is expected to end."""
+        owner, spec = gang.owner, gang.spec
+        assert owner is not None
+        since_s = self._running_since_s.get(gang.key, now)
+        size = spec.min_workers if spec is not None else 0
+        found = self._estimate(owner, self._flexibility(owner), size)
+        if since_s + found.seconds <= now:  # it overran its estimate
+            return End(now + max(SLOT_S, _OVERRUN * (now - since_s)), found.text)
+        if found.low_s is None or found.high_s is None:
+            return End(since_s + found.seconds, found.text)
+        low_s, high_s = max(now, since_s + found.low_s), max(now, since_s + found.high_s)
+        return End(since_s + found.seconds, found.text, low_s, high_s)
 
     # -- making the plan -------------------------------------------------------------------------
 
@@ -243,13 +275,7 @@ class PlannedStarts:
         for pod in gang.workers.values():
             if pod.occupies and pod.uid not in seated:
                 add(table.row_of.get(pod.node, -1), table.vector(pod.requests))
-        since_s = self._running_since_s.get(gang.key, now)
-        flexibility = self._flexibility(owner)
-        size = spec.min_workers if spec is not None else 0
-        until_s = since_s + self._estimate(owner, flexibility, size).seconds
-        if until_s <= now:
-            until_s = now + max(SLOT_S, _OVERRUN * (now - since_s))
-        return Running(used, until_s)
+        return Running(used, self.end_of(gang, now).at_s)
 
     def _job(
         self, leader: PodFacts, spec: GangSpec, flexibility: Flexibility, world: _World, now: float

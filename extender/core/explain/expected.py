@@ -1,0 +1,136 @@
+"""When a waiting gang is expected to start, within which bounds, and from what that is known.
+
+A gang that is held starts by its carbon policy. One that waits for room starts when enough running gangs have
+ended: their expected ends are played through in order, and the queue is placed into what they leave.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from extender.core.carbon.start.hold import Hold
+from extender.core.carbon.start.planned import End
+from extender.core.gangs.reservation import NOWHERE, Gang
+from extender.core.gangs.spec import GangSpec
+from extender.core.nodes.arrays import IntArray
+from extender.core.policy import FifoMode
+from extender.core.queue.queue_pass import Waiting, plan
+from extender.core.queue.workspace import Workspace
+from extender.core.state import State
+
+_MOST_TRIALS: Final = 200
+"""Placements tried for one answer: at 5,000 nodes each takes about a millisecond, and webhooks wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """An expected start in seconds since the epoch; bounds are None where nothing is known of them.
+
+    `source` is one sentence.
+    """
+
+    at_s: float
+    earliest_s: float | None
+    latest_s: float | None
+    source: str
+
+
+def by_hold(hold: Hold, now: float) -> Expected:
+    """The start that the carbon policy plans. Beyond the latest start only the want of room delays it."""
+    source = f"the carbon policy {hold.policy.value} plans it; the grid's forecast may move it"
+    return Expected(max(now, hold.expected_s), now, hold.latest_start_s, source)
+
+
+@dataclass(slots=True)
+class _Leaving:
+    """Room that a gang gives back at its end, by row."""
+
+    gang: Gang
+    end: End
+    amounts: list[tuple[int, IntArray]]
+
+
+def by_room(
+    state: State, queue: Iterable[Waiting], entry: Waiting, ends: Ends, now: float
+) -> Expected | None:
+    """The start that follows from the expected ends of what runs; None where these leave too little room."""
+    leaving = [
+        _Leaving(gang, ends(gang, now), _amounts(state, gang))
+        for gang in state.gangs.values()
+        if gang.owner is not None
+    ]
+    ahead = _ahead(queue, entry)
+    found = _play(state, ahead, leaving, lambda end: end.at_s)
+    if found is None:
+        return None
+    at_s, last = found
+    low = high = None
+    if all(each.end.low_s is not None and each.end.high_s is not None for each in leaving):
+        low = _play(state, ahead, leaving, lambda end: end.low_s or end.at_s)
+        high = _play(state, ahead, leaving, lambda end: end.high_s or end.at_s)
+    source = f"{last.gang.key} is expected to end then: {last.end.text}"
+    return Expected(at_s, low[0] if low else None, high[0] if high else None, source)
+
+
+Ends = Callable[[Gang, float], End]
+
+
+def _ahead(queue: Iterable[Waiting], entry: Waiting) -> list[Waiting]:
+    """Gangs up to this one, in order, that can be placed at all."""
+    out: list[Waiting] = []
+    for each in queue:
+        if isinstance(each.spec, GangSpec):
+            out.append(each)
+        if each.leader.uid == entry.leader.uid:
+            break
+    return out
+
+
+def _play(
+    state: State, ahead: list[Waiting], leaving: list[_Leaving], when: Callable[[End], float]
+) -> tuple[float, _Leaving] | None:
+    """When the last of `ahead` has room, and the gang whose end gave it."""
+    table, policy = state.nodes, state.policy
+    space = Workspace(table)
+    waiting, trials = list(ahead), 0
+    for each in sorted(leaving, key=lambda one: (when(one.end), one.gang.key)):
+        if not math.isfinite(when(each.end)):
+            break
+        for row, used in each.amounts:
+            space.give(row, used)
+        blocked: set[str] = set()
+        for entry in list(waiting):
+            if entry.pool in blocked:
+                continue
+            trials += 1
+            if trials > _MOST_TRIALS:
+                return None
+            packing, _ = plan(table, policy, entry, None, space)
+            if packing is None:
+                if policy.fifo_for(entry.pool) is FifoMode.STRICT:
+                    blocked.add(entry.pool)
+                continue
+            if entry is ahead[-1]:
+                return when(each.end), each
+            assert isinstance(entry.spec, GangSpec)
+            space.take(
+                packing, table.widened(table.vector(entry.leader.requests)), table.vector(entry.spec.worker)
+            )
+            waiting.remove(entry)
+    return None
+
+
+def _amounts(state: State, gang: Gang) -> list[tuple[int, IntArray]]:
+    """What an admitted gang takes, by row: seats and claims of its pods, and its open slots."""
+    out: list[tuple[int, IntArray]] = []
+    for uid in (*gang.leaders, *gang.workers):
+        seat, claim = state.seats.get(uid), state.claims.get(uid)
+        if seat is not None:
+            out.append((seat.row, seat.used))
+        elif claim is not None and claim.slot is None and claim.held is not None:
+            out.append((claim.row, claim.held))
+    out += [(slot.row, slot.held) for slot in gang.slots if slot.held is not None and slot.row != NOWHERE]
+    return out
