@@ -6,10 +6,11 @@ requests are answered from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
+from typing import Final
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from extender.core.carbon.entitlement import Entitlement
 from extender.core.carbon.start.hold import Hold
 from extender.core.carbon.width.elastic import FOR_CARBON
 from extender.core.carbon.width.stage_deferral import Deferral
+from extender.core.explain.expected import starts_by_room
 from extender.core.facts import GangKey, PodFacts, Role
 from extender.core.faults import Subject
 from extender.core.gangs.reservation import NOWHERE, Gang
@@ -34,6 +36,9 @@ MOST_EXPLAINED = 100
 DORMANT_REASON = "kube-scheduler does not ask for the leader: another of its plugins refuses it"
 
 
+FOR_GOOD: Final = frozenset({Outcome.EXCEEDS_CLUSTER, Outcome.INVALID_REQUEST})
+"""Outcomes that last until the application, or what nodes offer, is changed."""
+
 _WAIT_FOR_ROOM = (Outcome.NO_ROOM, Outcome.EARLIER_GANG_WAITS)
 
 
@@ -49,7 +54,11 @@ class GangState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class QueueEntry:
-    """A waiting gang. `position` counts from 1 in its pool; `outcome` is empty while it was not judged."""
+    """A waiting gang. `position` counts from 1 in its pool; `outcome` is empty while it was not judged.
+
+    `refused_for_good`: it never starts as it is. `expected_s` is its expected start (None: not known) and
+    `since_s` its creation, in seconds since the epoch.
+    """
 
     namespace: str
     app_id: str
@@ -60,6 +69,10 @@ class QueueEntry:
     reason: str
     blocked_by: str
     age_s: float
+    app_name: str = ""
+    since_s: float = 0.0
+    refused_for_good: bool = False
+    expected_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +177,36 @@ def queue(store: Store, now: float, most: int = MOST_EXPLAINED) -> list[QueueEnt
     """Waiting gangs in queue order, those that kube-scheduler does not ask for last."""
     positions: dict[str, int] = {}
     out: list[QueueEntry] = []
-    for number, entry in enumerate(store.waiting.entries(now)):
+    entries = store.waiting.entries(now)
+    for number, entry in enumerate(entries):
         positions[entry.pool] = positions.get(entry.pool, 0) + 1
         out.append(_entry(store, entry, positions[entry.pool], now, judge=number < most))
-    return out
+    expected = _expected_starts(store, entries[:most], now)
+    return [
+        replace(each, expected_s=expected.get(entry.leader.uid))
+        for each, entry in zip(out, entries, strict=True)
+    ]
+
+
+def _expected_starts(store: Store, entries: Sequence[Waiting], now: float) -> dict[str, float]:
+    """Expected starts by uid of the leader: by the hold, or by the ends of what runs."""
+    shown, found = store.waiting.shown(now), dict[str, float]()
+    for_room: list[Waiting] = []
+    for entry in entries:
+        verdict = shown.verdict(entry.leader.uid)
+        if verdict is None or verdict.outcome in FOR_GOOD:
+            continue
+        if verdict.outcome is Outcome.ADMITTED:
+            found[entry.leader.uid] = now
+        elif verdict.outcome is not Outcome.HELD_FOR_CARBON:
+            for_room.append(entry)
+        elif (hold := store.entitlements.start(entry.leader, _spec_of(entry), now).hold) is not None:
+            found[entry.leader.uid] = max(now, hold.expected_s)
+    return found | starts_by_room(store.state, for_room, store.entitlements.planned.end_of, now)
+
+
+def _spec_of(entry: Waiting) -> GangSpec | None:
+    return entry.spec if isinstance(entry.spec, GangSpec) else None
 
 
 def _waiting(store: Store, leader: PodFacts, now: float) -> QueueEntry | None:
@@ -198,6 +237,9 @@ def _entry(store: Store, entry: Waiting, position: int, now: float, *, judge: bo
         reason=text,
         blocked_by=blocker,
         age_s=max(0.0, now - entry.leader.created_s),
+        app_name=entry.leader.app_name,
+        since_s=entry.leader.created_s,
+        refused_for_good=outcome in FOR_GOOD,
     )
 
 

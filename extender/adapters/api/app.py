@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 import extender
 from extender.adapters.api import carbon, models
+from extender.adapters.api.explaining import DEFAULT_WATTS_PER_CORE, add_explain
 from extender.adapters.api.metrics import Metrics
 from extender.adapters.api.openapi import STAGE_PRIORITY, describe_plain_routes
 from extender.adapters.api.ports import CacheHealth, ServiceHealth
@@ -26,7 +27,13 @@ from extender.core.store import Store
 JSON = "application/json"
 
 
-def create_app(store: Store, health: ServiceHealth, metrics: Metrics, clock: Callable[[], float]) -> FastAPI:
+def create_app(
+    store: Store,
+    health: ServiceHealth,
+    metrics: Metrics,
+    clock: Callable[[], float],
+    watts_per_core: float = DEFAULT_WATTS_PER_CORE,
+) -> FastAPI:
     """The API over one store. `clock` gives seconds since the epoch."""
     app = FastAPI(
         title="carbon-scheduler",
@@ -37,6 +44,7 @@ def create_app(store: Store, health: ServiceHealth, metrics: Metrics, clock: Cal
     )
     _add_probes(app, store, health, clock)
     _add_views(app, store, clock)
+    add_explain(app, store, clock, watts_per_core)
     _add_priorities(app, store)
 
     @app.get("/metrics", tags=["operation"], response_class=Response)

@@ -29,6 +29,14 @@ class QueueEntry(Model):
     reason: str
     blocked_by: str = Field(description="`namespace/id` of the earlier gang it waits for, or empty.")
     age_s: float
+    app_name: str = Field(
+        description="Name that people know the application by; empty where no label says it."
+    )
+    since_s: float = Field(description="When the leader was created, in seconds since the epoch.")
+    refused_for_good: bool = Field(description="It never starts as it is, unless nodes join.")
+    expected_s: float | None = Field(
+        description="Expected start in seconds since the epoch; null: not known."
+    )
 
 
 class Shortage(Model):

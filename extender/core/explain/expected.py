@@ -57,22 +57,32 @@ def by_room(
     state: State, queue: Iterable[Waiting], entry: Waiting, ends: Ends, now: float
 ) -> Expected | None:
     """The start that follows from the expected ends of what runs; None where these leave too little room."""
-    leaving = [
+    leaving, ahead, uid = _leaving(state, ends, now), _ahead(queue, entry), entry.leader.uid
+    found = _play(state, ahead, leaving, lambda end: end.at_s, uid).get(uid)
+    if found is None:
+        return None
+    low = high = None
+    if all(each.end.low_s is not None and each.end.high_s is not None for each in leaving):
+        low = _play(state, ahead, leaving, lambda end: end.low_s or end.at_s, uid).get(uid)
+        high = _play(state, ahead, leaving, lambda end: end.high_s or end.at_s, uid).get(uid)
+    at_s, last = found
+    source = f"{last.gang.key} is expected to end then: {last.end.text}"
+    return Expected(at_s, low[0] if low else None, high[0] if high else None, source)
+
+
+def starts_by_room(state: State, queue: Iterable[Waiting], ends: Ends, now: float) -> dict[str, float]:
+    """Expected starts of gangs that wait for room, by uid of the leader, as far as they are known."""
+    able = [each for each in queue if isinstance(each.spec, GangSpec)]
+    found = _play(state, able, _leaving(state, ends, now), lambda end: end.at_s)
+    return {uid: at_s for uid, (at_s, _) in found.items()}
+
+
+def _leaving(state: State, ends: Ends, now: float) -> list[_Leaving]:
+    return [
         _Leaving(gang, ends(gang, now), _amounts(state, gang))
         for gang in state.gangs.values()
         if gang.owner is not None
     ]
-    ahead = _ahead(queue, entry)
-    found = _play(state, ahead, leaving, lambda end: end.at_s)
-    if found is None:
-        return None
-    at_s, last = found
-    low = high = None
-    if all(each.end.low_s is not None and each.end.high_s is not None for each in leaving):
-        low = _play(state, ahead, leaving, lambda end: end.low_s or end.at_s)
-        high = _play(state, ahead, leaving, lambda end: end.high_s or end.at_s)
-    source = f"{last.gang.key} is expected to end then: {last.end.text}"
-    return Expected(at_s, low[0] if low else None, high[0] if high else None, source)
 
 
 Ends = Callable[[Gang, float], End]
@@ -90,12 +100,19 @@ def _ahead(queue: Iterable[Waiting], entry: Waiting) -> list[Waiting]:
 
 
 def _play(
-    state: State, ahead: list[Waiting], leaving: list[_Leaving], when: Callable[[End], float]
-) -> tuple[float, _Leaving] | None:
-    """When the last of `ahead` has room, and the gang whose end gave it."""
+    state: State,
+    ahead: list[Waiting],
+    leaving: list[_Leaving],
+    when: Callable[[End], float],
+    until: str = "",
+) -> dict[str, tuple[float, _Leaving]]:
+    """When each of `ahead` has room, and the gang whose end gave it, by uid of the leader.
+
+    It ends with the gang of the leader `until`, or after as many placements as one answer may cost.
+    """
     table, policy = state.nodes, state.policy
-    space = Workspace(table)
-    waiting, trials = list(ahead), 0
+    space, found, trials = Workspace(table), dict[str, tuple[float, _Leaving]](), 0
+    waiting = list(ahead)
     for each in sorted(leaving, key=lambda one: (when(one.end), one.gang.key)):
         if not math.isfinite(when(each.end)):
             break
@@ -107,20 +124,20 @@ def _play(
                 continue
             trials += 1
             if trials > _MOST_TRIALS:
-                return None
+                return found
             packing, _ = plan(table, policy, entry, None, space)
             if packing is None:
                 if policy.fifo_for(entry.pool) is FifoMode.STRICT:
                     blocked.add(entry.pool)
                 continue
-            if entry is ahead[-1]:
-                return when(each.end), each
+            found[entry.leader.uid] = when(each.end), each
+            if entry.leader.uid == until:
+                return found
             assert isinstance(entry.spec, GangSpec)
-            space.take(
-                packing, table.widened(table.vector(entry.leader.requests)), table.vector(entry.spec.worker)
-            )
+            leader = table.widened(table.vector(entry.leader.requests))
+            space.take(packing, leader, table.vector(entry.spec.worker))
             waiting.remove(entry)
-    return None
+    return found
 
 
 def _amounts(state: State, gang: Gang) -> list[tuple[int, IntArray]]:
@@ -130,7 +147,9 @@ def _amounts(state: State, gang: Gang) -> list[tuple[int, IntArray]]:
         seat, claim = state.seats.get(uid), state.claims.get(uid)
         if seat is not None:
             out.append((seat.row, seat.used))
-        elif claim is not None and claim.slot is None and claim.held is not None:
-            out.append((claim.row, claim.held))
-    out += [(slot.row, slot.held) for slot in gang.slots if slot.held is not None and slot.row != NOWHERE]
+        elif claim is not None and claim.slot is None and claim.reserved is not None:
+            out.append((claim.row, claim.reserved))
+    out += [
+        (slot.row, slot.reserved) for slot in gang.slots if slot.reserved is not None and slot.row != NOWHERE
+    ]
     return out

@@ -22,6 +22,7 @@ from extender.core.nodes.resources import CPU
 from extender.core.outcomes import EXPLANATIONS, Outcome
 from extender.core.queries import (
     DORMANT_REASON,
+    FOR_GOOD,
     GangState,
     Request,
     Shortage,
@@ -37,7 +38,6 @@ from extender.core.queue.queue_pass import Verdict, Waiting
 from extender.core.queue.too_large import amount
 from extender.core.store import Store
 
-_FOR_GOOD: Final = frozenset({Outcome.EXCEEDS_CLUSTER, Outcome.INVALID_REQUEST})
 _BLOCKERS: Final[dict[str, str]] = {
     Outcome.HELD_FOR_CARBON: "carbon",
     Outcome.NO_ROOM: "room",
@@ -160,7 +160,7 @@ def _waiting(
         leader.created_s or None,
         headline,
         outcome,
-        refused_for_good=outcome in _FOR_GOOD,
+        refused_for_good=outcome in FOR_GOOD,
         blocker=_blocker(outcome, verdict),
         place=_place(store, queue, entry, now),
         expected=_expected(store, queue, entry, outcome, hold, now),
@@ -232,7 +232,7 @@ def _place(store: Store, queue: list[Waiting], entry: Waiting | None, now: float
     own = [each for each in queue if each.pool == entry.pool]
     position = own.index(entry) + 1
     before = [shown.verdict(each.leader.uid) for each in own[: position - 1]]
-    for_good = sum(1 for verdict in before if verdict is not None and verdict.outcome in _FOR_GOOD)
+    for_good = sum(1 for verdict in before if verdict is not None and verdict.outcome in FOR_GOOD)
     return Place(entry.pool, position, len(own), position - for_good)
 
 
@@ -241,7 +241,7 @@ def _expected(
 ) -> Expected | None:
     if outcome == Outcome.HELD_FOR_CARBON and hold is not None:
         return by_hold(hold, now)
-    if entry is None or not isinstance(entry.spec, GangSpec) or outcome in _FOR_GOOD:
+    if entry is None or not isinstance(entry.spec, GangSpec) or outcome in FOR_GOOD:
         return None
     if outcome == Outcome.ADMITTED:
         return Expected(now, now, None, "there is room; kube-scheduler asks for it within seconds")
@@ -252,7 +252,7 @@ def _expected(
 
 def _out_of_the_way(verdict: Verdict | None) -> bool:
     """Whether a gang takes no room from those behind it for now: refused for good, or held."""
-    return verdict is None or verdict.outcome in _FOR_GOOD or verdict.outcome is Outcome.HELD_FOR_CARBON
+    return verdict is None or verdict.outcome in FOR_GOOD or verdict.outcome is Outcome.HELD_FOR_CARBON
 
 
 def _saving(
