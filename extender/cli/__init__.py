@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn, get_args, get_origin
-from urllib.error import HTTPError, URLError
-from urllib.parse import quote
-from urllib.request import urlopen
+from typing import Annotated, Any, Final, get_args, get_origin
 
 import typer
 import yaml
-from rich.console import Console
 from typer.core import TyperCommand
 
 from extender import __version__
-from extender.adapters.api.tables import print_application, print_queue
+from extender.cli import asking
+from extender.cli.asking import fail
 from extender.settings.document import markdown
 from extender.settings.loading import SettingsError, load, warn_of_unknown_variables
 from extender.settings.options import Option, options, what_to_write
@@ -29,7 +25,6 @@ from extender.settings.renamed import FIXED, RENAMED
 from extender.settings.root import Settings
 from extender.support import crash_points as faults
 from extender.support import logs
-from extender.support.passwords import without_passwords
 
 _HELP: Final = {"help_option_names": ["-h", "--help"]}
 
@@ -67,7 +62,7 @@ class _Serve(TyperCommand):
             if word.startswith("--") and (name in RENAMED or name in FIXED):
                 new = options().get(RENAMED.get(name, ""))
                 old = "--" + name.replace("_", "-")
-                _fail(f"{old} is now called {new.flag}" if new else f"{old}: {what_to_write(name)}", 2)
+                fail(f"{old} is now called {new.flag}" if new else f"{old}: {what_to_write(name)}", 2)
         return super().parse_args(ctx, args)
 
 
@@ -142,30 +137,10 @@ def settings(
     typer.echo(yaml.safe_dump(_load(config, {}).redacted(), sort_keys=False), nl=False)
 
 
-Url = Annotated[
-    str,
-    typer.Option("--url", envvar="CARBON_SCHEDULER_URL", help="Where a running extender's API answers."),
-]
-DEFAULT_URL = "http://127.0.0.1:8420"
-
-
-@app.command()
-def queue(url: Url = DEFAULT_URL) -> None:
-    """Show which gangs wait, in order, and why."""
-    print_queue(Console(), _get(url, "/v1/queue"))
-
-
-@app.command()
-def explain(
-    application: Annotated[str, typer.Argument(metavar="NAMESPACE/APP", help="Namespace and id of a gang.")],
-    url: Url = DEFAULT_URL,
-) -> None:
-    """Explain one application: its state, its slots, and what it waits for."""
-    namespace, slash, app_id = application.partition("/")
-    if not (slash and namespace and app_id):
-        _fail(f"{application!r} is not NAMESPACE/APP, for example spark/spark-4f2c", 2)
-    path = f"/v1/applications/{quote(namespace, safe='')}/{quote(app_id, safe='')}"
-    print_application(Console(), _get(url, path))
+app.command()(asking.explain)
+app.command()(asking.queue)
+app.command()(asking.top)
+app.command()(asking.status)
 
 
 @app.command()
@@ -207,7 +182,7 @@ def profile(
     try:
         command.profile(logs, output, picture, seed)
     except command.ProfileFailed as problem:
-        _fail(str(problem), 2)
+        fail(str(problem), 2)
 
 
 @app.command("decima-weights")
@@ -224,7 +199,7 @@ def decima_weights(
     try:
         output.write_bytes(DecimaWeights.from_checkpoint(checkpoint.read_bytes()).to_npz())
     except (WeightsUnusable, OSError) as problem:
-        _fail(f"{checkpoint}: {problem}", 2)
+        fail(f"{checkpoint}: {problem}", 2)
 
 
 @app.command("report", add_help_option=False, context_settings=_PASSED_ON)
@@ -245,41 +220,11 @@ def carbon_api(context: typer.Context) -> None:
     carbon_app(args=context.args, prog_name=context.command_path)
 
 
-def _get(url: str, path: str) -> Any:
-    """A JSON document of a running extender."""
-    if not url.startswith(("http://", "https://")):
-        _fail(f"--url {url}: must begin with http:// or https://", 2)
-    try:
-        with urlopen(url.rstrip("/") + path, timeout=10) as answer:  # noqa: S310 - checked above
-            return json.load(answer)
-    except HTTPError as problem:
-        with problem:
-            _fail(_detail(problem.read()) or f"{url} answered {problem.code}", 1)
-    except (URLError, OSError, ValueError) as problem:
-        reason = getattr(problem, "reason", problem)
-        _fail(
-            f"no extender answers at {url} ({reason}); start one with `carbon-scheduler serve` or give --url",
-            1,
-        )
-
-
-def _detail(body: bytes) -> str:
-    try:
-        return str(json.loads(body)["detail"])
-    except (ValueError, KeyError, TypeError):
-        return ""
-
-
-def _fail(text: str, code: int) -> NoReturn:
-    typer.secho(f"carbon-scheduler: {without_passwords(text)}", err=True, fg="red")
-    raise typer.Exit(code)
-
-
 def _load(config: Path | None, flags: Mapping[str, object]) -> Settings:
     try:
         return load(config, flags)
     except SettingsError as problem:
-        _fail(str(problem), 2)
+        fail(str(problem), 2)
 
 
 def _run(work: Any) -> None:

@@ -97,8 +97,8 @@ class PodFacts:
     dialect reads the gang from. `created_s` is seconds since the epoch. `daemon`: it runs on its node for
     good (a DaemonSet's or a static pod), so no gang will ever have its room. `owner_ref` is kept for
     members of gangs, `admitted` and `app_name` for leaders only. `nominated` is the node on which evictions
-    make room for the pod while it waits. `ended_s` is when the last container of a finished pod ended, in seconds since
-    the epoch; None while it runs, and if the kubelet does not say.
+    make room for the pod while it waits. `ended_s` is when the last container of a finished pod ended, in
+    seconds since the epoch; None while it runs, and if the kubelet does not say.
     """
 
     uid: str

@@ -280,11 +280,12 @@ def application(store: Store, namespace: str, app_id: str, now: float) -> Applic
         waiting=waiting,
         workers_fit_now=fits,
         shortages=shortages,
-        faults=_faults_of(store, gang),
+        faults=faults_of(store, gang),
     )
 
 
-def _faults_of(store: Store, gang: Gang) -> list[str]:
+def faults_of(store: Store, gang: Gang) -> list[str]:
+    """Errors of the extender with a gang or a pod of it, which it tries again."""
     pods = [Subject("pod", uid) for uid in (*gang.leaders, *gang.workers)]
     found = (store.state.faults.of(each) for each in (Subject.gang(gang.key), *pods))
     return [fault.text for fault in found if fault is not None]

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import re
-from io import StringIO
-from typing import Any
 
 import pytest
-from rich.console import Console
 
-from extender.adapters.api.tables import age, amount, print_application, print_queue
+from extender.adapters.api.tables import age, amount
+from extender.cli.text import explained
 from tests.cluster.apiserver import pod
 from tests.service.cluster import Client, Cluster, driver, driver_config_map, executor, ready
-
-
-def printed(show: Any, document: Any) -> str:
-    console = Console(file=StringIO(), width=200)
-    show(console, document)
-    assert isinstance(console.file, StringIO)
-    return console.file.getvalue()
 
 
 async def submit(cluster: Cluster, app: str, executors: int) -> None:
@@ -54,10 +45,11 @@ async def test_a_waiting_gang_is_explained(cluster: Cluster, names: list[str]):
             "missing": 9_000,
             "fits_workers": 12,
         }
-        table = printed(print_application, found)
-        assert "exceeds-cluster" in table
-        assert "12 of its workers would fit now" in table
-        assert "ns/c" in printed(print_queue, [first, second])
+        text = explained((await client.get("/v1/explain?name=b-driver"))[1], 0.0, 80)
+        assert text.startswith("b-driver  ns/b\n")
+        assert "refused for good" in text
+        assert "12 of 20 executors would fit now" in text
+        assert "9 of cpu" in text
 
 
 async def test_a_blocked_gang_names_the_gang_before_it(cluster: Cluster, names: list[str]):
@@ -85,7 +77,7 @@ async def test_a_running_gang_shows_its_slots(cluster: Cluster, names: list[str]
         holders = {slot["pod"]: slot["bound"] for slot in found["slots"]}
         assert holders == {"a-exec-1": True, "": False}
         assert found["waiting"] is None
-        assert "a-exec-1" in printed(print_application, found)
+        assert "a-exec-1: on n" in explained((await client.get("/v1/explain?name=a-exec-1"))[1], 0.0, 80)
         (summary,) = (await client.get("/v1/applications"))[1]
         assert summary == found["summary"]
         nodes = (await client.get("/v1/nodes"))[1]
@@ -162,10 +154,6 @@ def test_amounts_are_written_as_people_write_them(resource: str, value: int, tex
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (75, "1m15s"), (3720, "1h2m"), (90_000, "1d1h")])
 def test_ages(seconds: float, text: str):
     assert age(seconds) == text
-
-
-def test_an_empty_queue_says_so():
-    assert printed(print_queue, []) == "No gang waits.\n"
 
 
 async def test_a_cache_that_may_be_old_is_told_and_not_ready(cluster: Cluster):

@@ -315,7 +315,7 @@ def test_serve_has_a_flag_for_every_setting_in_its_group():
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["explain", "no-slash"], 2, "is not NAMESPACE/APP"),
+        (["explain"], 2, "Missing argument 'POD-OR-APP'"),
         (["queue", "--url", "ftp://x"], 2, "must begin with http"),
         (["queue", "--url", "http://127.0.0.1:9"], 1, "no extender answers at http://127.0.0.1:9"),
         (

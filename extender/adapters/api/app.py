@@ -109,6 +109,11 @@ def _add_views(app: FastAPI, store: Store, clock: Callable[[], float]) -> None:
         """Every node: what it offers, what is used, reserved and free."""
         return views.nodes(store)
 
+    @app.get("/v1/totals", tags=["cluster"], response_model=views.Totals)
+    async def totals() -> Any:
+        """Sums over the cluster in base units, and numbers of gangs by state."""
+        return views.totals(store)
+
     @app.get("/v1/carbon", tags=["cluster"])
     async def carbon_view() -> carbon.Carbon:
         """The carbon signal by zone, the budget of executors, and who waits for cleaner power."""

@@ -27,6 +27,7 @@ from extender.core.queries import (
     Request,
     Shortage,
     Summary,
+    faults_of,
     hold_of,
     leader_of,
     request_of,
@@ -111,6 +112,7 @@ class Explanation:
     latest_start_s: float | None = None
     saving: Saving | None = None
     would_help: tuple[Remedy, ...] = ()
+    faults: tuple[str, ...] = ()
     pod: NamedPod | None = None
 
 
@@ -139,6 +141,7 @@ def _settled(store: Store, gang: Gang, leader: PodFacts | None, found: Found) ->
         store.entitlements.planned.running_since_s(gang.key),
         headline,
         request=request_of(leader, spec) if leader is not None and spec is not None else None,
+        faults=tuple(faults_of(store, gang)),
         pod=_pod(store, found, leader),
     )
 
@@ -167,6 +170,7 @@ def _waiting(
         hold_policy=hold.policy.value if hold is not None else "",
         latest_start_s=hold.latest_start_s if hold is not None else None,
         would_help=_remedies(store, queue, entry, verdict, hold, now),
+        faults=tuple(faults_of(store, gang)),
         pod=_pod(store, found, leader),
     )
     # 3. What follows from its request, once that is known.
