@@ -18,6 +18,7 @@ from typer.core import TyperCommand
 from extender import __version__
 from extender.cli import asking
 from extender.cli.asking import fail
+from extender.cli.doctoring import doctor
 from extender.settings.document import markdown
 from extender.settings.loading import SettingsError, load, warn_of_unknown_variables
 from extender.settings.options import Option, options, what_to_write
@@ -141,6 +142,7 @@ app.command()(asking.explain)
 app.command()(asking.queue)
 app.command()(asking.top)
 app.command()(asking.status)
+app.command()(doctor)
 
 
 @app.command()

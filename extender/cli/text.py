@@ -11,6 +11,7 @@ from extender.adapters.api.tables import age, amount
 
 NONE: Final = "-"
 _GAP: Final = "   "
+_LABEL: Final = 10
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -35,7 +36,7 @@ def clock(at_s: float | None, now: float) -> str:
 
 def labelled(label: str, text: str, width: int) -> str:
     """A label and its text, which goes on beneath itself; words are never broken."""
-    lead = f"{label:<10} "
+    lead = f"{label:<{_LABEL}} "
     return textwrap.fill(
         text,
         max(width, 40),

@@ -36,6 +36,7 @@ from extender.objects.structs import decode_node, decode_pod
 from extender.runtime.agent_reports import driver_application
 from extender.runtime.bind_writer import BindWriter
 from extender.runtime.cap_quota import cap_quota
+from extender.runtime.doctor import zone_problem
 from extender.runtime.handover import Handover
 from extender.runtime.http.server import CannotListen, api_server, driver_server, webhook_server
 from extender.runtime.ledger_recorder import Bookkeeper
@@ -276,6 +277,8 @@ class Service:
             problems.append(f"the ResourceQuota of CAP cannot be kept: {self.quota.last_problem}")
         if self.bookkeeper is not None and self.bookkeeper.problem:
             problems.append(f"the ledger cannot be written: {self.bookkeeper.problem}")
+        if zones := zone_problem(self.settings, (each for each in self.store.state.nodes.facts if each)):
+            problems.append(zones)
         return problems
 
     def allowed(self) -> Switches:
