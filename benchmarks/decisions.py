@@ -23,6 +23,7 @@ from extender.adapters.webhooks import wire
 from extender.adapters.webhooks.calls import Calls
 from extender.adapters.webhooks.offered import OfferedNames
 from extender.adapters.webhooks.ports import BindFailure
+from extender.core import queries
 from extender.core.facts import PodFacts
 from extender.core.outcomes import PLACED, Outcome
 from extender.core.policy import FifoMode
@@ -69,7 +70,8 @@ class _Core:
 
     def filter(self, made: Object) -> tuple[float, Outcome]:
         """Milliseconds of the decision alone. The pod is known and the names are read already."""
-        facts = self.store.state.pods[made["metadata"]["uid"]]
+        facts = queries.pod(self.store, made["metadata"]["uid"])
+        assert facts is not None
         offered = OfferedNames(self._names)
         now = time.time()
         began_s = time.perf_counter()

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from extender.core import queries
 from extender.core.decisions import BindDecision, FilterDecision
 from extender.core.events import Event, Instruction, PodGone, PodRead, PodSeen, SpecRead, Tick
 from extender.core.facts import PodFacts, Role
@@ -86,7 +87,7 @@ class Engine:
         self.store = Store(policy)
         self.requests = RequestIndex(reader)
         self.observers = list(observers)
-        self.faults = self.store.state.faults
+        self.faults = self.store.faults
 
     # -- changes -----------------------------------------------------------------------------------
 
@@ -118,7 +119,7 @@ class Engine:
         kube-scheduler may know a driver a moment before the watch delivers it.
         """
         store = self.store
-        if pod.role is not Role.LEADER or pod.gang is None or not store.state.synced:
+        if pod.role is not Role.LEADER or pod.gang is None or not queries.synced(store):
             return []
         if not store.policy.serves(pod.scheduler_name, pod.namespace) or store.knows_spec(pod.uid):
             return []
@@ -182,7 +183,7 @@ class Engine:
 
     def _reread(self, pod: PodFacts, now: float) -> list[Instruction]:
         """A leader that the watch has not shown: its request is read, and not followed yet."""
-        if pod.role is not Role.LEADER or pod.uid not in self.store.state.pods:
+        if pod.role is not Role.LEADER or queries.pod(self.store, pod.uid) is None:
             return []
         return self._apply(SpecRead(pod, self.requests.read(pod)), now)
 

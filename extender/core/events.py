@@ -71,6 +71,13 @@ class BindFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class BindUnanswered:
+    """The outcome of our own Binding is not known; its room is kept until the watch tells or time is up."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class CarbonSeen:
     """A carbon source said something of a zone."""
 
@@ -117,6 +124,7 @@ Event = (
     | SpecRead
     | PodBound
     | BindFailed
+    | BindUnanswered
     | StagesReported
     | SwitchesSeen
     | Tick

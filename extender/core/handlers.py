@@ -16,6 +16,7 @@ from extender.core.carbon.width.elastic import ElasticExecutors
 from extender.core.events import (
     AnnotatePod,
     BindFailed,
+    BindUnanswered,
     CarbonSeen,
     Event,
     Instruction,
@@ -61,7 +62,7 @@ def subject_of(event: Event) -> Subject:
             return Subject("pod", event.pod.uid)
         case SpecRead():
             return Subject("pod", event.leader.uid)
-        case PodGone() | PodBound() | BindFailed():
+        case PodGone() | PodBound() | BindFailed() | BindUnanswered():
             return Subject("pod", event.uid)
         case StagesReported():
             return Subject.gang(event.key)
@@ -183,6 +184,11 @@ class Changes:
             case BindFailed():
                 self.state.release_claim(event.uid)
                 self.requeue(event.uid, now)
+            case BindUnanswered():
+                claim = self.state.claims.get(event.uid)
+                if claim is not None:
+                    claim.binding = False
+                    claim.expires_s = now + self.policy.hold_ttl_s
             case CarbonSeen():
                 # A source whose clock runs ahead must not hold the newest place for hours.
                 self.state.carbon.see(replace(event.signal, at_s=min(event.signal.at_s, now)))

@@ -18,16 +18,20 @@ from extender.core.carbon.entitlement import Entitlement
 from extender.core.carbon.start.hold import Hold
 from extender.core.carbon.width.elastic import FOR_CARBON
 from extender.core.carbon.width.stage_deferral import Deferral
+from extender.core.decisions import FilterDecision
 from extender.core.explain.expected import starts_by_room
 from extender.core.facts import GangKey, PodFacts, Role
 from extender.core.faults import Subject
 from extender.core.gangs.reservation import NOWHERE, Gang
 from extender.core.gangs.spec import GangSpec
 from extender.core.nodes.arrays import IntArray, Rows
-from extender.core.nodes.resources import NOT_OFFERED
+from extender.core.nodes.resources import NOT_OFFERED, Resources
 from extender.core.nodes.table import NodeTable
 from extender.core.outcomes import EXPLANATIONS, Outcome
+from extender.core.policy import Switches
 from extender.core.queue.queue_pass import Verdict, Waiting, pool_of
+from extender.core.queue.scoring.place import node_score
+from extender.core.stages.store import Priorities, StageView
 from extender.core.store import Store
 
 MOST_EXPLAINED = 100
@@ -173,6 +177,85 @@ def synced(store: Store) -> bool:
     return store.state.synced
 
 
+def switches(store: Store) -> Switches:
+    """What an operator left on."""
+    return store.state.switches
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much is known: nodes, bound pods (of all schedulers), gangs, and gangs in the queue."""
+
+    nodes: int
+    bound_pods: int
+    gangs: int
+    waiting: int
+
+
+def counts(store: Store) -> Counts:
+    """How much is known; costs nothing."""
+    state = store.state
+    return Counts(len(state.nodes), len(state.seats), len(state.gangs), len(store.waiting))
+
+
+# -- pods and gangs ----------------------------------------------------------------------------------
+
+
+def pod(store: Store, uid: str) -> PodFacts | None:
+    """A pod of our schedulers that has not ended, as it is known now."""
+    return store.state.pods.get(uid)
+
+
+def unconfirmed(store: Store, uid: str) -> bool:
+    """Whether only a caller of the webhooks named this pod: neither watch nor API server has shown it."""
+    return store.changes.unconfirmed(uid)
+
+
+def gang_is_known(store: Store, key: GangKey) -> bool:
+    """Whether a pod of this gang is known."""
+    return key in store.state.gangs
+
+
+def owner_uid(store: Store, key: GangKey) -> str:
+    """Uid of the leader that has the gang's reservation; empty while no leader has one."""
+    gang = store.state.gangs.get(key)
+    return "" if gang is None else gang.owner_uid
+
+
+def running_leaders(store: Store) -> dict[GangKey, PodFacts]:
+    """Leaders that own their gang's reservation, are bound, and run."""
+    owners = ((key, gang.owner) for key, gang in store.state.gangs.items())
+    return {
+        key: owner for key, owner in owners if owner is not None and owner.node and owner.phase == "Running"
+    }
+
+
+def choice_score(store: Store, pod: PodFacts, decision: FilterDecision) -> float | None:
+    """How the node of an answer to filter stood in the order of preference when it was chosen.
+
+    See `node_score`. None where the answer has no node, or repeats one that was chosen before. Call it before
+    anything else changes the store.
+    """
+    state = store.state
+    claim = state.claims.get(pod.uid)
+    if not decision.node or claim is None or decision.outcome is Outcome.ALREADY_ADMITTED:
+        return None
+    slots = [claim.slot] if decision.outcome is Outcome.SLOT_MOVED else []
+    if decision.outcome is Outcome.ADMITTED and (gang := state.gang_of(pod)) is not None:
+        slots = gang.slots
+    holders = [claim, *(slot for slot in slots if slot is not None)]
+    taken = [(each.row, each.reserved) for each in holders if each.reserved is not None]
+    return node_score(state.nodes, pod.terms, claim.row, taken)
+
+
+def claims(store: Store) -> int:
+    """Pods that were answered a node and are not bound yet."""
+    return len(store.state.claims)
+
+
+# -- the queue ---------------------------------------------------------------------------------------
+
+
 def queue(store: Store, now: float, most: int = MOST_EXPLAINED) -> list[QueueEntry]:
     """Waiting gangs in queue order, those that kube-scheduler does not ask for last."""
     positions: dict[str, int] = {}
@@ -296,6 +379,20 @@ def faults(store: Store, most: int = MOST_EXPLAINED) -> list[str]:
     return [fault.text for fault in islice(store.state.faults, most)]
 
 
+@dataclass(frozen=True, slots=True)
+class FaultCounts:
+    """Errors of the extender: what is left alone now, and by kind of subject all there ever were."""
+
+    open: int
+    total: Mapping[str, int]
+
+
+def fault_counts(store: Store) -> FaultCounts:
+    """How many errors there are and were."""
+    found = store.state.faults
+    return FaultCounts(len(found), dict(found.total))
+
+
 def shortage(store: Store, leader: PodFacts, spec: GangSpec) -> tuple[int, list[Shortage]]:
     """How many workers fit now, and for every resource of the gang what it asks for and what is free."""
     table = store.state.nodes
@@ -363,6 +460,30 @@ def nodes(store: Store) -> list[NodeView]:
             )
         )
     return out
+
+
+def overcommitted(store: Store) -> list[str]:
+    """Names of nodes with more used and reserved than they offer."""
+    return store.state.nodes.overcommitted()
+
+
+def node_names(store: Store) -> list[str]:
+    """Every node that exists."""
+    return list(store.state.nodes.row_of)
+
+
+def allocatable(store: Store, node: str) -> Resources | None:
+    """What a node offers, in base units; None if it is not known."""
+    table = store.state.nodes
+    row = table.row_of.get(node)
+    facts = table.facts[row] if row is not None else None
+    return facts.allocatable if facts is not None else None
+
+
+def capacity(store: Store) -> dict[str, int]:
+    """What all nodes that take pods offer together, by resource, in base units."""
+    table = store.state.nodes
+    return dict(zip(table.columns, table.capacity().sum(axis=1).tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -551,3 +672,174 @@ def _waits_for_clean_room(store: Store, pod: PodFacts, now: float) -> bool:
     """Whether a leader may start in some carbon zones, and has no room there."""
     verdict = store.waiting.shown(now).verdict(pod.uid)
     return verdict is not None and verdict.outcome is Outcome.HELD_FOR_CARBON
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneView:
+    """The signal of a carbon zone that has nodes. Intensities are gCO2e/kWh, ages seconds.
+
+    `value` is None while the zone is neutral: nothing is known, or it is too old. `reason` says what the last
+    answer of the source lacked.
+    """
+
+    zone: str
+    nodes: int
+    value: float | None
+    age_s: float | None
+    kind: str | None
+    estimated: bool | None
+    reason: str
+    lower: float | None
+    upper: float | None
+    forecast_until_s: float | None
+
+
+def zones(store: Store, now: float) -> list[ZoneView]:
+    """Every carbon zone of a node, known or not."""
+    table, book = store.state.nodes, store.state.carbon
+    alive = table.carbon_zone[table.class_of >= 0].tolist()
+    out: list[ZoneView] = []
+    for number, name in enumerate(table.carbon_zones):
+        number_of_nodes = alive.count(number)
+        if not name or not number_of_nodes:
+            continue
+        good, last, outlook = book.good.get(name), book.signals.get(name), book.outlook(name, now)
+        out.append(
+            ZoneView(
+                zone=name,
+                nodes=number_of_nodes,
+                value=book.value(name, now),
+                age_s=book.age_s(name, now),
+                kind=good.kind if good is not None else None,
+                estimated=good.estimated if good is not None else None,
+                reason=last.reason if last is not None else "not asked yet",
+                lower=outlook.lower if outlook is not None else None,
+                upper=outlook.upper if outlook is not None else None,
+                forecast_until_s=(
+                    None if outlook is None else outlook.start_s + len(outlook.values) * outlook.step_s
+                ),
+            )
+        )
+    return out
+
+
+def carbon_zones(store: Store) -> list[str]:
+    """Carbon zones that a node has or had; empty text for nodes without one."""
+    return store.state.nodes.carbon_zones
+
+
+def carbon_zone_of(store: Store, node: str) -> str:
+    """Carbon zone of a node; empty if it has none."""
+    return store.state.nodes.carbon_zone_of(node)
+
+
+def intensities(store: Store) -> Mapping[str, float | None]:
+    """gCO2e/kWh by carbon zone, as nodes are ranked by now; None while unknown."""
+    return store.state.intensities
+
+
+# -- width -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RoomOfGang:
+    """What a gang has and may still get, as a quota must count it. Amounts in base units.
+
+    `there` is what pods request that wait for no budget: leaders, and workers that have room. `worker` is the
+    size of one worker, None while no leader owns the gang's reservation. `open_slots` are promised workers
+    that have not come, `growth` is how many more it may have. `exempt` says that carbon must not slow it
+    down, `created` how many of its workers exist and wait.
+    """
+
+    there: list[Mapping[str, int]]
+    worker: Mapping[str, int] | None = None
+    open_slots: int = 0
+    growth: int = 0
+    exempt: bool = False
+    created: int = 0
+
+
+def rooms_of_gangs(store: Store, namespace: str, now: float) -> list[RoomOfGang]:
+    """The gangs of a namespace."""
+    gangs = store.state.gangs.items()
+    return [_room_of(store, gang, now) for key, gang in gangs if key.namespace == namespace]
+
+
+def _room_of(store: Store, gang: Gang, now: float) -> RoomOfGang:
+    state = store.state
+    leaders = (pod for pod in gang.leaders.values() if not pod.finished)
+    workers = (pod for uid, pod in gang.workers.items() if state.runs(pod) or uid in state.claims)
+    there = [pod.requests for pod in (*leaders, *workers)]
+    if gang.owner is None or gang.spec is None:
+        return RoomOfGang(there)
+    open_slots = sum(1 for slot in gang.slots if slot.open)
+    growth = max(0, state.most_workers(gang) - state.workers_counted(gang) - open_slots)
+    return RoomOfGang(
+        there,
+        gang.spec.worker,
+        open_slots,
+        growth,
+        exempt=growth > 0 and store.entitlements.width(gang, now).exempt,
+        created=sum(1 for pod in gang.workers.values() if pod.waiting and pod.uid not in state.claims),
+    )
+
+
+def workers_promised(store: Store) -> int:
+    """Workers of all gangs that are bound, have a claim, or have a slot reserved."""
+    return store.state.workers_promised()
+
+
+# -- stages ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StageTotals:
+    """Sums over the applications whose stages are known. `left_out`: stages and parents without a place."""
+
+    applications: int
+    stages_open: int
+    remaining_s: float
+    left_out: int
+
+
+def stage_totals(store: Store) -> StageTotals:
+    """Sums for metrics."""
+    stages = store.state.stages
+    tables = [stages.priorities(key) for key in stages]
+    graphs = [stages.graph(key) for key in stages]
+    return StageTotals(
+        applications=len(tables),
+        stages_open=sum(len(each.by_stage) for each in tables),
+        remaining_s=sum(each.remaining_s for each in tables),
+        left_out=sum(graph.refused for graph in graphs if graph is not None),
+    )
+
+
+def priorities(store: Store, key: GangKey) -> Priorities:
+    """How important the open stages of an application are; the same object until they change."""
+    return store.state.stages.priorities(key)
+
+
+def stages(store: Store, key: GangKey) -> tuple[StageView, ...]:
+    """The stages of an application, as they are known."""
+    return store.state.stages.stages(key)
+
+
+@dataclass(frozen=True, slots=True)
+class StageProgress:
+    """What is known of an application's stages: how old that is, and how much found no place."""
+
+    heard_age_s: float | None
+    left_out: int
+
+
+def stage_progress(store: Store, key: GangKey, now: float) -> StageProgress | None:
+    """How well an application's stages are known; None if nothing is."""
+    state = store.state
+    if key not in state.stages:
+        return None
+    graph, heard_s = state.stages.graph(key), state.stages_heard_s.get(key)
+    return StageProgress(
+        heard_age_s=None if heard_s is None else max(0.0, now - heard_s),
+        left_out=0 if graph is None else graph.refused,
+    )

@@ -30,6 +30,7 @@ from extender.core.queue.free_room import FreeRoom
 from extender.core.queue.scoring import Scoring
 from extender.core.queue.waiting import WaitingGangs
 from extender.core.queue.workspace import preferred
+from extender.core.stages.importance import ImportanceProvider
 from extender.core.state import State
 
 T = TypeVar("T")
@@ -47,6 +48,7 @@ class Store:
         self.waiting = WaitingGangs(self.state, self.entitlements)
         self.changes = Changes(self.state, self.waiting, self.entitlements)
         self.leadership = self.changes.leadership
+        self.faults = self.state.faults
         self.free_room = FreeRoom(self.state, self.waiting, self.changes.elastic)
         if self.policy.carbon.scores:
             scoring = Scoring(self.state)
@@ -57,6 +59,10 @@ class Store:
     def apply(self, event: Event, now: float) -> list[Instruction]:
         """Change the state; returns what the shell has to do about it. `now` is seconds since the epoch."""
         return self.changes.apply(event, now)
+
+    def rate_stages(self, provider: ImportanceProvider) -> None:
+        """Rate stages with this from now on (by default: `CriticalPath`)."""
+        self.state.stages.use(provider)
 
     # -- filter ----------------------------------------------------------------------------------
 

@@ -167,11 +167,11 @@ class DriverReports:
         return process
 
     def _reply(self, key: GangKey, now: float, *, resend: bool) -> Reply:
-        allowed, switches = self._options.allowed, self._engine.store.state.switches
+        allowed, switches = self._options.allowed, queries.switches(self._engine.store)
         priorities: dict[int, int] = {}
         target = None
         if allowed.stage_order and switches.stage_order:
-            priorities = spark_priorities(self._engine.store.state.stages.priorities(key))
+            priorities = spark_priorities(queries.priorities(self._engine.store, key))
         if allowed.executor_target and switches.executor_target:
             target = queries.target(self._engine.store, key, now)
         return Reply(

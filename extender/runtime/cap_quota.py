@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from extender.adapters.kubernetes.client import ApiClient
 from extender.adapters.kubernetes.quota import CapQuota, Share
 from extender.core import queries
-from extender.core.facts import PodFacts
-from extender.core.gangs.reservation import Gang
 from extender.core.store import Store
 from extender.objects.quantity import LARGEST
 from extender.settings.root import Settings
@@ -57,40 +55,21 @@ def quota_share(
     allowed = queries.budget(store)
     if allowed is None:
         return None
-    state = store.state
     total, owed, extra = executor.times(spare_drivers), Share(), executor
-    capacity = _capacity(store)
-    for key, gang in state.gangs.items():
-        if key.namespace != namespace:
+    capacity = Share.of(queries.capacity(store))
+    for gang in queries.rooms_of_gangs(store, namespace, now):
+        for requests in gang.there:
+            total = total.plus(Share.of(requests))
+        if gang.worker is None:
             continue
-        for pod in _there(store, gang):
-            total = total.plus(Share.of(pod.requests))
-        if gang.owner is None or gang.spec is None:
-            continue
-        worker = Share.of(gang.spec.worker)
-        held = sum(1 for slot in gang.slots if slot.open)
-        growth = max(0, state.most_workers(gang) - state.workers_counted(gang) - held)
-        if growth and store.entitlements.width(gang, now).exempt:
-            held += min(growth, capacity.holds(worker))
-        elif growth:
+        worker, promised = Share.of(gang.worker), gang.open_slots
+        if gang.growth and gang.exempt:
+            promised += min(gang.growth, capacity.holds(worker))
+        elif gang.growth:
             extra = extra.at_least(worker)
-        created = sum(1 for pod in gang.workers.values() if pod.waiting and pod.uid not in state.claims)
-        total = total.plus(worker.times(held))
-        owed = owed.plus(worker.times(max(0, held - created)))
-    total = total.plus(extra.times(max(0, allowed - state.workers_promised())))
+        total = total.plus(worker.times(promised))
+        owed = owed.plus(worker.times(max(0, promised - gang.created)))
+    total = total.plus(extra.times(max(0, allowed - queries.workers_promised(store))))
     if owed != Share():
         total = total.at_least(used.plus(owed))
     return total.at_most(_UNLIMITED)
-
-
-def _there(store: Store, gang: Gang) -> Iterator[PodFacts]:
-    """Pods of a gang that do not wait for the budget: its leaders, and the workers that have room."""
-    state = store.state
-    yield from (pod for pod in gang.leaders.values() if not pod.finished)
-    yield from (pod for uid, pod in gang.workers.items() if state.runs(pod) or uid in state.claims)
-
-
-def _capacity(store: Store) -> Share:
-    """What all nodes offer together: more than that could not start anyway."""
-    cpu, memory, *_ = store.state.nodes.capacity().sum(axis=1).tolist()
-    return Share(cpu, memory)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import aiohttp
@@ -22,6 +23,7 @@ from extender.adapters.accounting.power import PowerModels
 from extender.adapters.accounting.prometheus import Prometheus
 from extender.adapters.accounting.rapl import Rapl
 from extender.adapters.accounting.readings import Meter, MeterReader
+from extender.core import queries
 from extender.core.decisions import FilterDecision
 from extender.core.events import (
     CarbonSeen,
@@ -36,8 +38,6 @@ from extender.core.events import (
 )
 from extender.core.facts import PodFacts
 from extender.core.leadership import Standstill
-from extender.core.outcomes import Outcome
-from extender.core.queue.scoring.place import node_score
 from extender.core.store import Store
 from extender.settings.root import Settings
 from extender.support.passwords import without_passwords
@@ -148,29 +148,15 @@ class Bookkeeper:
         if self.accountant is None:
             return
         try:
-            zone = self._store.state.nodes.carbon_zone_of(decision.node) if decision.node else ""
+            zone = queries.carbon_zone_of(self._store, decision.node) if decision.node else ""
             intensity: Intensity = UNASKED
             if zone:
-                value = self._store.state.intensities.get(zone)
+                value = queries.intensities(self._store).get(zone)
                 intensity = UNKNOWN if value is None else value
-            self.accountant.decided(
-                pod, decision, now, score=lambda: self._score(pod, decision), intensity=intensity
-            )
+            score = partial(queries.choice_score, self._store, pod, decision)
+            self.accountant.decided(pod, decision, now, score=score, intensity=intensity)
         except Exception as problem:
             self._report("a decision was not logged", problem)
-
-    def _score(self, pod: PodFacts, decision: FilterDecision) -> float | None:
-        """How the node stood in the order of preference when it was chosen (see `node_score`)."""
-        state = self._store.state
-        claim = state.claims.get(pod.uid)
-        if not decision.node or claim is None or decision.outcome is Outcome.ALREADY_ADMITTED:
-            return None  # nothing was chosen now
-        slots = [claim.slot] if decision.outcome is Outcome.SLOT_MOVED else []
-        if decision.outcome is Outcome.ADMITTED and (gang := state.gang_of(pod)) is not None:
-            slots = gang.slots
-        holders = [claim, *(slot for slot in slots if slot is not None)]
-        taken = [(each.row, each.reserved) for each in holders if each.reserved is not None]
-        return node_score(state.nodes, pod.terms, claim.row, taken)
 
     # -- reading and writing -----------------------------------------------------------------------
 
@@ -195,7 +181,7 @@ class Bookkeeper:
         lead = self.leads()
         if meters is not None and lead:
             try:
-                readings = await meters.read(list(self._store.state.nodes.row_of))
+                readings = await meters.read(queries.node_names(self._store))
                 now = self._clock()
                 for node, reading in readings.nodes.items():
                     self.accountant.reading(node, reading, now)
@@ -262,7 +248,7 @@ class Bookkeeper:
         self._opening = opening
         try:
             books = await asyncio.wrap_future(opening)
-            for event, then in self._arrivals.taken(synced=self._store.state.synced, now=self._clock()):
+            for event, then in self._arrivals.taken(synced=queries.synced(self._store), now=self._clock()):
                 books.apply(event, then)
             self.accountant = books
             self._problems.solved(_OPENING)
@@ -271,7 +257,7 @@ class Bookkeeper:
         self._opening = None
 
     def _tell_intensities(self, books: Accountant, now: float) -> None:
-        intensities = self._store.state.intensities
+        intensities = queries.intensities(self._store)
         if intensities == self._told:
             return
         for zone, value in intensities.items():

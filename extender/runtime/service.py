@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from extender.adapters.accounting.ledger import LedgerError
@@ -25,10 +26,10 @@ from extender.adapters.spark.identify import identify
 from extender.adapters.spark.reader import SpecReader
 from extender.adapters.webhooks.asgi import WebhookApplication
 from extender.adapters.webhooks.calls import Calls
+from extender.core import queries
 from extender.core.carbon.signal import Signal
 from extender.core.events import AnnotatePod, CarbonSeen, Instruction, RemoveGate, VerifyPod
 from extender.core.facts import NodeFacts, PodFacts
-from extender.core.nodes.resources import Resources
 from extender.core.policy import Switches
 from extender.engine import ConfigMapSeen, Engine
 from extender.objects.projection import PodProjector, node_facts
@@ -82,7 +83,7 @@ class Service:
         self.store = self.engine.store
         self.bookkeeper: Bookkeeper | None = None
         try:
-            self.store.state.stages.use(settings.stages.to_provider())
+            self.store.rate_stages(settings.stages.to_provider())
         except ValueError as problem:
             raise ServiceFailed(f"the importance of stages cannot be told: {problem}") from None
         self.metrics = Metrics(self.store, self, clock)
@@ -107,7 +108,7 @@ class Service:
         )
         self.reflectors = self._reflectors(client)
         recheck = settings.kubernetes.recheck_before_bind
-        binder = Binder(client, self._allocatable, self._projector, last_look=recheck)
+        binder = Binder(client, partial(queries.allocatable, self.store), self._projector, last_look=recheck)
         pods = PodReads(client, self._projector, self.engine, self.perform, clock)
         self.checks = PodChecks(pods)
         self.calls = Calls(
@@ -139,7 +140,7 @@ class Service:
             return None
         return CarbonClient(
             carbon.url,
-            lambda: self.store.state.nodes.carbon_zones,
+            lambda: queries.carbon_zones(self.store),
             self._signal,
             self._clock,
             poll_s=carbon.poll_s,
@@ -372,7 +373,7 @@ class Service:
             return
         nodes = next(each for each in self.reflectors if each.name == "nodes")
         await nodes.synced.wait()
-        if any(self.store.state.nodes.carbon_zones):
+        if any(queries.carbon_zones(self.store)):
             self.carbon.wake()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_FIRST_SIGNAL_S):
@@ -381,9 +382,8 @@ class Service:
 
     def _synced(self) -> None:
         """All caches are filled."""
-        state = self.store.state
-        nodes, pods, gangs = len(state.nodes), len(state.seats), len(state.gangs)
-        _log.info("ready: %d nodes, %d bound pods, %d gangs", nodes, pods, gangs)
+        known = queries.counts(self.store)
+        _log.info("ready: %d nodes, %d bound pods, %d gangs", known.nodes, known.bound_pods, known.gangs)
         self.ready.set()
 
     async def _tick(self) -> None:
@@ -392,7 +392,7 @@ class Service:
             self.perform(self.engine.tick(self._clock()))
             for fault, problem in self.engine.faults.unreported():
                 _log.error("%s", fault.text, exc_info=problem)
-            zones = len(self.store.state.nodes.carbon_zones)
+            zones = len(queries.carbon_zones(self.store))
             if self.carbon is not None and zones != self._zones_asked:
                 self._zones_asked = zones
                 self.carbon.wake()
@@ -413,12 +413,6 @@ class Service:
             if crashes >= _CRASHES:
                 raise ServiceFailed(f"{name} failed {crashes} times in a row; see the log")
             await self._sleep(float(crashes))
-
-    def _allocatable(self, node: str) -> Resources | None:
-        nodes = self.store.state.nodes
-        row = nodes.row_of.get(node)
-        facts = nodes.facts[row] if row is not None else None
-        return facts.allocatable if facts is not None else None
 
 
 async def serve(settings: Settings) -> None:

@@ -27,6 +27,7 @@ from extender.adapters.spark.patience import Patience
 from extender.adapters.spark.polls import Polls
 from extender.adapters.spark.stage_events import slices
 from extender.adapters.webhooks.ports import Perform
+from extender.core import queries
 from extender.core.carbon.width.stage_deferral import TRUSTED_FOR_S
 from extender.core.events import StagesReported
 from extender.core.facts import GangKey, PodFacts
@@ -156,13 +157,14 @@ class StageSources:
 
     async def _wanted(self) -> dict[GangKey, tuple[PodFacts, DriverPod]]:
         """Spark applications whose driver runs and whose agent does not report."""
-        running: dict[GangKey, PodFacts] = {}
-        gangs, heard_s = self._engine.store.state.gangs, self._clock() - _SILENT_AFTER_S
-        self._agents = {key: at_s for key, at_s in self._agents.items() if key in gangs and at_s > heard_s}
-        for key, gang in gangs.items():
-            owner = gang.owner
-            if owner is not None and owner.node and owner.phase == "Running" and key not in self._agents:
-                running[key] = owner
+        store, heard_s = self._engine.store, self._clock() - _SILENT_AFTER_S
+        self._agents = {
+            key: at_s
+            for key, at_s in self._agents.items()
+            if queries.gang_is_known(store, key) and at_s > heard_s
+        }
+        leaders = queries.running_leaders(store)
+        running = {key: pod for key, pod in leaders.items() if key not in self._agents}
         self._left_out = max(0, len(running) - _MOST_APPLICATIONS)
         kept = dict(list(running.items())[:_MOST_APPLICATIONS])
         async with self._looking:

@@ -9,6 +9,7 @@ from typing import Final
 from extender.adapters.spark.conf import PROPERTIES_KEY
 from extender.adapters.spark.template import TEMPLATE_KEY
 from extender.adapters.webhooks.ports import Perform
+from extender.core import queries
 from extender.core.events import NodeGone, NodeSeen, PodGone, PodSeen, SwitchesSeen, Synced
 from extender.core.facts import NodeFacts, PodFacts
 from extender.engine import Change, ConfigMapGone, ConfigMapSeen, Engine
@@ -91,7 +92,7 @@ class WatchSinks:
 
     def switch(self, data: Mapping[str, str]) -> None:
         """Turn off or on again what an operator says; no data: all that the settings allow is on."""
-        before = self.engine.store.state.switches
+        before = queries.switches(self.engine.store)
         switches, problems = read_switches(data, before)
         for problem in problems:
             _log.error("ConfigMap %s: %s", self.switches, problem)

@@ -65,7 +65,7 @@ def _add_probes(app: FastAPI, store: Store, health: ServiceHealth, clock: Callab
     @app.get("/readyz", tags=["operation"], responses={503: {"model": models.Problem}})
     async def ready() -> dict[str, str]:
         """All caches were filled, and those of nodes and pods are not old; until then filter is an error."""
-        if not store.state.synced:
+        if not views.synced(store):
             missing = ", ".join(cache.name for cache in health.caches() if not cache.synced)
             raise HTTPException(503, f"not synced yet: {missing or 'about to be'}")
         stale = _stale(health.caches(), clock())
@@ -133,7 +133,7 @@ def explained(store: Store, key: GangKey, now: float) -> bytes:
         raise HTTPException(404, _unknown(key))
     more = {"hold": carbon.hold_of(store, key, now), **dict(progress(store, key, now))}
     model = models.Application.model_validate(found).model_copy(update=more)
-    return msgspec.json.encode({**model.model_dump(mode="json"), "stages": store.state.stages.stages(key)})
+    return msgspec.json.encode({**model.model_dump(mode="json"), "stages": views.stages(store, key)})
 
 
 def _unknown(key: GangKey) -> str:
@@ -157,9 +157,9 @@ def _add_priorities(app: FastAPI, store: Store) -> None:
 
 def _health(store: Store, health: ServiceHealth, now: float) -> models.Health:
     caches = [_cache(cache, now) for cache in health.caches()]
-    problems = [f"node {name} is over-committed" for name in store.state.nodes.overcommitted()]
+    problems = [f"node {name} is over-committed" for name in views.overcommitted(store)]
     problems += views.faults(store)
-    if store.state.synced:
+    if views.synced(store):
         problems += [
             f"the watch of {cache.name} is not connected: {cache.last_problem or 'no reason known'}"
             for cache in caches
@@ -167,19 +167,20 @@ def _health(store: Store, health: ServiceHealth, now: float) -> models.Health:
         ]
     problems += _stale(health.caches(), now)
     problems += health.problems()
-    status = "not-ready" if not store.state.synced else "degraded" if problems else "ok"
+    status = "not-ready" if not views.synced(store) else "degraded" if problems else "ok"
+    counts = views.counts(store)
     return models.Health(
         status=status,
         problems=problems,
         caches=caches,
-        nodes=len(store.state.nodes),
-        waiting=len(store.waiting),
+        nodes=counts.nodes,
+        waiting=counts.waiting,
         binds_under_way=health.binds_under_way(),
         annotations_waiting=health.annotations_waiting(),
         carbon=_carbon_source(health, now),
         accounting=_accounting(health),
         stage_sources=_stage_sources(health),
-        on=in_force(health.allowed(), store.state.switches),
+        on=in_force(health.allowed(), views.switches(store)),
     )
 
 

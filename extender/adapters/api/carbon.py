@@ -54,39 +54,29 @@ def carbon(store: Store, now: float) -> Carbon:
     return Carbon(
         zones=zones(store, now),
         budget=queries.budget(store),
-        executors=store.state.workers_promised(),
+        executors=queries.workers_promised(store),
         held=held(store, now),
     )
 
 
 def zones(store: Store, now: float) -> list[Zone]:
     """Every carbon zone of a node, known or not."""
-    table, book = store.state.nodes, store.state.carbon
-    alive = table.carbon_zone[table.class_of >= 0].tolist()
-    out: list[Zone] = []
-    for number, name in enumerate(table.carbon_zones):
-        nodes = alive.count(number)
-        if not name or not nodes:
-            continue
-        value, good, last = book.value(name, now), book.good.get(name), book.signals.get(name)
-        outlook = book.outlook(name, now)
-        end_s = outlook.start_s + len(outlook.values) * outlook.step_s if outlook is not None else None
-        out.append(
-            Zone(
-                zone=name,
-                nodes=nodes,
-                g_per_kwh=value,
-                age_s=book.age_s(name, now),
-                stale=value is None,
-                kind=good.kind if good is not None else None,
-                estimated=good.estimated if good is not None else None,
-                reason=last.reason if last is not None else "not asked yet",
-                lower=outlook.lower if outlook is not None else None,
-                upper=outlook.upper if outlook is not None else None,
-                forecast_until=None if end_s is None else _iso(end_s),
-            )
+    return [
+        Zone(
+            zone=each.zone,
+            nodes=each.nodes,
+            g_per_kwh=each.value,
+            age_s=each.age_s,
+            stale=each.value is None,
+            kind=each.kind,
+            estimated=each.estimated,
+            reason=each.reason,
+            lower=each.lower,
+            upper=each.upper,
+            forecast_until=None if each.forecast_until_s is None else _iso(each.forecast_until_s),
         )
-    return out
+        for each in queries.zones(store, now)
+    ]
 
 
 def held(store: Store, now: float) -> list[Held]:

@@ -21,6 +21,7 @@ from extender.adapters.api.app import explained
 from extender.adapters.api.pace import Pace
 from extender.adapters.api.ports import BadReport, Caller, Identify, Reports
 from extender.adapters.api.stages import StagePriorities
+from extender.core import queries
 from extender.core.facts import GangKey, Role
 from extender.core.store import Store
 
@@ -117,7 +118,7 @@ class _Door:
 
     async def enter(self, request: Request, namespace: str, app_id: str) -> tuple[GangKey, Caller]:
         """The application's key, and the pod that leads it. Raises `HTTPException`."""
-        if not self._store.state.synced:
+        if not queries.synced(self._store):
             raise _denied(503, "not synced yet", 2.0)
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token.strip():
@@ -138,7 +139,7 @@ class _Door:
         Labels are not enough, anybody who may create a pod can copy them: the application belongs to the one
         pod whose reservation it is. Raises `HTTPException`.
         """
-        pod = self._store.state.pods.get(caller.uid)
+        pod = queries.pod(self._store, caller.uid)
         who = f"pod {caller.namespace}/{caller.pod}"
         if caller.namespace != key.namespace or pod is None or pod.role is not Role.LEADER or pod.gang != key:
             raise _denied(
@@ -146,10 +147,10 @@ class _Door:
                 f"{who} does not lead {key}, or has ended: a driver may see and report its own application "
                 "only (label spark-app-selector), and only if it was submitted to this scheduler",
             )
-        gang = self._store.state.gangs.get(key)
-        if gang is not None and gang.owner_uid == caller.uid:
+        owner_uid = queries.owner_uid(self._store, key)
+        if owner_uid == caller.uid:
             return
-        if gang is None or not gang.owner_uid:
+        if not owner_uid:
             raise _denied(
                 403,
                 f"{who} was not admitted as the driver of {key}, or is being deleted: let this scheduler "

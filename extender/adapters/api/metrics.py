@@ -130,9 +130,9 @@ class _StateCollector(Collector):
         yield _gauge("annotations_waiting", "Pods with unwritten annotations.", health.annotations_waiting())
 
     def _of_state(self) -> Iterator[Metric]:
-        state, sums = self._store.state, totals(self._store)
-        over = len(state.nodes.overcommitted())
-        yield _gauge("ready", "1 once all caches are synced.", float(state.synced))
+        sums, faults = totals(self._store), queries.fault_counts(self._store)
+        over = len(queries.overcommitted(self._store))
+        yield _gauge("ready", "1 once all caches are synced.", float(queries.synced(self._store)))
         yield _gauge("nodes", "Nodes that exist.", sums.nodes)
         yield _gauge("overcommitted_nodes", "Nodes with more used and reserved than they offer.", over)
         yield _by("gangs", "Gangs by state.", "state", sums.gangs)
@@ -145,15 +145,13 @@ class _StateCollector(Collector):
         )
         yield _gauge("slots", "Slots of admitted gangs.", sums.slots)
         yield _gauge("slots_open", "Slots no worker has yet.", sums.slots_open)
-        yield _gauge(
-            "claims", "Pods that were answered a node and are not bound yet.", len(self._store.state.claims)
-        )
-        open_faults = len(state.faults)
-        yield _gauge("faults_open", "Gangs, pods and nodes that could not be handled.", open_faults)
+        claims = queries.claims(self._store)
+        yield _gauge("claims", "Pods that were answered a node and are not bound yet.", claims)
+        yield _gauge("faults_open", "Gangs, pods and nodes that could not be handled.", faults.open)
         raised = CounterMetricFamily(
             f"{_PREFIX}faults", "Errors of the extender, by what it was looking at.", labels=["kind"]
         )
-        for kind, number in sorted(state.faults.total.items()):
+        for kind, number in sorted(faults.total.items()):
             raised.add_metric([kind], number)
         yield raised
         for name, help_text, amounts in (
@@ -179,23 +177,19 @@ class _StateCollector(Collector):
             yield _gauge("executor_budget", "Executors the carbon intensity allows.", budget)
 
     def _of_stages(self) -> Iterator[Metric]:
-        stages = self._store.state.stages
-        tables = [stages.priorities(key) for key in stages]
-        open_stages = sum(len(each.by_stage) for each in tables)
-        yield _gauge("stage_graphs", "Applications whose stages are known.", len(tables))
-        yield _gauge("stages_open", "Stages with tasks that have not succeeded yet.", open_stages)
-        remaining_s = sum(each.remaining_s for each in tables)
-        yield _gauge("stages_remaining_seconds", "Work left in known stages, in task-seconds.", remaining_s)
-        graphs = [stages.graph(key) for key in stages]
-        left_out = sum(graph.refused for graph in graphs if graph is not None)
-        yield _gauge("stages_left_out", "Stages and parents that are not in the graphs.", left_out)
+        sums = queries.stage_totals(self._store)
+        yield _gauge("stage_graphs", "Applications whose stages are known.", sums.applications)
+        yield _gauge("stages_open", "Stages with tasks that have not succeeded yet.", sums.stages_open)
+        work = "Work left in known stages, in task-seconds."
+        yield _gauge("stages_remaining_seconds", work, sums.remaining_s)
+        yield _gauge("stages_left_out", "Stages and parents that are not in the graphs.", sums.left_out)
         sources = self._health.stage_sources()
         if sources is not None:
             yield _gauge("stage_logs_followed", "Event logs that are read.", sources.followed)
             yield _gauge("stage_drivers_answering", "REST APIs that answer.", sources.answering)
             yield _gauge("stage_applications_left_out", "Beyond the most watched.", sources.left_out)
             yield _gauge("stage_source_problems", "Logs and drivers that fail.", len(sources.problems))
-        on = in_force(self._health.allowed(), self._store.state.switches)
+        on = in_force(self._health.allowed(), queries.switches(self._store))
         yield _by("on", "1 while the settings and no switch say so.", "what", {k: float(v) for k, v in on})
 
     def _of_caches(self) -> Iterator[Metric]:

@@ -93,19 +93,17 @@ class OnOff(BaseModel):
 
 def progress(store: Store, key: GangKey, now: float) -> Progress:
     """What the stages of a known gang lead to; without the stages themselves."""
-    state = store.state
     found = Progress(target=queries.target(store, key, now), withheld=_withheld(store, key))
     deferral = queries.deferral(store, key, now)
     if deferral is not None:
         found.deferral = Deferral.model_validate(deferral)
-    if key not in state.stages:
+    known = queries.stage_progress(store, key, now)
+    if known is None:
         return found
-    priorities, heard_s = state.stages.priorities(key), state.stages_heard_s.get(key)
-    graph = state.stages.graph(key)
-    found.left_out = 0 if graph is None else graph.refused
+    priorities = queries.priorities(store, key)
+    found.left_out, found.heard_age_s = known.left_out, known.heard_age_s
     found.importance = priorities.importance if priorities.ready else None
     found.remaining_s, found.critical_path_s = priorities.remaining_s, priorities.critical_path_s
-    found.heard_age_s = None if heard_s is None else max(0.0, now - heard_s)
     return found
 
 
@@ -125,22 +123,23 @@ class StagePriorities:
 
     def answer(self, key: GangKey) -> bytes | None:
         """JSON, or None if no such gang is known."""
-        gangs = self._store.state.gangs
-        if key not in gangs:
+        if not queries.gang_is_known(self._store, key):
             self._written.pop(key, None)
             return None
-        priorities = self._store.state.stages.priorities(key)
+        priorities = queries.priorities(self._store, key)
         written = self._written.get(key)
         if written is None or written[0] is not priorities:
-            if key not in self._written and len(self._written) >= min(_MOST_KEPT, len(gangs)):
+            most = min(_MOST_KEPT, queries.counts(self._store).gangs)
+            if key not in self._written and len(self._written) >= most:
                 self._forget()
             written = self._written[key] = (priorities, msgspec.json.encode(_document(priorities)))
         return written[1]
 
     def _forget(self) -> None:
         """Keep what was written for known gangs, or nothing if that is too much."""
-        gangs = self._store.state.gangs
-        self._written = {key: each for key, each in self._written.items() if key in gangs}
+        self._written = {
+            key: each for key, each in self._written.items() if queries.gang_is_known(self._store, key)
+        }
         if len(self._written) >= _MOST_KEPT:
             self._written.clear()
 

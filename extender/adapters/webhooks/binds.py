@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from extender.adapters.webhooks.ports import BindingWriter, Perform, PodReader, PodUnread
-from extender.core.events import BindFailed, PodBound, PodGone, PodRead
+from extender.core import queries
+from extender.core.events import BindFailed, BindUnanswered, PodBound, PodGone, PodRead
 from extender.engine import Engine
 from extender.support.crash_points import crash_point
 
@@ -72,11 +73,11 @@ class Binds:
     async def _bind(self, namespace: str, name: str, uid: str, node: str) -> BindResult:
         crash_point("bind-received")
         engine = self._engine
-        if engine.store.changes.unconfirmed(uid):
+        if queries.unconfirmed(engine.store, uid):
             doubt = await self._learn(namespace, name, uid)
             if doubt:
                 return BindResult("refused", doubt)
-        pod = engine.store.state.pods.get(uid)
+        pod = queries.pod(engine.store, uid)
         if pod is not None and (pod.namespace, pod.name) != (namespace, name):
             return BindResult("refused", f"uid {uid} is not that of pod {namespace}/{name}")
         decision = engine.bind(uid, node, self._clock())
@@ -90,7 +91,7 @@ class Binds:
         except Exception:
             # Whether the Binding was made is not known, so its room must not be given away yet.
             _log.exception("the Binding of %s/%s to %s was not written", namespace, name, node)
-            self._let_claim_expire(uid)
+            self._perform(engine.observe(BindUnanswered(uid), self._clock()))
             return BindResult("error", "the Binding could not be written; see the extender's log")
         if failure is None:
             crash_point("bind-written")
@@ -99,7 +100,7 @@ class Binds:
             return BindResult("bound")
         _log.warning("%s/%s is not bound to %s: %s", namespace, name, node, failure.text)
         if failure.outcome_unknown:
-            self._let_claim_expire(uid)
+            self._perform(engine.observe(BindUnanswered(uid), self._clock()))
             return BindResult("outcome-unknown", failure.text)
         self._perform(engine.observe(BindFailed(uid), self._clock()))
         return BindResult("failed", failure.text)
@@ -113,10 +114,3 @@ class Binds:
         change = PodGone(uid) if pod is None else PodRead(pod)
         self._perform(self._engine.observe(change, self._clock()))
         return ""
-
-    def _let_claim_expire(self, uid: str) -> None:
-        """Keep the room until the watch shows the pod bound, kube-scheduler asks again, or time is up."""
-        claim = self._engine.store.state.claims.get(uid)
-        if claim is not None:
-            claim.binding = False
-            claim.expires_s = self._clock() + self._engine.store.policy.hold_ttl_s

@@ -13,6 +13,7 @@ from extender.adapters.webhooks.binds import Binds
 from extender.adapters.webhooks.bounds import DEFAULT_MAX_BODY_BYTES, NAME_BYTES, Bounds
 from extender.adapters.webhooks.offered import BadRequest, Offered
 from extender.adapters.webhooks.ports import BindingWriter, CatchUp, Perform, PodReader
+from extender.core import queries
 from extender.core.events import VerifyPod
 from extender.core.facts import PodFacts
 from extender.core.outcomes import BROKEN, Outcome, reason
@@ -83,10 +84,10 @@ class Calls:
         offered = self._offered(call)
         now = self._clock()
         pod = self._pod(call.pod)
-        known = pod.uid in self._engine.store.state.pods
+        known = queries.pod(self._engine.store, pod.uid) is not None
         self._perform(self._engine.introduce(pod, now))
         decision = self._engine.filter(pod, offered, now)
-        if not known and self._engine.store.changes.unconfirmed(pod.uid):
+        if not known and queries.unconfirmed(self._engine.store, pod.uid):
             # A pod that does not exist, or is not what the caller says, must not hold room for long.
             self._perform([VerifyPod(pod.uid, pod.namespace, pod.name)])
         if decision.outcome in BROKEN:
@@ -110,7 +111,7 @@ class Calls:
         call = wire.decode_call(body)
         names = self._offered(call).names()
         pod = self._pod(call.pod)
-        if not self._engine.store.state.synced:
+        if not queries.synced(self._engine.store):
             return Reply(wire.priorities(names, [0] * len(names)), Outcome.NOT_READY)
         if not self._engine.store.policy.serves(pod.scheduler_name, pod.namespace):
             return Reply(wire.priorities(names, [0] * len(names)), Outcome.OTHER_SCHEDULER)
@@ -166,8 +167,9 @@ class Calls:
 
     def bounds(self) -> Bounds:
         """How large a request may be now."""
-        state = self._engine.store.state
-        return Bounds.of(len(state.nodes) if state.synced else None, self._max_body_bytes)
+        store = self._engine.store
+        nodes = queries.counts(store).nodes if queries.synced(store) else None
+        return Bounds.of(nodes, self._max_body_bytes)
 
     def _offered(self, call: wire.Call) -> Offered:
         """The nodes of a call that is no larger than kube-scheduler's can be."""
@@ -182,7 +184,7 @@ class Calls:
 
     def _pod(self, raw: msgspec.Raw) -> PodFacts:
         """The pod of a call as the watch knows it, else as kube-scheduler sent it."""
-        known = self._engine.store.state.pods.get(wire.pod_uid(raw))
+        known = queries.pod(self._engine.store, wire.pod_uid(raw))
         if known is not None:
             return known
         try:
