@@ -19,8 +19,10 @@ from extender.core.carbon.start.hold import Hold
 from extender.core.carbon.width.elastic import FOR_CARBON
 from extender.core.carbon.width.stage_deferral import Deferral
 from extender.core.decisions import FilterDecision
+from extender.core.explain import names as names_of_applications
 from extender.core.explain.expected import starts_by_room
-from extender.core.facts import GangKey, PodFacts, Role
+from extender.core.explain.names import Found, NotFound
+from extender.core.facts import GangKey, NodeFacts, PodFacts, Role
 from extender.core.faults import Subject
 from extender.core.gangs.reservation import NOWHERE, Gang
 from extender.core.gangs.spec import GangSpec
@@ -209,6 +211,11 @@ def pod(store: Store, uid: str) -> PodFacts | None:
 def unconfirmed(store: Store, uid: str) -> bool:
     """Whether only a caller of the webhooks named this pod: neither watch nor API server has shown it."""
     return store.changes.unconfirmed(uid)
+
+
+def find(store: Store, name: str, namespace: str = "") -> Found | NotFound:
+    """The application of a name (see `explain.names`), or why there is none or more than one."""
+    return names_of_applications.find(store.state, name, namespace)
 
 
 def gang_is_known(store: Store, key: GangKey) -> bool:
@@ -465,6 +472,11 @@ def nodes(store: Store) -> list[NodeView]:
 def overcommitted(store: Store) -> list[str]:
     """Names of nodes with more used and reserved than they offer."""
     return store.state.nodes.overcommitted()
+
+
+def node_facts(store: Store) -> list[NodeFacts]:
+    """Every node that exists, as the API server has it."""
+    return [facts for facts in store.state.nodes.facts if facts is not None]
 
 
 def node_names(store: Store) -> list[str]:

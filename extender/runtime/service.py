@@ -278,7 +278,7 @@ class Service:
             problems.append(f"the ResourceQuota of CAP cannot be kept: {self.quota.last_problem}")
         if self.bookkeeper is not None and self.bookkeeper.problem:
             problems.append(f"the ledger cannot be written: {self.bookkeeper.problem}")
-        if zones := zone_problem(self.settings, (each for each in self.store.state.nodes.facts if each)):
+        if zones := zone_problem(self.settings, queries.node_facts(self.store)):
             problems.append(zones)
         return problems
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Final
 from fastapi import FastAPI, HTTPException, Query
 
 from extender.adapters.api import models
+from extender.core import queries
 from extender.core.explain.explanation import Explanation, explain
-from extender.core.explain.names import NotFound, find
+from extender.core.explain.names import NotFound
 from extender.core.store import Store
 
 DEFAULT_WATTS_PER_CORE: Final = 3.5
@@ -41,7 +42,7 @@ def add_explain(
         ] = "",
     ) -> Any:
         """Why an application waits, what is missing, when it starts, and which changes would help."""
-        found = find(store.state, name, namespace)
+        found = queries.find(store, name, namespace)
         if isinstance(found, NotFound):
             raise HTTPException(404, found.text)
         return explain(store, found, clock(), watts_per_core)
