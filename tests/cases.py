@@ -13,6 +13,12 @@ from _pytest.mark.structures import ParameterSet
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 VARIABLE, DEFAULT = "CARBON_SCHEDULER_CASES", SHARED / "cases"
 DATA_VARIABLE, DATA_DEFAULT = "CARBON_SCHEDULER_DATA", SHARED / "data"
+HOW_TO_GET = {
+    "decima/decima_ep_": "download the checkpoint {epoch} that its authors publish, github.com/umass-solar/"
+    "carbon-aware-dag below simulator/models, and convert it: carbon-scheduler decima-weights "
+    "{epoch}.data-00000-of-00001 {name}"
+}
+"""How a user gets published data, by the beginning of a file's name."""
 
 
 def _missing(name: str, variable: str, default: Path) -> str:
@@ -24,7 +30,18 @@ def _missing(name: str, variable: str, default: Path) -> str:
         if not (Path(directory) / name).exists():
             raise pytest.UsageError(f"{variable}={directory} has no {name}: correct or unset the variable")
         return ""
-    return "" if (default / name).exists() else f"needs {name}: set {variable} to the directory that has it"
+    if (default / name).exists():
+        return ""
+    place = f"put it below ../shared/{default.name} beside the checkout, or set {variable} to its directory"
+    return f"needs {name}: {place}{_how_to_get(name)}"
+
+
+def _how_to_get(name: str) -> str:
+    for beginning, text in HOW_TO_GET.items():
+        if name.startswith(beginning):
+            epoch = Path(name).stem.replace("decima", "model")
+            return f"; to get it, {text.format(epoch=epoch, name=Path(name).name)} (docs/stages.md, Decima)"
+    return ""
 
 
 def missing(name: str) -> str:
