@@ -42,11 +42,11 @@ def serve(
         float | None, typer.Option("--replay-speed", help="Replayed seconds in a real one [1].")
     ] = None,
     wrap: Annotated[
-        bool | None, typer.Option("--replay-wrap/--no-replay-wrap", help="Begin traces anew at their end.")
+        bool | None, typer.Option("--replay-wrap/--no-replay-wrap", help="Start traces again at their end.")
     ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
-    """Answer what the carbon intensity of each zone is, was, and will probably be."""
+    """Serve past, present and forecast carbon intensity of each zone."""
     if log_level.lower() not in {"debug", "info", "warning", "error"}:
         _fail(f"--log-level {log_level}: must be debug, info, warning or error", 2)
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")

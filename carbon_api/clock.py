@@ -1,4 +1,4 @@
-"""What time it is for a zone: the wall's, or that of a replayed trace."""
+"""The time of a zone: the wall's, or that of a replayed trace."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class WallClock:
 class ReplayClock:
     """Starts at `start_s` when it is made, and runs `speed` times as fast as real time.
 
-    It reads a monotonic clock, never steps back, and never wraps: a trace that shall begin anew does so by
+    It reads a monotonic clock, never steps back, and never wraps: a trace that is to start again does so by
     repeating its values (`Series.repeated`), while time goes on. Speed 0 stands still.
     """
 

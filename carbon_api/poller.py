@@ -39,7 +39,7 @@ class Poller:
 
     def __post_init__(self) -> None:
         self._failures = 0
-        self._history_done_s = RECENT_S  # how far back everything was asked for
+        self._history_done_s = RECENT_S  # how far back the requests have reached
 
     async def run(self) -> None:
         """Poll until cancelled."""

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Key(NamedTuple):
-    """What a forecast depends on. A live zone's version changes when its values do."""
+    """The inputs that a forecast depends on. A live zone's version changes when its values do."""
 
     zone: str
     version: int

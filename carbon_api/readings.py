@@ -1,4 +1,4 @@
-"""What is known about a zone at a moment: a value, or the reason why there is none. No third thing exists.
+"""The intensity of a zone at a moment: a value, or the reason why there is none. No third thing exists.
 
 Every number of this service passes `read`; nothing else builds a `Value` from foreign input. The unit is
 gCO2e/kWh everywhere.

@@ -107,9 +107,9 @@ class Series:
         )
 
     def repeated(self, start_s: float, end_s: float) -> Series:
-        """Like `window`, but after its last whole day the series begins anew, for ever.
+        """Like `window`, but after its last whole day the series starts again, for ever.
 
-        Time goes on, only the values return: so hours of the day keep their place. A series shorter than a
+        Time continues, only the values return: so hours of the day keep their place. A series shorter than a
         day repeats as a whole. Nothing lies before its start.
         """
         rows_a_day = max(1, 86_400 // self.step_s)
@@ -117,7 +117,7 @@ class Series:
         first = max(0, math.ceil((start_s - self.start_s) / self.step_s))
         count = max(0, math.ceil((end_s - self.start_s) / self.step_s) - first) if period else 0
         if count >= MOST_ROWS:
-            raise ValueError(f"a window of more than {MOST_ROWS} intervals was asked for")
+            raise ValueError(f"the window has more than {MOST_ROWS} intervals; request a shorter one")
         rows = np.arange(first, first + count) % max(1, period)
         return Series(
             self.zone,

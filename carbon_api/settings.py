@@ -110,7 +110,9 @@ class Replay(_Part):
         None, description="First moment, ISO 8601. Default: now if all cover it, else their first common one."
     )
     speed: float = Field(1.0, ge=0, le=FASTEST, description="Replayed seconds in a real one.")
-    wrap: bool = Field(False, description="Begin traces anew at their end, in place of having no value.")
+    wrap: bool = Field(
+        False, description="Start traces again at their end. Otherwise there is no value after it."
+    )
 
     @field_validator("start")
     @classmethod

@@ -1,4 +1,4 @@
-"""What the service knows of each zone, in memory: the series, the last problem, and what time it is there."""
+"""The service's knowledge of each zone, in memory: the series, the last problem, and the time there."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Zone:
     version: int = 0  # grows with every change of the series
 
     def put(self, answer: Answer) -> None:
-        """Take in what the source answered. A failure removes nothing that is known."""
+        """Take in an answer of the source. A failure removes no known value."""
         self.problem = answer.problem
         self.up = answer.series is not None
         self.refused = answer.refused
@@ -106,7 +106,7 @@ class Zone:
         return self.series.window(start_s, end_s)
 
     def history(self, start_s: float, end_s: float) -> Series | Missing:
-        """What is known of a window: intervals that have begun by now."""
+        """The known part of a window: intervals that have begun by now."""
         return self.actual(start_s, min(end_s, self.now_s() + JUST_AFTER_S))
 
     def extent(self) -> tuple[int | None, int | None]:

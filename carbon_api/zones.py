@@ -37,7 +37,7 @@ _ENOUGH_HISTORY_S: Final = 50 * 86_400
 
 @dataclass(frozen=True)
 class Wiring:
-    """Zones, and what keeps the live ones up to date."""
+    """Zones, and the pollers that keep the live ones up to date."""
 
     store: Store
     pollers: list[Poller]

@@ -1,7 +1,7 @@
-"""CarbonScaler's registration: who posts an address is told the intensity, its percentile and a prediction.
+"""CarbonScaler's registration: clients post an address and get intensity, percentile and prediction.
 
 Unlike the original, predictions are forecasts unless the oracle is named, a push has a timeout, addresses
-that never answer are dropped, and when nothing is known nothing is pushed. Its `/set_index` is not offered:
+that never answer are dropped, and without a known value nothing is pushed. There is no `/set_index`:
 one client must not move the time of all.
 """
 
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class Registration(BaseModel):
-    """What a client is told, at once and then on every update."""
+    """The answer to a client, at once and then on every update."""
 
     carbon_intensity: float
     carbon_percentile: float
@@ -42,7 +42,7 @@ class Registration(BaseModel):
 
 
 class Subscribers:
-    """Addresses, and how often in a row each did not answer."""
+    """Addresses, each with the number of pushes in a row that it did not answer."""
 
     def __init__(self, most: int, allowed_hosts: list[str]) -> None:
         self._most = most
@@ -87,7 +87,7 @@ def add_carbonscaler(app: FastAPI, parts: Parts, subscribers: Subscribers) -> No
         openapi_extra=_REGISTRATION,
     )
     async def subscribe(request: Request) -> Response:
-        """Register an address. 503 means: registered, but nothing is known yet."""
+        """Register an address. 503 means: registered, but no value is known yet."""
         try:
             document = await body(request)
             if not isinstance(document, dict):
@@ -104,7 +104,7 @@ def add_carbonscaler(app: FastAPI, parts: Parts, subscribers: Subscribers) -> No
 
 
 async def describe(parts: Parts) -> dict[str, Any] | Missing:
-    """What clients are told now."""
+    """The message to clients now."""
     options = parts.settings.carbonscaler
     zones = parts.store.zones()
     zone = next((each for each in zones if not options.zone or each.id == options.zone), None)
@@ -144,7 +144,7 @@ def _percentile(zone: Zone, now: float, at_s: float, window: int) -> float | Mis
 async def push(
     parts: Parts, subscribers: Subscribers, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 ) -> None:
-    """Tell every address, every interval, until cancelled."""
+    """Push to every address, every interval, until cancelled."""
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session:
         while True:
@@ -153,7 +153,7 @@ async def push(
 
 
 async def push_once(parts: Parts, subscribers: Subscribers, session: aiohttp.ClientSession) -> None:
-    """One push to everyone; nothing, if nothing is known."""
+    """Push once to every address; do nothing while no value is known."""
     if not subscribers.urls():
         return
     update = await describe(parts)

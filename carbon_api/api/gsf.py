@@ -325,7 +325,7 @@ def _listed(entries: list[dict[str, Any]]) -> Response:
 
 
 def _emissions(zone: Zone, time: str | None, to_time: str | None) -> list[dict[str, Any]]:
-    """The known intervals that were asked for."""
+    """The known intervals of the request."""
     if zone.series is None:
         return []
     if to_time is None:

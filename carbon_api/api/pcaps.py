@@ -1,7 +1,7 @@
 """The PCAPS simulator's interface (`umass-solar/carbon-aware-dag`), same shapes, for clients that exist.
 
 Each registration starts a replay of its own. Unlike the original: the clock is monotonic, offsets of time
-zones count, nothing wraps unless asked, bounds come from a forecast unless the oracle is asked for by name,
+zones count, nothing wraps unless asked, bounds come from a forecast unless the client names the oracle,
 identities cannot be guessed, and their number is bounded. Errors read as in the original.
 """
 
@@ -31,7 +31,7 @@ _NO_VALUE: Final = "Carbon intensity data not available for the requested time."
 
 
 class Registered(BaseModel):
-    """The identity to ask with."""
+    """The identity for later requests."""
 
     user_id: str
 
@@ -46,13 +46,13 @@ class Intensity(BaseModel):
 
 
 class Error(BaseModel):
-    """What went wrong, as the original tells it."""
+    """An error, in the original's shape."""
 
     error: str
 
 
 class Clients:
-    """Who registered, each with a clock; the longest unused go when there are too many."""
+    """Registered clients, each with a clock. When there are too many, the longest unused ones go."""
 
     def __init__(self, most: int, new_id: Callable[[], str] = lambda: secrets.token_hex(32)) -> None:
         self._most = most

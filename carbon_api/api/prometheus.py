@@ -1,4 +1,4 @@
-"""Prometheus metrics under grid-intensity-go's names. What is unknown has no sample."""
+"""Prometheus metrics under grid-intensity-go's names. An unknown value has no sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the interfaces share: the service's parts, times in queries, and answers without model validation."""
+"""Code that the interfaces share: the service's parts, times in queries, answers without model validation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LARGEST_BODY_BYTES: Final = 1_000_000
 
 @dataclass(frozen=True)
 class Parts:
-    """What an interface may use. `clock` is the one of replayed zones, if there are any."""
+    """The parts that an interface may use. `clock` is the one of replayed zones, if there are any."""
 
     settings: Settings
     store: Store

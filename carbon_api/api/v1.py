@@ -130,7 +130,7 @@ def _add_present(app: FastAPI, parts: Parts) -> None:
 
     @app.get("/v1/clock", tags=["v1"])
     async def clock() -> ClockInfo:
-        """What time it is, and how fast it runs: for clients that must wait until a replayed moment."""
+        """The time, and how fast it runs: for clients that must wait until a replayed moment."""
         return ClockInfo(now=times.iso(parts.clock.now_s()), speed=parts.clock.speed, replay=parts.replays)
 
     @app.get("/v1/now", tags=["v1"], response_model=Now)
@@ -174,7 +174,7 @@ def _add_series(app: FastAPI, parts: Parts) -> None:
             str, Query(max_length=40, description="Name of a forecaster; `oracle` only on replays.")
         ] = "",
     ) -> Response:
-        """The hours ahead, seen from now, with 90 % intervals and bounds. Holds no actual value."""
+        """The hours ahead, seen from now, with 90 % intervals and bounds. It contains no actual value."""
         known = parts.store.get(zone)
         if isinstance(known, Missing):
             return json(_missing(known))

@@ -1,4 +1,4 @@
-"""The back-test command: forecasts issued day by day on the past, against what came."""
+"""The back-test command: forecasts issued day by day on the past, compared with the values that came."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _tried(
 
 
 def _series(traces: Sequence[str], grids: Sequence[str], seed: int, direct: bool) -> list[Series]:
-    """What to test on; synthetic grids have two years, 2020 and 2021."""
+    """The series to test on; synthetic grids have two years, 2020 and 2021."""
     found: list[Series] = []
     for text in traces:
         zone, _, files = text.partition("=")

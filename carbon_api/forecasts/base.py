@@ -1,4 +1,4 @@
-"""What a forecaster is, and what it answers: a forecast with intervals, or the reason why there is none."""
+"""The protocol of a forecaster and its answer: a forecast with intervals, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Forecaster(Protocol):
 
     @property
     def name(self) -> str:
-        """The name it is asked for by."""
+        """The name by which requests choose it."""
         ...
 
     def forecast(self, history: Series, issue_s: float, horizon: int) -> Forecast | Missing:

@@ -1,4 +1,4 @@
-"""The naive blend: what every other forecaster has to beat.
+"""The naive blend: every other forecaster has to beat it.
 
 Mean of the last seven days by hour of the day, plus yesterday's error of that mean, which fades with a time
 constant of a day. Nothing is trained.
@@ -18,7 +18,7 @@ from carbon_api.series import Series
 
 PROFILE_DAYS: Final = 7
 AHEAD: Final = 96
-"""Hours that every forecast looks ahead inside; what is asked for is a part of it."""
+"""Hours that every forecast looks ahead internally; the requested horizon is a part of them."""
 
 FADE: Final = np.exp(-np.arange(AHEAD) / 24.0)
 

@@ -1,4 +1,4 @@
-"""What a linear forecast is made from: deviations from the usual day, as seen at an issue hour."""
+"""Features of a linear forecast: deviations from the usual day, as seen at an issue hour."""
 
 from __future__ import annotations
 

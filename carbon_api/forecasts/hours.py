@@ -91,7 +91,7 @@ def known_hours(history: Series, issue_s: float) -> Hours | Missing:
 
 
 def _recent(history: Series, issue_s: float) -> Series:
-    """The part that is looked at. Long ones begin with a week: as a window slides, little is fitted anew."""
+    """The part that is used. Long ones begin with a week: as a window slides, little is fitted again."""
     week_s = 7 * DAY * HOUR_S
     first_s = history.start_s
     if issue_s - first_s >= _LONG * HOUR_S:

@@ -39,7 +39,7 @@ _INDEPENDENT: Final = 1.5
 _NORMAL_95: Final = 1.645
 
 _STEP: Final = 0.02
-"""What one day's misses change: the memory is fifty days. Chosen on traces of 2021 and synthetic grids."""
+"""Step of a tail for a day's misses: fifty days of memory. Chosen on traces of 2021 and synthetic grids."""
 
 _TAILS: Final = (0.01, 0.2)
 """The least and the most a tail may adapt to."""
@@ -79,7 +79,7 @@ def widths(errors: PastErrors) -> Widths | None:
 
 
 def _with_neighbours(values: np.ndarray) -> np.ndarray:
-    """What belongs to the hour before, to each hour and to the hour after it: [3, days, 96] of [days, 96]."""
+    """Values of the hour before, of each hour and of the hour after it: [3, days, 96] of [days, 96]."""
     padded = np.pad(values, ((0, 0), (1, 1)), mode="edge")
     return np.stack([padded[:, :-2], values, padded[:, 2:]])
 

@@ -1,4 +1,4 @@
-"""What a back-test shows: a table for people, JSON for programs, and a plot."""
+"""Results of a back-test: a table for people, JSON for programs, and a plot."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _number(value: float, digits: int = 1, bold: bool = False) -> str:
 
 
 def write_json(path: Path, scores: Sequence[Score], about: dict[str, Any]) -> None:
-    """Scores and how they came about. What could not be compared is null."""
+    """Scores and how they came about. A value that could not be compared is null."""
     document = about | {"scores": [_plain(asdict(score)) for score in scores]}
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 

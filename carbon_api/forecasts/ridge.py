@@ -93,7 +93,7 @@ class Ridge:
         return finish(history, issue_s, horizon, hours, ahead, errors, self.name)
 
     def _members(self, hours: Hours, days: np.ndarray) -> tuple[Floats, Floats]:
-        """What each member said on past days, float64[members, days, 96], and says now; the blend is last.
+        """Each member's predictions on past days, float64[members, days, 96], and of now; the blend is last.
 
         NaN where a member had too little to learn from.
         """
@@ -153,7 +153,7 @@ class Ridge:
 
 
 def _said(hours: Hours, week: int, phase: int, coefficients: list[Floats | None]) -> Floats:
-    """What regressions say at an hour of the day in a week, as far as it has passed, oldest issue first.
+    """Regressions' predictions at an hour of the day in a week, as far as it has passed, oldest first.
 
     float64[COUNT, issues, 96] in logarithms; NaN for groups without coefficients.
     """

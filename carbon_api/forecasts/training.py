@@ -24,7 +24,7 @@ WEEK: Final = 7 * DAY
 _FEWEST_ROWS: Final = 30
 _THREADS: Final = ThreadpoolController()
 _DECAY: Final = 0.5 ** (7.0 / 365.0)
-"""What a week's rows count one week later: half after a year."""
+"""Weight of a week's rows one week later: half after a year."""
 
 
 @dataclass(frozen=True)

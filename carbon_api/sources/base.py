@@ -1,4 +1,4 @@
-"""What every source is: it answers for a zone and a window of time, and never raises for bad luck."""
+"""The protocol of a source: it answers for a zone and a window of time, and never raises for bad luck."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class SourceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a source had for a window.
+    """The values that a source had for a window.
 
     `problem` says why something, or everything, is missing; `refused` is how many entries could not be used
-    (a gap that the provider states is none); `retry_after_s` is how long to leave the provider alone.
+    (a gap that the provider states is none); `retry_after_s` is how long to wait before the next request.
     """
 
     series: Series | None = None
@@ -38,7 +38,7 @@ class Source(Protocol):
 
     @property
     def kind(self) -> Kind:
-        """What its numbers are."""
+        """Average or marginal."""
         ...
 
     @property

@@ -88,7 +88,7 @@ class ElectricityMaps:
             )
 
     def _wrong(self, zone: str, part: Mapping[str, Any], must_name: bool) -> Missing | None:
-        """Why a part of the answer is not what was asked for."""
+        """Why a part of the answer does not fit the request."""
         if (must_name or "zone" in part) and part.get("zone") != zone:
             named = str(part.get("zone"))[:20]
             return Missing(Reason.WRONG_ZONE, f"asked for {zone}, the answer is for {named}")

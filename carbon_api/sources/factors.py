@@ -2,7 +2,7 @@
 
 Medians of IPCC AR5 (2014), Working Group III, Annex III, table A.III.2, in gCO2e/kWh of electricity. Oil has
 no row there; 650 is the value Electricity Maps uses, after the UK Parliamentary Office of Science and
-Technology. What is thermal but not named (waste, other) counts 700, Electricity Maps' assumption for unknown
+Technology. Thermal types without a name (waste, other) count 700, Electricity Maps' assumption for unknown
 plants. Lignite, oil shale and peat count as coal, which is too low for them: override them where they matter.
 """
 

@@ -1,4 +1,4 @@
-"""Asks a provider over HTTP. What happens is a `Reply` or a `Fault`; keys reach neither logs nor texts."""
+"""Requests to a provider. The result is a `Reply` or a `Fault`; keys reach neither logs nor texts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """No usable answer: why, the HTTP status if there was one, and how long to leave the provider alone."""
+    """No usable answer: why, the HTTP status if there was one, and the time until the next request."""
 
     missing: Missing
     status: int | None = None
@@ -87,7 +87,7 @@ class Web:
                 return Reply(bytes(body))
         except TimeoutError:
             return Fault(Missing(Reason.SOURCE_DOWN, "no answer in time"))
-        # The texts of these exceptions can hold the URL, and with it a key: only the type is told.
+        # The texts of these exceptions can hold the URL, and with it a key: only the type is shown.
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             return Fault(Missing(Reason.SOURCE_DOWN, f"no connection ({type(problem).__name__})"))
 

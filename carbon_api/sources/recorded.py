@@ -1,4 +1,4 @@
-"""Sources that hold all they will ever have: replayed traces and synthetic grids."""
+"""Sources that have all their values from the start: replayed traces and synthetic grids."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Recorded:
 
     @property
     def kind(self) -> Kind:
-        """What the numbers are."""
+        """Average or marginal."""
         return self.series.kind
 
     async def fetch(self, zone: str, start_s: float, end_s: float) -> Answer:

@@ -36,7 +36,7 @@ _LONGEST_HOLE_S: Final = 366 * 86_400
 
 @dataclass
 class Notes:
-    """What was odd about a trace; for the log."""
+    """Irregularities of a trace, for the log."""
 
     rows: int = 0
     refused: Counter[Reason] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""Intensities of a synthetic grid: what its park burns to meet its demand, hour by hour."""
+"""Intensities of a synthetic grid: its park burns fuel to meet its demand, hour by hour."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 def generate(grid: str, seed: int, start_s: int, count: int, step_s: int = HOUR_S) -> Series:
     """`count` intensities of a synthetic grid from `start_s` (epoch seconds), gCO2e/kWh, none missing.
 
-    The same grid, seed and moment always have the same value, whatever span is asked for. A year of hours
+    The same grid, seed and moment always have the same value, in every requested span. A year of hours
     takes some milliseconds. Raises `UnknownGrid` for a name not in `GRIDS`, `ValueError` for a step not in
     `STEPS_S`, a start that is not a multiple of the step, a negative seed or no values at all.
     """
@@ -50,7 +50,7 @@ def generate(grid: str, seed: int, start_s: int, count: int, step_s: int = HOUR_
 
 
 def _intensity(park: Grid, seed: int, moment_s: Floats) -> Floats:
-    """What the park emits at moments in time, for each kWh of what it makes."""
+    """Emissions of the park at moments in time, for each kWh that it generates."""
 
     def chance(channel: str, tau_h: float) -> Floats:
         # One more hour on either side, to interpolate between the middles of hours.

@@ -1,7 +1,7 @@
 """Six grids, each a park of power stations and a demand that it has to meet.
 
-The shapes are made, not recorded: no value comes from a trace. What the parks were adjusted to is in
-`published`; `mean` and `spread` (standard deviation / mean) say what comes out over ten years.
+The shapes are made, not recorded: no value comes from a trace. `published` names the figures that
+the parks were adjusted to; `mean` and `spread` (standard deviation / mean) are results over ten years.
 """
 
 from __future__ import annotations

@@ -306,7 +306,7 @@ class ApiServer:
 
 
 class WatchView:
-    """What one watch shows: an object that no longer matches its selectors is DELETED for it."""
+    """The events of one watch: an object that no longer matches its selectors is DELETED for it."""
 
     def __init__(self, kind: str, namespace: str, chosen: Callable[[Object], bool]) -> None:
         self._kind = kind

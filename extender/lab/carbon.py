@@ -48,10 +48,10 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """What the ledger holds: kWh and gCO2e by carbon zone.
+    """Sums of the ledger: kWh and gCO2e by carbon zone.
 
-    `saved_g` is what those saved that may wait for clean power, against the same work on the same nodes at
-    submission, which would have cost `at_once_g`. (The others wait for room, which is no decision of carbon.)
+    `saved_g` is the saving of those that may wait for clean power, against the same work on the same nodes at
+    submission, which would have cost `at_once_g`. (The others wait for room, not for carbon.)
     """
 
     kwh_by_zone: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -78,7 +78,7 @@ class Booked:
 
 @dataclass
 class CarbonView:
-    """What is known of carbon at the moment; `held` as the extender's /v1/carbon tells it, by app id."""
+    """The carbon signal now; `held` as in the extender's /v1/carbon, by app id."""
 
     curves: Mapping[str, Curve] = field(default_factory=dict[str, Curve])
     held: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
@@ -126,7 +126,7 @@ async def read_curves(api: ServiceApi) -> dict[str, Curve]:
 
 
 def read_booked(path: Path, flexible: Container[str]) -> Booked | None:
-    """What the ledger says; None as long as it cannot be read. `flexible` are ids of who may wait."""
+    """Sums of the ledger; None while it cannot be read. `flexible` are ids of applications that may wait."""
     try:
         ledger = Ledger(str(path), create=False)
     except LedgerError:

@@ -1,7 +1,7 @@
 """Invariants of the cluster, checked from outside: on what the API server says, not on what we think.
 
-The checks know what was submitted and see every write. What the extender believes is looked at only to
-see that it agrees. A check that finds nothing to look at is visible: every one counts how often it was made.
+The checks know every submitted application and see every write. They read the extender's view only to
+compare it. A check that finds nothing to check is visible: every one counts how often it was made.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ LET_GO_S: Final = 5.0
 """How long after a driver's end the extender may still show something held for it."""
 
 KNOWN_AFTER_S: Final = 2.0
-"""How long after its creation a gang that nobody asked for counts as known to the extender."""
+"""Age from which a gang that kube-scheduler has not tried counts as known to the extender."""
 
 
 class Invariant(StrEnum):
-    """What must always hold."""
+    """The invariants."""
 
     NODE_NOT_OVERCOMMITTED = "node-not-overcommitted"
     ROOM_FOR_MINIMUM = "driver-has-room-for-minimum"
@@ -57,7 +57,7 @@ class Invariant(StrEnum):
 
 
 Finding = tuple[Invariant, bool, str]
-"""What was checked, whether it holds, and the words if it does not."""
+"""The invariant, whether it is true, and the text if it is not."""
 
 
 class Checker:
@@ -65,7 +65,7 @@ class Checker:
 
     `clock` gives seconds since the epoch. `checked` counts by invariant how often it was looked at,
     `broken` are the findings in words (at most `most_kept` of each), `displaced` how often a pod of
-    another scheduler took room that was held (nobody can keep it from that; slots then move).
+    another scheduler took reserved room (no API prevents that; slots then move).
     """
 
     def __init__(self, registry: Registry, clock: Callable[[], float], *, most_kept: int = 20) -> None:
@@ -226,7 +226,7 @@ class Checker:
             )
 
     def _check_displacement(self, name: str) -> None:
-        """A foreign pod was bound: room that was held may be gone, until the slots have moved."""
+        """A foreign pod was bound: reserved room may be gone, until the slots have moved."""
         taken = bool(self._excess(name, self._owed().get(name, {})))
         self.displaced += taken
         until_s = self._clock() + (MOVE_WITHIN_S if taken else IN_FLIGHT_S)
@@ -297,8 +297,8 @@ class Checker:
     def _fits_beside(self, waiting: GangRecord, admitted: GangRecord) -> bool:
         """Whether all of a waiting gang fits into what was free when `admitted` was decided, beside it.
 
-        What the extender may not have seen by then is taken for free: pods bound since, and those that
-        other schedulers bound a moment before.
+        Pods that the extender may not have seen by then count as free room: those bound since, and those
+        that other schedulers bound a moment before.
         """
         owed = self._owed()
         free: dict[str, dict[str, int]] = {}
@@ -318,7 +318,7 @@ class Checker:
     # -- the extender's own view -------------------------------------------------------------------
 
     def saw_applications(self, summaries: Iterable[Mapping[str, Any]], asked_s: float) -> None:
-        """What the extender's /v1/applications says, asked for at `asked_s`."""
+        """Check the answer of the extender's /v1/applications to a request at `asked_s`."""
         slots = _slots_of(summaries)
         for record in self.gangs.values():
             if record.ended_s is None or record.let_go or asked_s - record.ended_s < LET_GO_S:

@@ -161,7 +161,7 @@ def remove(registry: Registry, pod: Object, *, now: bool = True) -> None:
 
 @dataclass
 class Driver:
-    """What runs in a driver pod: it asks for executors in batches, hands out work, and ends.
+    """The process in a driver pod: it requests executors in batches, hands out work, and ends.
 
     `done_s` is work done in executor-seconds. One executor fails when `fails_at` of the work is done.
     """

@@ -255,7 +255,7 @@ class Show:
         return False
 
     def _stuck(self, all_submitted: bool) -> bool:
-        """Whether nothing has run for so long that nobody will ever be admitted."""
+        """Whether nothing has run for so long that no waiting gang will ever start."""
         now_s = asyncio.get_running_loop().time()
         if not all_submitted or self._world.running or self._screen.carbon.held:
             self._idle_since_s = None
@@ -277,7 +277,7 @@ class Show:
         await self._look_at_carbon()
 
     async def _look_at_carbon(self) -> None:
-        """Who is held, at each look; curves and ledger once a second."""
+        """Read held gangs at each look; curves and ledger once a second."""
         view = self._screen.carbon
         with suppress(*_UNREACHABLE):
             told = await self._api.get("/v1/carbon")

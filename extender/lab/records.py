@@ -1,4 +1,4 @@
-"""What is known of each submitted application from outside: its pods, its reservation, its place in line."""
+"""Each submitted application as seen from outside: its pods, its reservation, its place in line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Amounts = Mapping[str, int]
 
 @dataclass
 class GangRecord:
-    """What the checks know of one submitted application. Times are seconds since the epoch."""
+    """One submitted application, as the checks know it. Times are seconds since the epoch."""
 
     app: SparkApplication
     driver: Object

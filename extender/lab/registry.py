@@ -64,7 +64,7 @@ Listener = Callable[[Change], None]
 
 
 class Registry:
-    """What the API server keeps, in memory.
+    """The objects of the API server, in memory.
 
     `clock` gives seconds since the epoch, `new_uid` a fresh uid. Every write has a version of its own.
     A listener that fails does not disturb the writer; its first failure is kept in `listener_failure`.

@@ -37,7 +37,7 @@ _projector: Final = PodProjector(lambda _: None)
 
 
 def project_pod(pod: Object) -> PodFacts:
-    """What a scheduler looks at in a pod."""
+    """The facts of a pod that a scheduler reads."""
     return _projector.facts(decode_pod(encode(pod)))
 
 
@@ -57,7 +57,7 @@ class Attempt:
 
 
 class ClusterView:
-    """What a scheduler knows: nodes, and what bound and assumed pods take of them."""
+    """A scheduler's view: nodes, and the room that bound and assumed pods take of them."""
 
     def __init__(self, registry: Registry) -> None:
         self.nodes: dict[str, NodeFacts] = {}

@@ -49,7 +49,7 @@ _WIDE: Final = 100
 
 @dataclass
 class Frame:
-    """What the extender's API said last."""
+    """The last answers of the extender's API."""
 
     nodes: Sequence[Mapping[str, Any]] = ()
     queue: Sequence[Mapping[str, Any]] = ()
@@ -210,7 +210,7 @@ class Screen:
 
     def _queue(self, width: int, lines: int) -> list[Text]:
         names = {each.app.app_id: each.app for each in self.world.records}
-        # Whoever can never start would fill a small screen; those for whom there is hope come first.
+        # Gangs that can never start would fill a small screen; the others come first.
         entries = sorted(self.frame.queue, key=lambda each: each["outcome"] in _HOPELESS)
         out: list[Text] = []
         for entry in entries[:lines]:
@@ -227,7 +227,7 @@ class Screen:
                 entry = {**entry, "reason": f"expected at {ends_s[0]:.0f} s, {ends_s[1]:.0f} s at the latest"}
             reason = f"after {blocker.name}" if blocker is not None else entry["reason"].replace(_PREFIX, "")
             out.append(_cut(line.append(f": {reason}", "dim"), width))
-        return out or [Text("nobody waits", style="dim")]
+        return out or [Text("no gang waits", style="dim")]
 
     # -- running gangs -----------------------------------------------------------------------------
 
@@ -268,7 +268,7 @@ def bar(used: int, held: int, offered: int, width: int) -> Text:
         return Text("·" * width, style="dim")
     full = min(width, round(width * used / offered))
     till = min(width, max(full, round(width * (used + held) / offered)))
-    # What is there must be seen, however little it is.
+    # A small amount must be visible too.
     if held > 0 and till == full and full < width:
         till += 1
     return Text.assemble(

@@ -81,7 +81,7 @@ class ServiceProcess:
         return self
 
     def _arguments(self) -> list[str]:
-        """What the command is started with."""
+        """Arguments of the command."""
         path = self._directory / "kubeconfig"
         path.write_text(kubeconfig(self._api_server_url), encoding="utf-8")
         listen = ("--http.address", "127.0.0.1", "--http.port", "0")
@@ -116,7 +116,7 @@ class ServiceProcess:
             self._synced = self._synced or _READY in line
             if self.url and self._synced:
                 self._ready.set()
-        # The pipe is closed: the process has ended, and nobody should wait for it any longer.
+        # The pipe is closed: the process has ended, and no caller should wait for it any longer.
         await process.wait()
         self._ready.set()
 

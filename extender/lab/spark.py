@@ -63,7 +63,7 @@ class SparkApplication:
 
     @property
     def size(self) -> str:
-        """What it asks for, in words."""
+        """The request, in words."""
         number = f"{self.executors}..{self.most}" if self.most > self.executors else str(self.executors)
         return f"{number} executors of {self.cores} cpu{f', pool {self.pool}' if self.pool else ''}"
 
@@ -74,12 +74,12 @@ class SparkApplication:
 
     @property
     def driver_requests(self) -> dict[str, int]:
-        """What the driver pod requests, in base units."""
+        """The driver pod's request, in base units."""
         return {CPU: 1000, MEMORY: _pod_mib(DRIVER_HEAP_MIB, self.python) * MIB}
 
     @property
     def executor_requests(self) -> dict[str, int]:
-        """What one executor pod requests, in base units."""
+        """One executor pod's request, in base units."""
         return {CPU: 1000 * self.cores, MEMORY: _pod_mib(self.heap_mib, self.python) * MIB}
 
 

@@ -133,7 +133,7 @@ class Stream:
             await self._work(running, driver, now_s, passed_s)
 
     async def _work(self, running: _Running, driver: Object, now_s: float, passed_s: float) -> None:
-        """What goes on in a driver: executors work, more are asked for, or all is done."""
+        """Advance a driver: executors work, it requests more, or all is done."""
         working = sum(1 for pod in running.executors if phase_of(pod) == "Running")
         running.done_s += working * passed_s
         if running.done_s >= running.app.work_s:

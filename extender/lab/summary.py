@@ -1,4 +1,4 @@
-"""What came out of a run: numbers for people and for machines."""
+"""Results of a run: numbers for people and for machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is submitted to the demo's cluster: a stream of Spark applications of many kinds, from one seed."""
+"""Submissions to the demo's cluster: a stream of Spark applications of many kinds, from one seed."""
 
 from __future__ import annotations
 

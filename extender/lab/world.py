@@ -116,7 +116,7 @@ class World:
     # -- what is submitted -------------------------------------------------------------------------
 
     def submit(self, app: SparkApplication, fails_at: float | None = None) -> GangRecord:
-        """What `spark-submit` does: the driver pod, then its ConfigMaps."""
+        """Create the objects that `spark-submit` creates: the driver pod, then its ConfigMaps."""
         driver = self.registry.create(POD, driver_pod(app))
         self._fails_at[uid_of(driver)] = fails_at
         self.checker.submitted(app, driver)

@@ -69,7 +69,7 @@ async def test_it_fills_the_terminal_and_no_more(size: tuple[int, int], number: 
 async def test_it_draws_before_the_extender_has_answered() -> None:
     lines = drawn(Screen(world_with(0), 10), 80, 24)
     assert any("waiting for the extender" in line for line in lines)
-    assert any("nobody waits" in line for line in lines)
+    assert any("no gang waits" in line for line in lines)
 
 
 async def test_the_queue_says_why_and_hopeless_ones_come_last() -> None:

@@ -139,7 +139,7 @@ class Accountant:
         return self._backlog.booked_until_s
 
     def apply(self, event: Event, now: float) -> None:
-        """Something happened in the cluster, as the store was told."""
+        """Take an event of the cluster, the same that the store takes."""
         if self._listening is None:
             self._account(event, now)
             return
@@ -190,8 +190,8 @@ class Accountant:
     async def flush(self, now: float, *, lead: bool = True) -> None:
         """Write what was booked until `now`. A failure is kept in `last_error`; the next flush tries again.
 
-        With `lead` False another replica writes: what it has booked is dropped here. What it has not is kept,
-        and written by the first flush with `lead` True.
+        With `lead` False another replica writes: this one drops entries that are in the ledger already,
+        and keeps the others for the first flush with `lead` True.
         """
         if self._listening is not None:
             return

@@ -1,13 +1,13 @@
-"""Who used a node's power. The parts add up to the node's power; what nobody used stays with the node.
+"""Attribute a node's power to its pods. The parts and the node's remainder add up to the node's power.
 
 The rule:
 
 - idle power goes to pods by what they request: the mean of their share of the node's CPU and of its
-  memory. Room nobody requested is not charged to anybody: it is the node's remainder.
+  memory. The idle power of unrequested room is the node's remainder; no pod carries it.
 - dynamic power goes to pods by their measured watts if a meter gives them, else by their CPU usage, else
   by their CPU requests. Measured watts that exceed the node's are cut in proportion.
 - power of GPUs goes to pods by measured watts, else by devices they request; an idle device that
-  nobody requested is remainder.
+  no pod requested is remainder.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PodLoad:
-    """A pod on a node. `usage_cores`, `measured_w` and `measured_gpu_w` are None where nobody measured."""
+    """A pod on a node. `usage_cores`, `measured_w` and `measured_gpu_w` are None where no meter measured."""
 
     uid: str
     requests: Resources
@@ -85,7 +85,7 @@ def _share(requests: Resources, allocatable: Resources, name: str) -> float | No
 
 
 def _capped(shares: list[float]) -> list[float]:
-    """Shares of an over-committed node are shrunk: nobody pays more than there is."""
+    """Shares of an over-committed node are scaled down, so that they add up to 1 at most."""
     whole = math.fsum(shares)
     return [share / whole for share in shares] if whole > 1 else shares
 

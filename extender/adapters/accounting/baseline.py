@@ -1,4 +1,4 @@
-"""What the same work would have emitted, started when it was submitted; and what the difference is made of.
+"""Emissions of the same work, had it started at its submission; and the parts of the difference.
 
 The counterfactual is work-conserving and width-matched. Let n(t) workers run and m(t) be there, running
 or waiting. While n of m run, the work done in dt would have taken n/m dt with all of them; while the

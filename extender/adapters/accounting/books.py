@@ -1,4 +1,4 @@
-"""What the books hold: bookings, applications, pods that run, decisions. Plain data, no I/O."""
+"""Rows of the ledger: bookings, applications, running pods, decisions. Plain data, no I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOBODY: Final = GangKey("", "")
 CELL_S: Final = 300.0
 """Length of a cell of the ledger's time grid, which begins at the epoch."""
 
-UNASKED: Final = Missing("the intensity was not asked for")
+UNASKED: Final = Missing("the intensity was not requested")
 
 
 class Kind(StrEnum):
@@ -49,7 +49,7 @@ class BookingKey(NamedTuple):
 class Booking:
     """Energy within one cell of time. `carbon_g` means nothing where the key says unknown.
 
-    `core_s` are requested core-seconds (of `NOBODY`: cores nobody requested).
+    `core_s` are requested core-seconds (of `NOBODY`: cores that no pod requested).
     """
 
     start_s: float
@@ -193,7 +193,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What a ledger knows of the living when it is opened. `until_s` is None for a new ledger."""
+    """Running applications, pods and nodes of a ledger that is opened. `until_s` is None for a new one."""
 
     until_s: float | None = None
     applications: tuple[ApplicationRow, ...] = ()

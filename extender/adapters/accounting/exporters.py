@@ -1,6 +1,6 @@
 """Exporters of power that Prometheus scrapes: Kepler, Scaphandre, DCGM; CPU usage from cAdvisor.
 
-What each covers, since a watt is not a watt: Kepler reads RAPL zones of the CPU (here `package`: cores,
+The exporters cover different parts of a node. Kepler reads RAPL zones of the CPU (here `package`: cores,
 caches and memory controller, not the rest of the machine); its pods' watts are the active part only.
 Scaphandre's host power is the board's (RAPL psys) where the hardware has it, else packages and DRAM.
 DCGM reads whole GPU boards.

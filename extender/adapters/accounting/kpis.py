@@ -28,9 +28,9 @@ MOST_STAGES: Final = 1000
 class Group:
     """Energy of one node, namespace, bucket of time or strategy.
 
-    `remainder_kwh` is the part nobody was charged for. `carbon_g` is that of `known_kwh`, the energy whose
+    `remainder_kwh` is the part that no pod carries. `carbon_g` is that of `known_kwh`, the energy whose
     intensity is known; `unknown_kwh` is the rest. `core_s` are requested
-    core-seconds, `free_core_s` those nobody requested.
+    core-seconds, `free_core_s` those that no pod requested.
     `applications_g` is the known carbon of gangs and `baseline_g` (by time only) their counterfactual's.
     `nodes` drew power, `nodes_used` had pods.
     """
@@ -93,7 +93,7 @@ class Application:
 
     @property
     def saving(self) -> Saving | Missing:
-        """What it saved against the same work at submission."""
+        """The saving against the same work at submission."""
         if isinstance(self.actual, Missing):
             return self.actual
         return (
@@ -142,7 +142,7 @@ class StageShare:
 class Report:
     """Everything a report shows. `bucket_s` is the length of a bucket of `times`.
 
-    `stages` are those of applications that told of any, the largest `MOST_STAGES`.
+    `stages` are the largest `MOST_STAGES`, of applications that reported any.
     """
 
     since_s: float

@@ -83,7 +83,7 @@ class Ledger:
         return None if until is None else float(until)
 
     def load(self) -> Books:
-        """What is alive in the books."""
+        """The ledger's running applications, pods and nodes."""
         with self._transaction() as connection:
             until = self._meta(connection, "until_s")
             if until is None:
@@ -182,7 +182,7 @@ class Ledger:
                 if self._connection is None:
                     self._connection = self._connect()
                 connection = self._connection
-                # SQLite: a writer waits at its begin; a reader sees one snapshot and blocks nobody.
+                # SQLite: a writer waits at its begin; a reader sees one snapshot and blocks no writer.
                 connection.execute("BEGIN IMMEDIATE" if write and not self._postgres else "BEGIN")
                 try:
                     yield connection

@@ -219,13 +219,13 @@ class Meter:
             self._open.intensities.append(IntensityRow(zone, from_s, value))
 
     def intensity_retracted(self, value: Intensity, from_s: float) -> None:
-        """What was said of all zones from `from_s` on is taken back where nothing newer replaced it."""
+        """Take the values of all zones from `from_s` on back where nothing newer replaced them."""
         self.intensity.retract(from_s, value)
         rows = self._open.intensities
         rows[:] = [row for row in rows if (row.start_s, row.value) != (from_s, value)]
 
     def stages_reported(self, app: GangKey, events: Iterable[StageEvent], at_s: float) -> None:
-        """An application told of its stages. Task time before the books were opened is in them already."""
+        """Take reported stages of an application. Task time before the ledger was opened is in it already."""
         application = self._applications.get(app)
         if application is None:
             return

@@ -253,7 +253,7 @@ def _stages(report: Report) -> str:
     )
     return _section(
         "Stages",
-        "Energy of applications that told of their stages, split by task time.",
+        "Energy of applications that reported their stages, split by task time.",
         _table(("application", "stage", "name", "task time", "energy", "carbon"), rows),
     )
 

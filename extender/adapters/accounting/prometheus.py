@@ -1,4 +1,4 @@
-"""Instant queries to Prometheus' HTTP API. Whatever goes wrong is an answer, not an exception."""
+"""Instant queries to Prometheus' HTTP API. A failure is an answer, not an exception."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _samples(url: str, status: int, body: bytes) -> list[Sample] | Missing:
     if reply.status != "success" or reply.data is None:
         return Missing(f"{url}: HTTP {status}: {reply.error or reply.status}")
     if reply.data.result_type != "vector":
-        return Missing(f"{url}: a {reply.data.result_type} where a vector was asked for")
+        return Missing(f"{url}: a {reply.data.result_type} instead of the requested vector")
     try:
         series = msgspec.json.decode(reply.data.result, type=list[_Series])
         samples = [Sample(each.metric, float(each.value[1])) for each in series]

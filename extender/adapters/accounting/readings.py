@@ -1,4 +1,4 @@
-"""What meters say of a node, and who is asked first. A fallback is part of the answer, never silent."""
+"""Meters' readings of a node, in the order of the meters. A fallback is part of the answer, never silent."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Meter = Callable[[], Awaitable[NodeReadings | Missing]]
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """What one round of reading gave: every node that was asked for, and why sources failed as a whole."""
+    """Results of one round of reading: every requested node, and why sources failed as a whole."""
 
     nodes: Mapping[str, NodeReading | Missing]
     failed: Mapping[str, Missing] = field(default_factory=dict[str, Missing])
@@ -56,7 +56,7 @@ class Readings:
 class MeterReader:
     """Asks meters in order of trust; each node is answered by the first that knows it.
 
-    `meters` and `gpu_meters` are (name, meter) pairs. GPUs are asked for apart, because exporters of
+    `meters` and `gpu_meters` are (name, meter) pairs. GPUs are read separately, because exporters of
     CPU power mostly do not see them.
     """
 
@@ -67,7 +67,7 @@ class MeterReader:
         self._gpu_meters = gpu_meters
 
     async def read(self, nodes: Iterable[str]) -> Readings:
-        """One reading a node. A node nobody knows is Missing, with every source's reason."""
+        """One reading a node. A node that no source knows is Missing, with every source's reason."""
         names = list(nodes)
         failed: dict[str, Missing] = {}
         cpu = await _first(self._meters, names, failed)

@@ -164,7 +164,7 @@ def plain(value: Any) -> Any:
 
 
 def print_report(console: Console, report: Report, by: Sequence[By]) -> None:
-    """The tables that were asked for, below a summary."""
+    """The requested tables, below a summary."""
     total = report.total
     console.print(
         f"[bold]{words.moment(report.since_s)} to {words.moment(report.until_s)} UTC[/]", highlight=False

@@ -1,4 +1,4 @@
-"""How long the tasks of each stage took, and when: what an application's energy is split by."""
+"""Duration and time of each stage's tasks: an application's energy is split by them."""
 
 from __future__ import annotations
 
@@ -100,9 +100,9 @@ class StageTasks:
         return self._attempts.setdefault((stage_id, number), _Attempt())
 
     def _time(self, which: tuple[int, int], now: float) -> TaskTime | None:
-        """What is new of an attempt: its tasks ended since it was heard of, and began that much earlier."""
+        """New task time of an attempt: its tasks ended since its last report, and began that much earlier."""
         attempt, stage = self._attempts[which], self._stages.get(which[0])
-        # Two sources may tell of the same tasks: the better informed one counts.
+        # Two sources may report the same tasks: the one with more tasks counts.
         progress = max(attempt.totals, attempt.added)
         finished, task_ms = progress[0] - attempt.counted[0], progress[1] - attempt.counted[1]
         if stage is None or task_ms <= 0:

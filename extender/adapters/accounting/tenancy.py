@@ -49,7 +49,7 @@ class Tenancy:
         return self._shares
 
     def power(self) -> tuple[str, NodePower]:
-        """What the node draws, PUE included, and who says so (`source+gpu source`)."""
+        """The node's power, PUE included, and its source (`source+gpu source`)."""
         if self.facts is None or self.model is None:
             return "unknown", NodePower(0.0, 0.0)
         allocatable, reading = self.facts.allocatable, self.reading

@@ -101,7 +101,7 @@ def _add_views(app: FastAPI, store: Store, clock: Callable[[], float]) -> None:
         responses={404: {"model": models.Problem}},
     )
     async def application(namespace: str, app_id: str) -> Any:
-        """One gang explained, with the stages its driver told of."""
+        """One gang explained, with the stages that its driver reported."""
         return Response(explained(store, GangKey(namespace, app_id), clock()), media_type=JSON)
 
     @app.get("/v1/nodes", tags=["cluster"], response_model=list[models.Node])
@@ -185,7 +185,7 @@ def _health(store: Store, health: ServiceHealth, now: float) -> models.Health:
 
 
 def _stale(caches: Iterable[CacheHealth], now: float) -> list[str]:
-    """What is to be said of watches that may have missed something."""
+    """Problems of watches that may have missed something."""
     return [
         f"the watch of {cache.name} has been silent for {age_s:.0f} s: what is known of them may be old"
         for cache in caches

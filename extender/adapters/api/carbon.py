@@ -1,4 +1,4 @@
-"""What is known of the grid, and who waits for it."""
+"""The carbon signal, and the gangs and executors that wait for it."""
 
 from __future__ import annotations
 

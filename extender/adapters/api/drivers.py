@@ -80,7 +80,7 @@ def create_driver_app(
         except BadReport as problem:
             raise HTTPException(400, str(problem)) from None
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody reads it
+            return Response(status_code=400)  # no client reads it
         finally:
             under_way.discard(key)
 

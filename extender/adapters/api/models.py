@@ -1,4 +1,4 @@
-"""What the API answers."""
+"""Answers of the API."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Worker(Model):
 
 
 class Request(Model):
-    """What a gang asks for, in base units."""
+    """A gang's request, in base units."""
 
     leader: Amounts
     worker: Amounts
@@ -132,7 +132,7 @@ class Cache(Model):
 
 
 class CarbonSource(Model):
-    """The carbon service. What it lacks makes zones neutral; it never makes the extender unready."""
+    """The carbon service. A missing value makes its zone neutral; it never makes the extender unready."""
 
     url: str
     polls: int
@@ -151,12 +151,12 @@ class Accounting(Model):
 
 
 class StageSources(Model):
-    """Event logs and REST APIs of drivers. What they lack leaves stages unknown, and nothing waits for it."""
+    """Event logs and REST APIs of drivers. No executor waits because of stages that they do not report."""
 
     followed: int = Field(description="Event logs that are read.")
     answering: int = Field(description="Drivers whose REST API answers.")
-    left_out: int = Field(description="Running applications beyond the most that are watched.")
-    events: int = Field(description="What was read of stages since the start.")
+    left_out: int = Field(description="Running applications beyond the limit.")
+    events: int = Field(description="Stage events read since the start.")
     nonsense: int = Field(description="Events in the logs read now that cannot be true.")
     problems: dict[str, str] = Field(description="What fails and why, 20 at most.")
 

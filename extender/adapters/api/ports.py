@@ -1,4 +1,4 @@
-"""What the API needs to know of the service around the store."""
+"""The parts of the service that the API needs besides the store."""
 
 from __future__ import annotations
 
@@ -108,11 +108,11 @@ class ServiceHealth(Protocol):
         ...
 
     def problems(self) -> Sequence[str]:
-        """What is wrong beside watches and nodes: missing rights, a quota or ledger that is not written."""
+        """Problems besides watches and nodes: missing rights, a quota or ledger that cannot be written."""
         ...
 
     def allowed(self) -> Switches:
-        """What the settings turn on; the switches can only turn it off."""
+        """Features that the settings turn on; the switches can only turn them off."""
         ...
 
 
@@ -147,7 +147,7 @@ class BadReport(ValueError):
 
 
 class Reports(Protocol):
-    """What is made of the reports of agents."""
+    """The receiver of agents' reports."""
 
     async def take(self, key: GangKey, body: bytes) -> bytes:
         """Take one report of an application; returns the answer's JSON. Raises `BadReport`."""

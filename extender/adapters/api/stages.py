@@ -51,18 +51,18 @@ class Withheld(BaseModel):
 
 
 class Deferral(BaseModel):
-    """What PCAPS lets in at the present intensity."""
+    """The executors that PCAPS lets start at the present intensity."""
 
     model_config = ConfigDict(from_attributes=True)
 
     wanted: int = Field(description="Workers that the stages which could run would use.")
-    let_in: int = Field(description="How many of them are let in.")
+    let_in: int = Field(description="How many of them may start.")
     least_important: float = Field(description="Importance from which on a stage is served now.")
     deferred: list[int] = Field(description="Numbers of the stages that are not.")
 
 
 class Progress(BaseModel):
-    """What is known of an application's stages. All but `withheld` and `target` comes from its driver."""
+    """The known stages of an application. All but `withheld` and `target` comes from its driver."""
 
     stages: list[Stage] = []
     importance: float | None = Field(
@@ -84,7 +84,7 @@ class Progress(BaseModel):
 
 
 class OnOff(BaseModel):
-    """What the settings turn on and no switch turned off."""
+    """Features that the settings turn on and no switch turned off."""
 
     pcaps: bool
     stage_order: bool
@@ -92,7 +92,7 @@ class OnOff(BaseModel):
 
 
 def progress(store: Store, key: GangKey, now: float) -> Progress:
-    """What the stages of a known gang lead to; without the stages themselves."""
+    """Progress of a known gang, computed from its stages; without the stages themselves."""
     found = Progress(target=queries.target(store, key, now), withheld=_withheld(store, key))
     deferral = queries.deferral(store, key, now)
     if deferral is not None:

@@ -1,7 +1,7 @@
 """Answers of the carbon service, read with suspicion: a value in gCO2e/kWh, or why there is none.
 
-Nothing that a service can send becomes a number unless it says that it is one, of the zone that was
-asked for, of a known kind, finite and plausible.
+Nothing that a service can send becomes a number unless it says that it is one, of the
+requested zone, of a known kind, finite and plausible.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Ahead:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast the service's time runs: replayed seconds in one of ours, None for real time."""
+    """How fast the service's time runs: replayed seconds in one real second, None for real time."""
 
     speed: float | None
 

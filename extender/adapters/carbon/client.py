@@ -1,7 +1,7 @@
 """Client of the carbon service: asks for every carbon zone of the cluster, again and again.
 
-What it cannot get is a signal without a value and with the reason. Nothing here raises for what the
-network or the service does, and nothing waits for it: an answer that comes late is late only for itself.
+A value that it cannot get becomes a signal without a value and with the reason. No failure of the network or
+the service raises here, and no other work waits for an answer.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class _Kept(NamedTuple):
 class CarbonClient:
     """Polls the carbon service at `url` and hands a signal of each zone to `sink`.
 
-    `zones` names the zones to ask for, at each poll anew. Times of a service that replays a trace are
-    translated into ours: an hour of a trace that runs 3600 times as fast is a second. How fast it runs is
+    The client calls `zones` before each poll. It translates times of a service that replays a trace into
+    real time: an hour of a trace that runs 3600 times as fast is a second. How fast it runs is
     asked at each poll; while that fails the last answer counts, and before the first one nothing is known.
     Only intensities of one `kind` are passed on as values.
     """
@@ -87,10 +87,10 @@ class CarbonClient:
         self._stale_after_s = stale_after_s
         self._draw = draw
         self._kept: dict[str, _Kept] = {}
-        self._pace: Pace | Unknown = Unknown("the carbon service was not asked for its clock yet")
+        self._pace: Pace | Unknown = Unknown("the extender has not read the carbon service's clock yet")
         self._again = asyncio.Event()
         self.asked = asyncio.Event()
-        """Set once zones were asked for, whatever came of it."""
+        """Set once the client has requested zones, whatever the result."""
 
     def wake(self) -> None:
         """Poll now: zones were added."""
@@ -194,11 +194,11 @@ class CarbonClient:
         if speed is not None:
             return now - (value.served_s - value.at_s) / speed
         # The service tells whole seconds; without rounding each poll would look like news. A service whose
-        # clock is ahead of ours cannot make a value younger than it is.
+        # clock is ahead cannot make a value younger than it is.
         return min(now, round(value.at_s / _GRAIN_S) * _GRAIN_S)
 
     async def _ask_pace(self, session: aiohttp.ClientSession) -> Pace | Unknown:
-        """How fast the service's time runs, as last told. A replay taken for real time would be stale."""
+        """How fast the service's time runs, by the last answer. A replay read as real time would be stale."""
         body = await self._get(session, "/v1/clock")
         told = body if isinstance(body, Unknown) else pace(body)
         if isinstance(told, Pace):

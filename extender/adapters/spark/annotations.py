@@ -40,7 +40,7 @@ FIELDS: Final = (
     "node-selector",
     "tolerations",
 )
-"""What may follow `carbon-scheduler/executor-` and, meaning the same, `carbon-scheduler/worker-`."""
+"""Names that may follow `carbon-scheduler/executor-` and `carbon-scheduler/worker-`, which mean the same."""
 
 _SIZES: Final = (("cpu", CPU, 1), ("memory", MEMORY, 1 << 20), ("gpu", GPU, 0))
 """Field, resource, and the least amount that can be meant: `executor-memory: "4"` would be four bytes."""
@@ -73,7 +73,7 @@ PALANTIR_DRIVER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class OwnStatement:
-    """What `carbon-scheduler/...` annotations say; empty or None where they say nothing.
+    """Content of `carbon-scheduler/...` annotations; empty or None where they say nothing.
 
     `amounts` is the size of one whole worker pod in base units. `stated` holds, by field, the
     annotation key and its text, for refusals.
@@ -109,7 +109,7 @@ class OwnStatement:
 
 @dataclass(frozen=True, slots=True)
 class PalantirStatement:
-    """What Palantir's annotation keys say of the executors."""
+    """Executors as Palantir's annotation keys describe them."""
 
     amounts: Mapping[str, int] = field(default_factory=dict[str, int])
     bounds: Bounds | None = None

@@ -1,8 +1,8 @@
-"""What a driver's REST API tells of its stages: tasks done and tasks open, and no parents.
+"""Stages from a driver's REST API: tasks done and tasks open, without parents.
 
 Spark's `/api/v1` has no field for a stage's parents in any version up to 4.3, so only stages that have
-tasks are told: of the others nothing says whether they could run. That is the task backlog, for
-applications that cannot say more.
+tasks are reported: for the others nothing says whether they could run. That is the task backlog, for
+applications that report no more.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class DriverRest:
         self._failed: dict[int, _Stage] = {}
 
     async def poll(self) -> list[core.StageEvent]:
-        """What changed since the last call. Never raises."""
+        """Changes since the last call. Never raises."""
         told: list[core.StageEvent] = []
         self._left_bytes = MOST_BYTES
         try:
@@ -160,7 +160,7 @@ class DriverRest:
             told.append(progress)
 
     async def _end_others(self, active: set[tuple[int, int]], told: list[core.StageEvent]) -> None:
-        """What became of the attempts that are not active any more; a few a poll, the oldest first."""
+        """Results of attempts that are not active any more; a few a poll, the oldest first."""
         gone = [run for run in self._active if run not in active]
         for run in gone[:_MOST_ENDED]:
             known = self._active[run]
@@ -180,7 +180,7 @@ class DriverRest:
             self._failed[stage.stage_id] = stage
 
     async def _close(self, active: set[int], told: list[core.StageEvent]) -> None:
-        """A stage that failed is tried again, unless its job ended: then nobody wants it any more."""
+        """Spark tries a failed stage again, unless its job ended: then no job wants it any more."""
         self._failed = {number: stage for number, stage in self._failed.items() if number not in active}
         if not self._failed:
             return

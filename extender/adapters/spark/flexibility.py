@@ -33,7 +33,7 @@ _TIMESTAMP = re.compile(
 
 
 def read_flexibility(annotations: Mapping[str, str]) -> Flexibility:
-    """What a gang says of its own time; `INFLEXIBLE` when it says nothing.
+    """The time that a gang states for itself; `INFLEXIBLE` when it states none.
 
     A deadline that has passed, or that leaves no time to wait, is no error: the gang is never held.
 

@@ -1,4 +1,4 @@
-"""When to try again what failed."""
+"""When to try a failed action again."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ class Patience:
             self.pause_s = min(2 * self.pause_s, _LONGEST_PAUSE_S)
 
     def worked(self, now_s: float = 0.0, took_s: float = 0.0) -> None:
-        """It was tried and worked. What takes long is done for a tenth of the time at most."""
+        """It was tried and worked. A slow action runs for a tenth of the time at most."""
         self.due_s = now_s + _REST * took_s if took_s > _SLOW_S else 0.0
         self.pause_s = _FIRST_PAUSE_S

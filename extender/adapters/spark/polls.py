@@ -32,7 +32,7 @@ class Polls(Generic[Key]):
         return len(self._under_way)
 
     async def round(self, due: Mapping[Key, Callable[[], Awaitable[None]]]) -> None:
-        """Ask those that are due and not being asked already. What one of them raises is logged."""
+        """Ask those that are due and not under way. An exception of one of them is logged."""
         for key, ask in due.items():
             if key not in self._under_way:
                 task = asyncio.create_task(self._ask(ask))

@@ -1,4 +1,4 @@
-"""What an application asks for, from all the places it may be written in."""
+"""An application's request, from all places that may state it."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class SpecReader:
         config_map: Mapping[str, str] | None,
         template: Mapping[str, str] | None = None,
     ) -> GangSpec | SpecProblem:
-        """What the gang of `leader` asks for, or why that cannot be known (yet).
+        """The request of `leader`'s gang, or why that cannot be known (yet).
 
         `config_map` and `template` are the data of the ConfigMaps named by `leader.config_map` and
-        `leader.template_config_map`; None while they are not known. Never raises: whatever stands in
-        annotations and ConfigMaps, the answer is a request or a problem naming key, value and fix.
+        `leader.template_config_map`; None while they are not known. Never raises: whatever
+        annotations and ConfigMaps contain, the answer is a request or a problem naming key, value and fix.
         """
         try:
             own = read_own(leader.annotations, self._packers)

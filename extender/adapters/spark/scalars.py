@@ -13,7 +13,7 @@ from extender.objects.quantity import QuantityError, parse_quantity
 
 MIB: Final = 1 << 20
 MOST_EVER: Final = 2**31 - 1
-"""Spark's "no maximum": the largest Java int. A maximum holds no room, so it may be this large."""
+"""Spark's "no maximum": the largest Java int. A maximum reserves nothing, so it may be this large."""
 
 _LARGEST_AMOUNT: Final = 1 << 50
 """No machine has more of anything (1 PiB of memory, 10^12 cores)."""

@@ -1,7 +1,7 @@
-"""What drivers and event logs say of stages, in the words of the core.
+"""Stage events of drivers and event logs, translated for the core.
 
-Both speak of more than stages: executors come from the cluster's pods, bytes are for the profiler. What
-makes no sense is left out and counted; nothing a driver says can raise here or take much memory.
+Both speak of more than stages: executors come from the cluster's pods, bytes are for the profiler. Impossible
+events are left out and counted; no report of a driver can raise here or take much memory.
 """
 
 from __future__ import annotations

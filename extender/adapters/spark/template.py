@@ -36,10 +36,10 @@ class ExecutorTemplate:
         return placement_terms(self.spec)
 
     def requests(self, spark: Mapping[str, int], added: Admitted = NOTHING_ADDED) -> dict[str, int]:
-        """What an executor made from this template requests, in base units.
+        """Requests of an executor made from this template, in base units.
 
-        `spark` is what Spark itself asks for its container; it replaces the same names there. All
-        else that the template asks for (ephemeral-storage, other containers, init containers) stays.
+        `spark` is Spark's own request for its container; it replaces the same names there. All
+        else that the template requests (ephemeral-storage, other containers, init containers) stays.
         `added` is what admission gave to the driver: every container of the executor gets the same
         defaults, and the executor the same overhead if it names the same RuntimeClass.
 

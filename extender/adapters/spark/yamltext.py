@@ -118,7 +118,7 @@ def _plain(text: str) -> str | None:
 
 
 def _java_double(value: float) -> str:
-    """What `Double.toString` of Java writes: plain from 0.001 up to 10,000,000, else with an exponent."""
+    """Java's `Double.toString`: plain from 0.001 up to 10,000,000, else with an exponent."""
     if value in (float("inf"), float("-inf")):
         return "Infinity" if value > 0 else "-Infinity"
     if value == 0 or _PLAIN_FROM <= abs(value) < _PLAIN_BELOW:

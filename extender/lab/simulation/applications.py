@@ -20,7 +20,7 @@ _DRIVER: Final = {CPU: 1000, MEMORY: 1024 * _MIB}
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """What starting costs, in seconds: from the Binding of a pod until it runs."""
+    """Time that starting takes, in seconds: from the Binding of a pod until it runs."""
 
     driver_start_s: float = 5.0
     executor_start_s: float = 5.0

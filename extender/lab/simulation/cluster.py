@@ -92,7 +92,7 @@ class Cluster:
             listener()
 
     def feasible(self, pod: PodFacts) -> FreeNodes:
-        """What kube-scheduler's own filters leave: room beside bound pods, readiness, constraints."""
+        """Nodes that pass kube-scheduler's own filters: room beside bound pods, readiness, constraints."""
         return self._room.feasible(pod, self.nodes, self.pods)
 
     # -- pods ------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ class Cluster:
 
 
 class _Room:
-    """What bound pods leave of each node, as columns: int64[n_nodes, n_resources]. Built when needed."""
+    """Room that bound pods leave on each node, as columns: int64[n_nodes, n_resources]. Built when needed."""
 
     def __init__(self) -> None:
         self._valid = False

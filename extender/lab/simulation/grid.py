@@ -44,7 +44,7 @@ class Grid:
         return self.start_s + len(self.values) * self.step_s
 
     def grams(self, watts: float, from_s: float, until_s: float) -> float:
-        """What a steady power emits between two moments, in grams of CO2e; NaN where a value is unknown.
+        """Emissions of a steady power between two moments, in grams of CO2e; NaN where a value is unknown.
 
         Raises `ValueError` outside of the trace.
         """
@@ -60,7 +60,7 @@ class Grid:
         return self.grams(KWH_J, from_s, until_s) / (until_s - from_s)
 
     def signal(self, step: int) -> Signal:
-        """What the carbon service says at the beginning of a step."""
+        """The carbon service's answer at the beginning of a step."""
         at_s = self.start_s + step * self.step_s
         value = float(self.values[step])
         if math.isnan(value):

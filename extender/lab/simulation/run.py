@@ -136,7 +136,7 @@ class Simulation:
             self.clock.call_later(_SERVICE_TICK_S, self.cluster.tick)
 
     def _signal(self, grid: Grid, step: int) -> None:
-        """What the carbon service says when a step begins; the end of a trace is silence."""
+        """Send the carbon service's answer when a step begins; at the end of a trace there is none."""
         if step >= len(grid.values) or (not self.applications.unfinished and step and self._ended):
             return
         self.cluster.tell(CarbonSeen(grid.signal(step)))

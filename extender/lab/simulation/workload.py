@@ -1,4 +1,4 @@
-"""What users submit in the simulation: gangs with known sizes and run times, at moments drawn from a seed."""
+"""Submissions in the simulation: gangs with known sizes and run times, at moments drawn from a seed."""
 
 from __future__ import annotations
 

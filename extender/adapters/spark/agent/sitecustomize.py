@@ -2,7 +2,7 @@
 
 Put this file in a directory on the driver's PYTHONPATH. Python imports it at start; it waits for a
 SparkContext, listens to its events, tells the extender about stages, and applies what the extender
-answers (stage order, number of executors). Whatever goes wrong here, the job runs as if it were absent.
+answers (stage order, number of executors). The job runs as if the agent were absent, whatever fails here.
 
 It runs in the user's image: Python 3.8 and newer, Spark 3.5 and 4.x. Settings are environment variables,
 see docs/agent.md; without CARBON_SCHEDULER_URL it does nothing at all.
@@ -32,11 +32,11 @@ _REQUEST_S = 3.0  # for a request as a whole, from connecting to the last byte
 _PATIENCE_S = 4.0  # for the same and the look-up of the name, which knows no limit
 _REPLY_BYTES = 1 << 18  # priorities of 15,000 stages
 _REPLY_DEPTH = 100  # brackets in an answer; two are usual
-_URGENT_S = 0.1  # a new stage is told this soon: its tasks are about to be ordered
+_URGENT_S = 0.1  # a new stage is reported this soon: Spark is about to order its tasks
 _INTERVAL_S, _SHORTEST_S, _LONGEST_S = 5.0, 0.2, 300.0  # between batches
 _LONGEST_RETRY_S = 60.0
-_RESEND_S = 30.0  # who forgets everything more often is told more slowly
-_STEERING_LEASE_S = 60.0  # without a good answer for so long, steering is taken back
+_RESEND_S = 30.0  # an extender that restarts more often gets repetitions more slowly
+_STEERING_LEASE_S = 60.0  # without a good answer for so long, the agent undoes its changes
 _MOST_EXECUTORS = 100_000  # within Kubernetes' own limit of pods
 _ORDER_S = 0.05  # between two looks for task sets that wait for their priority
 _LAST_WORDS_S = 1.0
@@ -57,11 +57,11 @@ def _say(text, problem=None):
 
 
 class Settings:
-    """What the environment says. `problem` is why there is nothing to do, empty if there is."""
+    """Settings from the environment. `problem` is why the agent has nothing to do, else empty."""
 
     def __init__(self, environ):
         self.url = environ.get("CARBON_SCHEDULER_URL", "").rstrip("/")
-        # No default: the account's own token opens the Kubernetes API, and is for no audience of ours.
+        # No default: the account's own token opens the Kubernetes API, and has another audience.
         self.token_file = environ.get("CARBON_SCHEDULER_TOKEN_FILE", "")
         self.ca_file = environ.get("CARBON_SCHEDULER_CA_FILE", "")
         self.namespace = environ.get("CARBON_SCHEDULER_NAMESPACE") or _read(_ACCOUNT + "namespace")
@@ -197,7 +197,7 @@ def _fitting(updates, room):
 
 
 class Running:
-    """What was told of the jobs that still run, to be told again to an extender that has forgotten it."""
+    """Reports of jobs that still run, to be repeated for an extender that has restarted."""
 
     _JOBS = 100
     _JOB_STAGES = 10_000
@@ -384,7 +384,7 @@ _tls = {}
 
 
 def _tls_context(ca_file):
-    """Made anew when the file changes only: to read a system's authorities takes 20 ms of the job's."""
+    """A context, made again only when the file changes: reading a system's authorities takes 20 ms."""
     import ssl
 
     key = (ca_file, os.stat(ca_file).st_mtime_ns if ca_file else 0)
@@ -406,7 +406,7 @@ def post(settings, path, body, limit_s=_REQUEST_S):
     target = urlsplit(settings.url)
     secure = target.scheme == "https"
     headers = {"Content-Type": "application/json", "Connection": "close", "Host": target.netloc}
-    token = _read(settings.token_file) if settings.token_file else ""  # anew: the kubelet rotates it
+    token = _read(settings.token_file) if settings.token_file else ""  # read again: the kubelet rotates it
     if token:
         if not (token.isascii() and token.isprintable()):
             raise ValueError("no token in " + settings.token_file)  # and none in a message of http.client
@@ -585,8 +585,8 @@ class Steering:
 
 
 class Listener:
-    """What Spark's bus calls. All its calls come on one thread that shares the GIL with the job: it only
-    puts events aside. Methods of Spark versions to come are answered too."""
+    """The listener that Spark's bus calls, on one thread that shares the GIL with the job: it only stores
+    events. It also answers methods of future Spark versions."""
 
     def __init__(self, agent):
         self._agent = agent
@@ -690,7 +690,7 @@ class Agent:
             if not self.ended:
                 self._take_back()
                 self._detach()
-            self._queue.clear()  # and nothing of ours keeps the context in the memory of the JVM
+            self._queue.clear()  # and no reference of the agent keeps the context in the memory of the JVM
             self._steering, self.detach, self.updates = None, _nothing, Updates()
             self.finished.set()
 
@@ -868,7 +868,7 @@ def attach(context, environ=os.environ):
         return None
     if not settings.token_file:
         _say("no token is sent: mount a projected one and name its path in CARBON_SCHEDULER_TOKEN_FILE")
-    # All imports here: a process forked while a thread of ours imports could never import the same.
+    # All imports here: a process forked while the agent's thread imports could never import the same.
     import encodings.idna  # looking up a name does
     import http.client
     import json
@@ -973,7 +973,7 @@ class _Loader(_Wrapped):
         _quietly(_patch_if_real, module)
 
     def _step_back(self, module):
-        """Who looks at the module sees the real loader."""
+        """Code that looks at the module sees the real loader."""
         for owner, name in ((module, "__loader__"), (module.__spec__, "loader")):
             if getattr(owner, name, None) is self:
                 setattr(owner, name, self._inner)
@@ -988,7 +988,7 @@ class _OldLoader(_Wrapped):
         return module
 
 
-_looked_for = set()  # names that the finder is asked for now
+_looked_for = set()  # names that the finder looks up now
 
 
 class _Finder:

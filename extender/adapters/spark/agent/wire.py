@@ -1,4 +1,4 @@
-"""What the in-driver agent posts to `/v1/applications/{namespace}/{id}/events`, and the answer."""
+"""The in-driver agent's request to `/v1/applications/{namespace}/{id}/events`, and the answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class BatchRefused(ValueError):
 class Batch(msgspec.Struct, frozen=True):
     """Updates of one driver process.
 
-    `driver` is drawn anew by every process, `batch` counts up within it: a pair seen before is a repetition
+    Every process draws its own `driver`, `batch` counts up within it: a pair seen before is a repetition
     after a lost answer and changes nothing. `dropped` counts the updates lost since the process began.
     """
 
@@ -33,10 +33,10 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     The agent takes an answer with a field out of its bounds for none at all.
 
     `interval_s`: seconds to the next batch, 0.2 to 300. `priorities`: stage id to priority among the
-    task sets of the application, 32 bits, smaller first. `target_executors`: executors to ask Kubernetes
-    for, 1 to 100,000. `off`: the agent takes its steering back and falls silent until the driver starts
-    anew. `resend`: what came before this batch is not known here; the agent tells again of the jobs that
-    still run.
+    task sets of the application, 32 bits, smaller first. `target_executors`: executors to request from
+    Kubernetes, 1 to 100,000. `off`: the agent undoes its changes and stops reporting until the driver
+    restarts. `resend`: the extender does not know the batches before this one; the agent reports the jobs
+    that still run again.
     """
 
     interval_s: float = 5.0

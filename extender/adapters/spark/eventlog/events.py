@@ -1,4 +1,4 @@
-"""What a Spark driver says of its stages: one vocabulary for event logs and for the in-driver agent.
+"""Events of a Spark driver's stages: one vocabulary for event logs and for the in-driver agent.
 
 Times are milliseconds since 1970 as Spark writes them, sizes are bytes. As JSON every event carries its
 name in `type`; unknown fields are ignored, so that either side may be the newer one.

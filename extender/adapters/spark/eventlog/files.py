@@ -26,7 +26,7 @@ class LogUnreadable(ValueError):
 
 
 def said(problem: Exception) -> str:
-    """What an error says, or its name if it says nothing."""
+    """The text of an error, or its name if it has none."""
     return str(problem) or type(problem).__name__
 
 

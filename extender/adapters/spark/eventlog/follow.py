@@ -42,10 +42,10 @@ _ATTEMPT: Final = re.compile(r"(.+)_(\d+)")
 class LogFollower:
     """The log at a URL as events of the core, from its beginning to what is written now, step by step.
 
-    Finished tasks are told as totals, so that a log may be read again from its beginning. `behind` says that
-    a step stopped at its limit, `ended` that nothing more will come, `problem` why the last step failed (or
+    It reports finished tasks as totals, so that a log may be read again from its start. `behind` says that a
+    step stopped at its limit, `ended` that nothing more will come, `problem` why the last step failed (or
     is empty), `left` that the log is damaged and not read any more. `restarted` says that the last step found
-    another log in its place, and tells of that one only. `breathe` is called every few events.
+    another log in its place, and reports that one only. `breathe` is called every few events.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class LogFollower:
         return bool(self._damage)
 
     def step(self) -> list[core.StageEvent]:
-        """What is new, up to the limits of one step."""
+        """New events, up to the limits of one step."""
         told: list[core.StageEvent] = []
         self.restarted = False
         try:
@@ -138,7 +138,7 @@ class LogFollower:
             )
 
     def _begin_anew(self, log: EventLog) -> None:
-        """Forget what was told if this is another log. That shows with its first event, or at the end."""
+        """Forget what was reported if this is another log. That shows with its first event, or at the end."""
         if log.restarts != self._restarts:
             self._restarts = log.restarts
             self._totals.clear()
@@ -253,7 +253,7 @@ class Portion(Generic[K]):
 
 @dataclass(slots=True)
 class Round(Generic[K]):
-    """What one round brought.
+    """Results of one round.
 
     `portions` are in the order in which they were read. `behind`: more can be read at once. `followed` are
     applications whose logs are read (or were, to their end), `ended` those of them whose logs have ended,

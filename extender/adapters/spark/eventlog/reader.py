@@ -30,7 +30,7 @@ _HEAD_BYTES = 1 << 12
 
 
 class Counts(msgspec.Struct):
-    """What was met in a log. All but `lines`, `events` and `ignored` are worth a warning.
+    """Counts of a log's content. All but `lines`, `events` and `ignored` are worth a warning.
 
     `ignored`: well-formed events of kinds that we do not use. `garbage`: lines that are no event, the
     line that a killed driver left half written among them. `too_long`: lines beyond the limits.
@@ -91,7 +91,7 @@ class _Inflater:
 
 @dataclass(frozen=True, slots=True)
 class LineLimits:
-    """What a line may have; one beyond is passed over. Objects and values are what takes time to decode.
+    """Limits of a line; the reader skips longer ones. Objects and values take the time of decoding.
 
     `stages` are those of a job that starts.
     """
@@ -111,7 +111,7 @@ class LineLimits:
 class _Lines:
     """Cuts bytes into lines, and passes over those that are too long.
 
-    A long line of a kind that nobody uses is no loss: it counts as ignored.
+    A long line of an unused kind is no loss: it counts as ignored.
     """
 
     def __init__(self, limits: LineLimits, counts: Counts) -> None:

@@ -1,4 +1,4 @@
-"""What a profile says of an application: the description that the simulator reads.
+"""The profile of an application: the description that the simulator reads.
 
 Seconds count from the start of the application, sizes are bytes, stages are named by their last RDD.
 """
@@ -52,7 +52,7 @@ class StageProfile(msgspec.Struct, frozen=True):
 
 
 class Width(msgspec.Struct, frozen=True):
-    """What `executors` executors do: predicted run time, speed-up over one, and busy share of task slots."""
+    """Prediction for `executors` executors: run time, speed-up over one, and busy share of task slots."""
 
     executors: int
     runtime_s: float
