@@ -30,7 +30,7 @@ class NotReached(Exception):
 
 
 class NotThere(NotReached):
-    """The extender answered that it does not know what was asked for."""
+    """The extender answered that it does not know the requested name."""
 
 
 @dataclass(frozen=True, slots=True)

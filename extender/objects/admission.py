@@ -1,4 +1,4 @@
-"""What admission added to a pod, as far as the pod shows it: a second pod will get the same.
+"""Additions of admission to a pod, as far as the pod shows them: a second pod will get the same.
 
 RuntimeClass adds an overhead to the pod. A LimitRange adds requests to containers that state none, and its
 admission plugin notes on the pod which ones it added.

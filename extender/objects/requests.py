@@ -30,7 +30,7 @@ def asked(resources: ResourceRequirements | None) -> dict[str, int]:
 
 
 def effective_requests(pod: Pod) -> dict[str, int]:
-    """What the pod takes of its node in base units, without the pod slot and without zero amounts.
+    """The pod's request on its node in base units, without the pod slot and without zero amounts.
 
     Containers run together and add up. An init container runs beside the sidecars started before
     it, and before the containers, so the larger of both counts. Requests of the whole pod replace
@@ -95,7 +95,7 @@ def _of_container(container: Container, held: Mapping[str, ContainerStatus], ref
 
 
 def _granted_to_pod(status: PodStatus | None) -> dict[str, int]:
-    """What the kubelet says that the pod as a whole has been allocated, or runs with."""
+    """Resources that the kubelet reports as allocated to the whole pod, or in use by it."""
     if status is None or status.resources is None:
         return {}
     return largest((amounts(status.allocated_resources), amounts(status.resources.requests)))

@@ -44,7 +44,7 @@ class Metadata(Projection):
 
 
 class ObjectKey(Projection):
-    """What identifies one version of an object; cheap to read from any object."""
+    """Identity of one version of an object; cheap to read from any object."""
 
     name: str | None = None
     namespace: str | None = None
@@ -167,7 +167,7 @@ class ContainerState(Projection):
 
 
 class ContainerStatus(Projection):
-    """What the kubelet granted a container (its spec differs while it is being resized), and its state."""
+    """Resources that the kubelet granted a container (its spec differs during a resize), and its state."""
 
     name: str | None = None
     state: ContainerState | None = None
@@ -270,7 +270,7 @@ class WatchEvent(Projection):
 
 
 class Status(Projection):
-    """What the API server says of a refused request, and of a watch it cannot go on with."""
+    """The API server's answer to a refused request, and to a watch that it cannot continue."""
 
     status: str | None = None
     code: int | None = None
@@ -288,4 +288,4 @@ decode_watch_event = msgspec.json.Decoder(WatchEvent).decode
 decode_status = msgspec.json.Decoder(Status).decode
 
 DECODE_ERRORS: tuple[type[Exception], ...] = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What the decoders raise for bytes that are not JSON or not of the expected shape."""
+"""Exceptions of the decoders for bytes that are not JSON or not of the expected shape."""

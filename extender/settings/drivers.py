@@ -26,7 +26,7 @@ class DriverTls(Group):
 
 
 class DriverSettings(Group):
-    """The port for agents, its limits, and what agents are told."""
+    """The port for agents, its limits, and the answers to agents."""
 
     address: str = Field(default="127.0.0.1", description="Address of `drivers.port`.")
     port: Port | None = Field(

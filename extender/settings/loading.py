@@ -74,7 +74,7 @@ def _read(config: Path) -> dict[str, Any]:
 
 
 def _unknown(document: Mapping[Any, Any], above: tuple[str, ...]) -> Iterator[str]:
-    """What is wrong with the names in a map of groups and settings."""
+    """Problems with the names in a map of groups and settings."""
     groups = {each.path[: len(above) + 1] for each in options().values() if len(each.path) > len(above) + 1}
     for key, value in document.items():
         path = (*above, str(key))

@@ -79,7 +79,7 @@ def options() -> dict[str, Option]:
 
 
 def what_to_write(name: str) -> str:
-    """What a user who wrote a name that does not exist is to do about it."""
+    """Advice for a user who wrote a name that does not exist."""
     if name in RENAMED:
         return f"{name} is now called {RENAMED[name]}"
     if name in FIXED:
@@ -102,7 +102,7 @@ def nearest(name: str) -> list[str]:
 
 
 def variable_problem(variable: str, value: str) -> tuple[str, bool] | None:
-    """What is wrong with a variable that has our prefix but names no setting, and whether to refuse it.
+    """The problem of a variable that has our prefix but names no setting, and whether to refuse it.
 
     A variable of a setting that has another name now is refused: its value would silently count no more.
     """

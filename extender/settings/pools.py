@@ -39,7 +39,7 @@ class NodePreference(Value):
 
 
 class Pool(Value):
-    """What one pool does differently from the others."""
+    """Exceptions of one pool."""
 
     packer: _PackerName | None = None
     fifo: _Fifo | None = None
@@ -50,7 +50,7 @@ _Preference = Annotated[NodePreference | None, Yaml]
 
 
 class PoolSettings(Group):
-    """What applies to every pool, and the exceptions of single pools."""
+    """Rules of every pool, and the exceptions of single pools."""
 
     label: Name = Field(
         default="carbon-scheduler/pool",
@@ -60,7 +60,7 @@ class PoolSettings(Group):
     packer: _PackerName = Field(default=DEFAULT_PACKER, description="Algorithm that packs gangs onto nodes.")
     fifo: _Fifo = Field(
         default=FifoMode.STRICT,
-        description="What a gang that does not fit does to younger gangs of its pool: `strict`, "
+        description="Effect of a gang that does not fit on younger gangs of its pool: `strict`, "
         "`strict-after-age`, `backfill` or `off`.",
     )
     enforce_after_age_s: _Age = Field(

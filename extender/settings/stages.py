@@ -29,7 +29,7 @@ _Interval = Annotated[float, Field(ge=1, le=120, allow_inf_nan=False)]
 
 
 class Importance(StrEnum):
-    """What makes a stage important."""
+    """The provider of importance."""
 
     CRITICAL_PATH = "critical-path"
     WEIGHTED_FAIR = "weighted-fair"
@@ -75,11 +75,11 @@ class DriverRest(Group):
 
 
 class StageSettings(Group):
-    """What is done with stages, and the sources beside the agent (`drivers`)."""
+    """Policies that use stages, and the sources besides the agent (`drivers`)."""
 
     importance: Importance = Field(
         default=Importance.CRITICAL_PATH,
-        description="What makes a stage important: `critical-path`, `weighted-fair`, or `decima`.",
+        description="Provider of the importance of stages: `critical-path`, `weighted-fair`, or `decima`.",
     )
     decima_weights: Path | None = Field(
         default=None, description="Weights (`.npz`) of the learned policy, for `stages.importance: decima`."
@@ -110,7 +110,7 @@ class StageSettings(Group):
         return self
 
     def allowed(self) -> Switches:
-        """What these settings turn on; the switches can only turn it off."""
+        """Features that these settings turn on; the switches can only turn them off."""
         return Switches(self.pcaps.enabled, self.order, self.executor_target)
 
     def to_pcaps_policy(self) -> PcapsPolicy:

@@ -1,11 +1,11 @@
-"""Passwords in URLs are for nobody to read: every message, page and log line is written without them."""
+"""Passwords in URLs stay hidden: every message, page and log line is written without them."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-# What stands between `://` and the last `@` of the authority. A password may hold `/` or `@` unescaped: where
+# The text between `://` and the last `@` of the authority. A password may hold `/` or `@` unescaped: where
 # a colon comes before the first slash and no port number follows it, everything up to the last `@` is masked.
 _CREDENTIALS: Final = re.compile(r"([A-Za-z][\w+.-]*://)(?:[^\s/@:]*:(?!\d+(?:[/?#\s]|$))\S*@|[^\s/?#]*@)")
 _PARAMETER: Final = re.compile(r"([?&](?:\w*(?:password|passwd|secret|token|api_?key))=)[^&\s'\")]*", re.I)

@@ -1,4 +1,4 @@
-"""What is wrong now, for health pages, and said once in the log."""
+"""Current problems, for health pages, and once each in the log."""
 
 from __future__ import annotations
 
