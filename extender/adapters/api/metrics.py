@@ -10,6 +10,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from extender.adapters.api import carbon
+from extender.adapters.api import metric_families as families
+from extender.adapters.api.metric_families import Family, Type
 from extender.adapters.api.ports import ServiceHealth
 from extender.adapters.api.stages import in_force
 from extender.core import queries
@@ -18,8 +20,6 @@ from extender.core.store import Store
 
 BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.1, 0.3, 1.0, 5.0)
 
-_PREFIX: Final = "carbon_scheduler_"
-
 
 class Metrics:
     """All metrics of one service, in a registry of their own. `clock` is seconds since the epoch."""
@@ -27,51 +27,23 @@ class Metrics:
     def __init__(self, store: Store, health: ServiceHealth, clock: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_StateCollector(store, health, clock))
-        self._requests = Counter(
-            f"{_PREFIX}requests",
-            "Webhook calls by verb and outcome.",
-            ["verb", "outcome"],
-            registry=self.registry,
-        )
+        self._requests = self._counter(families.REQUESTS)
         self._durations = Histogram(
-            f"{_PREFIX}request_duration_seconds",
-            "Time from the received body to the sent reply.",
-            ["verb"],
+            families.REQUEST_DURATION.full_name,
+            families.REQUEST_DURATION.help,
+            families.REQUEST_DURATION.labels,
             buckets=BUCKETS_S,
             registry=self.registry,
         )
-        self._annotations = Counter(
-            f"{_PREFIX}pod_annotations",
-            "Annotations asked for: reservations that changed, and wakes of refused leaders.",
-            ["purpose"],
-            registry=self.registry,
-        )
-        self._gates = Counter(
-            f"{_PREFIX}gates_removed",
-            "Scheduling gates asked to be taken off pods.",
-            registry=self.registry,
-        )
-        self._batches = Counter(
-            f"{_PREFIX}agent_batches",
-            "Reports of agents in drivers, by result: taken, repeated, refused.",
-            ["result"],
-            registry=self.registry,
-        )
-        self._updates_lost = Counter(
-            f"{_PREFIX}agent_updates_lost",
-            "Updates that do not count: dropped by an agent whose queue was full, or nonsense.",
-            ["by"],
-            registry=self.registry,
-        )
-        self._reviews = Counter(
-            f"{_PREFIX}token_reviews",
-            "Tokens of drivers that the API server was asked about, by result.",
-            ["result"],
-            registry=self.registry,
-        )
-        self._restarts = Counter(
-            f"{_PREFIX}part_restarts", "Parts of the service that failed.", ["part"], registry=self.registry
-        )
+        self._annotations = self._counter(families.POD_ANNOTATIONS)
+        self._gates = self._counter(families.GATES_REMOVED)
+        self._batches = self._counter(families.AGENT_BATCHES)
+        self._updates_lost = self._counter(families.AGENT_UPDATES_LOST)
+        self._reviews = self._counter(families.TOKEN_REVIEWS)
+        self._restarts = self._counter(families.PART_RESTARTS)
+
+    def _counter(self, family: Family) -> Counter:
+        return Counter(family.full_name, family.help, family.labels, registry=self.registry)
 
     def answered(self, verb: str, outcome: str, duration_s: float) -> None:
         """A webhook call was answered."""
@@ -125,41 +97,26 @@ class _StateCollector(Collector):
         yield from self._of_carbon()
         yield from self._of_stages()
         health = self._health
-        yield _gauge("binds_under_way", "Bindings being written.", health.binds_under_way())
-        yield _gauge("problems", "Problems beside watches and nodes: see /healthz.", len(health.problems()))
-        yield _gauge("annotations_waiting", "Pods with unwritten annotations.", health.annotations_waiting())
+        yield _one(families.BINDS_UNDER_WAY, health.binds_under_way())
+        yield _one(families.PROBLEMS, len(health.problems()))
+        yield _one(families.ANNOTATIONS_WAITING, health.annotations_waiting())
 
     def _of_state(self) -> Iterator[Metric]:
         sums, faults = totals(self._store), queries.fault_counts(self._store)
-        over = len(queries.overcommitted(self._store))
-        yield _gauge("ready", "1 once all caches are synced.", float(queries.synced(self._store)))
-        yield _gauge("nodes", "Nodes that exist.", sums.nodes)
-        yield _gauge("overcommitted_nodes", "Nodes with more used and reserved than they offer.", over)
-        yield _by("gangs", "Gangs by state.", "state", sums.gangs)
-        yield _by("waiting_gangs", "Gangs in the queue, by pool.", "pool", sums.waiting_by_pool)
-        yield _by(
-            "waiting_missing",
-            "What gangs that wait for room request in all beyond what is free in all, in base units.",
-            "resource",
-            missing_room(self._store),
-        )
-        yield _gauge("slots", "Slots of admitted gangs.", sums.slots)
-        yield _gauge("slots_open", "Slots no worker has yet.", sums.slots_open)
-        claims = queries.claims(self._store)
-        yield _gauge("claims", "Pods that were answered a node and are not bound yet.", claims)
-        yield _gauge("faults_open", "Gangs, pods and nodes that could not be handled.", faults.open)
-        raised = CounterMetricFamily(
-            f"{_PREFIX}faults", "Errors of the extender, by what it was looking at.", labels=["kind"]
-        )
-        for kind, number in sorted(faults.total.items()):
-            raised.add_metric([kind], number)
-        yield raised
-        for name, help_text, amounts in (
-            ("allocatable", "What all nodes offer, in base units.", sums.allocatable),
-            ("used", "What bound pods request, in base units.", sums.used),
-            ("reserved", "Room reserved for pods that are not bound, in base units.", sums.reserved),
-        ):
-            yield _by(name, help_text, "resource", amounts)
+        yield _one(families.READY, float(queries.synced(self._store)))
+        yield _one(families.NODES, sums.nodes)
+        yield _one(families.OVERCOMMITTED_NODES, len(queries.overcommitted(self._store)))
+        yield _by(families.GANGS, sums.gangs)
+        yield _by(families.WAITING_GANGS, sums.waiting_by_pool)
+        yield _by(families.WAITING_MISSING, missing_room(self._store))
+        yield _one(families.SLOTS, sums.slots)
+        yield _one(families.SLOTS_OPEN, sums.slots_open)
+        yield _one(families.CLAIMS, queries.claims(self._store))
+        yield _one(families.FAULTS_OPEN, faults.open)
+        yield _by(families.FAULTS, dict(sorted(faults.total.items())))
+        yield _by(families.ALLOCATABLE, sums.allocatable)
+        yield _by(families.USED, sums.used)
+        yield _by(families.RESERVED, sums.reserved)
 
     def _of_carbon(self) -> Iterator[Metric]:
         """Unknown has no sample: it never reads as a number."""
@@ -167,50 +124,53 @@ class _StateCollector(Collector):
         zones, budget = carbon.zones(self._store, now), queries.budget(self._store)
         known = {each.zone: each.g_per_kwh for each in zones if each.g_per_kwh is not None}
         ages = {each.zone: each.age_s for each in zones if each.age_s is not None}
-        stale = {each.zone: float(each.stale) for each in zones}
-        yield _by("carbon_intensity_g_per_kwh", "gCO2e/kWh now, while it is known.", "zone", known)
-        yield _by("carbon_age_seconds", "Age of the last good value.", "zone", ages)
-        yield _by("carbon_stale", "1 while the zone is neutral: unknown or too old.", "zone", stale)
-        held = len(carbon.held(self._store, now))
-        yield _gauge("held_gangs", "Gangs kept waiting for cleaner power.", held)
+        yield _by(families.CARBON_INTENSITY, known)
+        yield _by(families.CARBON_AGE, ages)
+        yield _by(families.CARBON_STALE, {each.zone: float(each.stale) for each in zones})
+        yield _one(families.HELD_GANGS, len(carbon.held(self._store, now)))
         if budget is not None:
-            yield _gauge("executor_budget", "Executors the carbon intensity allows.", budget)
+            yield _one(families.EXECUTOR_BUDGET, budget)
 
     def _of_stages(self) -> Iterator[Metric]:
         sums = queries.stage_totals(self._store)
-        yield _gauge("stage_graphs", "Applications whose stages are known.", sums.applications)
-        yield _gauge("stages_open", "Stages with tasks that have not succeeded yet.", sums.stages_open)
-        work = "Work left in known stages, in task-seconds."
-        yield _gauge("stages_remaining_seconds", work, sums.remaining_s)
-        yield _gauge("stages_left_out", "Stages and parents that are not in the graphs.", sums.left_out)
+        yield _one(families.STAGE_GRAPHS, sums.applications)
+        yield _one(families.STAGES_OPEN, sums.stages_open)
+        yield _one(families.STAGES_REMAINING, sums.remaining_s)
+        yield _one(families.STAGES_LEFT_OUT, sums.left_out)
         sources = self._health.stage_sources()
         if sources is not None:
-            yield _gauge("stage_logs_followed", "Event logs that are read.", sources.followed)
-            yield _gauge("stage_drivers_answering", "REST APIs that answer.", sources.answering)
-            yield _gauge("stage_applications_left_out", "Beyond the most watched.", sources.left_out)
-            yield _gauge("stage_source_problems", "Logs and drivers that fail.", len(sources.problems))
+            yield _one(families.LOGS_FOLLOWED, sources.followed)
+            yield _one(families.DRIVERS_ANSWERING, sources.answering)
+            yield _one(families.APPLICATIONS_LEFT_OUT, sources.left_out)
+            yield _one(families.SOURCE_PROBLEMS, len(sources.problems))
         on = in_force(self._health.allowed(), queries.switches(self._store))
-        yield _by("on", "1 while the settings and no switch say so.", "what", {k: float(v) for k, v in on})
+        yield _by(families.ON, {what: float(value) for what, value in on})
 
     def _of_caches(self) -> Iterator[Metric]:
         caches, now = self._health.caches(), self._clock()
-        yield _by("cache_synced", "1 once listed.", "cache", {c.name: float(c.synced) for c in caches})
-        yield _by(
-            "cache_connected", "1 while watching.", "cache", {c.name: float(c.connected) for c in caches}
-        )
         ages = {c.name: max(0.0, now - c.last_event_s) for c in caches if c.last_event_s is not None}
-        yield _by("cache_age_seconds", "Time since the watch last spoke.", "cache", ages)
-        yield _by("cache_restarts", "Watches that broke.", "cache", {c.name: c.restarts for c in caches})
-        yield _by("cache_lists", "Complete lists.", "cache", {c.name: c.lists for c in caches})
-        yield _by("cache_skipped", "Unreadable objects.", "cache", {c.name: c.skipped for c in caches})
+        yield _by(families.CACHE_SYNCED, {c.name: float(c.synced) for c in caches})
+        yield _by(families.CACHE_CONNECTED, {c.name: float(c.connected) for c in caches})
+        yield _by(families.CACHE_AGE, ages)
+        yield _by(families.CACHE_RESTARTS, {c.name: c.restarts for c in caches})
+        yield _by(families.CACHE_LISTS, {c.name: c.lists for c in caches})
+        yield _by(families.CACHE_SKIPPED, {c.name: c.skipped for c in caches})
 
 
-def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(_PREFIX + name, help_text, value=value)
+def _one(family: Family, value: float) -> Metric:
+    made = _empty(family)
+    made.add_metric((), value)
+    return made
 
 
-def _by(name: str, help_text: str, label: str, values: Mapping[Any, float]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(_PREFIX + name, help_text, labels=[label])
-    for key, value in values.items():
-        family.add_metric([str(key)], value)
-    return family
+def _by(family: Family, values: Mapping[Any, float]) -> Metric:
+    """One sample for each value of the family's label."""
+    made = _empty(family)
+    for label, value in values.items():
+        made.add_metric([str(label)], value)
+    return made
+
+
+def _empty(family: Family) -> GaugeMetricFamily | CounterMetricFamily:
+    kind = CounterMetricFamily if family.type is Type.COUNTER else GaugeMetricFamily
+    return kind(family.full_name, family.help, labels=family.labels)
