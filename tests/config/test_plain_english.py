@@ -10,7 +10,6 @@ from tests.config.files import ROOT
 from tools.plain_english import find_in
 
 STILL_TO_DO = (
-    "docs/architecture.md",
     "benchmarks",
     "extender/adapters/kubernetes",
     "extender/adapters/webhooks",
