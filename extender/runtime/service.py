@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from extender.adapters.accounting.ledger import LedgerError
 from extender.adapters.api.app import create_app
+from extender.adapters.api.dashboard.stream import LiveSnapshots
 from extender.adapters.api.metrics import Metrics
 from extender.adapters.api.ports import Books, CacheHealth, CarbonSource, StageSourcesHealth
 from extender.adapters.carbon.client import CarbonClient
@@ -44,6 +45,7 @@ from extender.runtime.ledger_recorder import Bookkeeper
 from extender.runtime.needed_rights import needed_rights
 from extender.runtime.pod_checks import PodChecks
 from extender.runtime.pod_reads import PodReads
+from extender.runtime.savings_reader import SavingsReader
 from extender.runtime.stage_polling import StageSources
 from extender.runtime.watch_sinks import WatchSinks, config_map_facts, config_maps_of
 from extender.settings.root import Settings
@@ -121,7 +123,9 @@ class Service:
             catch_up=Handover(pods),
         )
         self.sources = StageSources(settings.stages, client, self.engine, self.perform, clock, sleep)
-        api = create_app(self.store, self, self.metrics, clock)
+        saved = SavingsReader(self.bookkeeper, clock)
+        api = create_app(self.store, self, self.metrics, clock, savings=saved.current)
+        self.live: LiveSnapshots = api.state.live
         self.application = WebhookApplication(self.calls, api, self.metrics.answered)
         self._servers = [webhook_server(self.application, settings)]
         if settings.http.api_port is not None:
@@ -303,6 +307,7 @@ class Service:
             "annotations": self.patcher.run,
             "checks of pods": self.checks.run,
             "clock": self._tick,
+            "dashboard": self.live.run,
             "rights": self.rights.run,
         }
         if self.carbon is not None:
@@ -353,6 +358,7 @@ class Service:
 
     async def _wind_down(self, serving: Iterable[asyncio.Task[None]]) -> None:
         _log.info("stopping")
+        self.live.close()
         for server in self._servers:
             server.should_exit = True
         await asyncio.wait(serving)

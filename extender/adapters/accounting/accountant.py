@@ -119,6 +119,11 @@ class Accountant:
         self._meter.strategy = name
 
     @property
+    def ledger(self) -> Ledger:
+        """Its ledger, to read."""
+        return self._ledger
+
+    @property
     def unwritten(self) -> int:
         """Bookings and decisions that wait for the ledger."""
         return self._backlog.unwritten

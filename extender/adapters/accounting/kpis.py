@@ -188,7 +188,7 @@ def collect(ledger: Ledger, since_s: float, until_s: float, bucket_s: float = 36
     """Read the key figures of `[since_s, until_s)`, cells at its ends whole. Raises `LedgerError`."""
     window = (Kind.ACTUAL.value, since_s, until_s)
     (total,) = ledger.select(f"SELECT {_SUMS} FROM bookings {_WITHIN}", window)  # noqa: S608
-    applications = _applications(ledger, since_s, until_s)
+    ended = applications(ledger, since_s, until_s)
     return Report(
         since_s,
         until_s,
@@ -197,8 +197,8 @@ def collect(ledger: Ledger, since_s: float, until_s: float, bucket_s: float = 36
         _groups(ledger, "node", window),
         [_named(group) for group in _groups(ledger, "namespace", window)],
         _times(ledger, window, bucket_s),
-        _strategies(applications),
-        applications,
+        _strategies(ended),
+        ended,
         _energy_by(ledger, "source", window, ""),
         _energy_by(ledger, "unknown_reason", window, "AND unknown_reason <> ''"),
         _outcomes(ledger, since_s, until_s),
@@ -276,7 +276,8 @@ def _intensities(ledger: Ledger, since_s: float, until_s: float) -> dict[str, li
     return out
 
 
-def _applications(ledger: Ledger, since_s: float, until_s: float) -> list[Application]:
+def applications(ledger: Ledger, since_s: float, until_s: float) -> list[Application]:
+    """Applications that lived at some moment of `[since_s, until_s)`, with all their bookings."""
     query = """
         SELECT namespace, app_id, strategy, submitted_s, started_s, ended_s, baseline_s, baseline_missing,
                end_estimated

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -15,6 +15,9 @@ from starlette.routing import Route
 
 import extender
 from extender.adapters.api import carbon, models
+from extender.adapters.api.dashboard.routes import add_dashboard
+from extender.adapters.api.dashboard.snapshot import Snapshots
+from extender.adapters.api.dashboard.stream import LiveSnapshots
 from extender.adapters.api.explaining import DEFAULT_WATTS_PER_CORE, add_explain
 from extender.adapters.api.metrics import Metrics
 from extender.adapters.api.openapi import STAGE_PRIORITY, describe_plain_routes
@@ -33,18 +36,25 @@ def create_app(
     metrics: Metrics,
     clock: Callable[[], float],
     watts_per_core: float = DEFAULT_WATTS_PER_CORE,
+    savings: Callable[[], Mapping[str, Any] | None] = lambda: None,
 ) -> FastAPI:
-    """The API over one store. `clock` gives seconds since the epoch."""
+    """The API over one store. `clock` gives seconds since the epoch.
+
+    `app.state.live` is the dashboard's stream: run its `run` beside the server, and `close` it first.
+    """
     app = FastAPI(
         title="carbon-scheduler",
         version=extender.__version__,
         summary="Gang- and carbon-aware kube-scheduler extender",
-        docs_url=None,  # the page would load scripts from elsewhere
+        docs_url=None,  # that page would load scripts from elsewhere; the dashboard has one of its own
         redoc_url=None,
     )
     _add_probes(app, store, health, clock)
     _add_views(app, store, clock)
     add_explain(app, store, clock, watts_per_core)
+    snapshots = Snapshots(store, health, savings)
+    app.state.live = LiveSnapshots(snapshots.sections, snapshots.look, clock)
+    add_dashboard(app, app.state.live, snapshots)
     _add_priorities(app, store)
 
     @app.get("/metrics", tags=["operation"], response_class=Response)

@@ -6,6 +6,7 @@ requested zone, of a known kind, finite and plausible.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -48,6 +49,8 @@ class _Now(msgspec.Struct):
 class _Point(msgspec.Struct):
     at: str
     g_per_kwh: float
+    low: float | None = None
+    high: float | None = None
 
 
 class _Forecast(msgspec.Struct):
@@ -79,13 +82,19 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """A forecast: means of consecutive steps in gCO2e/kWh, and its bounds (None where it states none)."""
+    """A forecast: means of consecutive steps in gCO2e/kWh, and its bounds (None where it states none).
+
+    The true mean of step i lies within `low[i]` and `high[i]` nine times in ten; both are empty where the
+    source states no interval of a step.
+    """
 
     start_s: float
     step_s: float
     values: tuple[float, ...]
     lower: float | None
     upper: float | None
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +182,16 @@ def ahead(body: bytes, zone: str) -> Ahead | Unknown:
         if not believed(point.g_per_kwh):
             return Unknown(f"absurd: {point.g_per_kwh} gCO2e/kWh forecast")
     lower, upper = (each if believed(each) else None for each in (answer.lower, answer.upper))
-    return Ahead(start_s, answer.step_s, tuple(point.g_per_kwh for point in answer.points), lower, upper)
+    values = tuple(point.g_per_kwh for point in answer.points)
+    return Ahead(start_s, answer.step_s, values, lower, upper, *_interval(answer.points))
+
+
+def _interval(points: Sequence[_Point]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Low and high of every step; nothing if one of them cannot be believed."""
+    low = tuple(each.low for each in points if each.low is not None and believed(each.low))
+    high = tuple(each.high for each in points if each.high is not None and believed(each.high))
+    complete = len(low) == len(high) == len(points)
+    return (low, high) if complete else ((), ())
 
 
 def _said(reason: str, detail: str) -> Unknown:

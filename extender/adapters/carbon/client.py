@@ -188,6 +188,8 @@ class CarbonClient:
             step_s=kept.ahead.step_s,
             lower=kept.ahead.lower,
             upper=kept.ahead.upper,
+            forecast_low=kept.ahead.low,
+            forecast_high=kept.ahead.high,
         )
 
     def _at_s(self, value: Present, now: float, speed: float | None) -> float:

@@ -34,7 +34,8 @@ class Signal:
     `g_per_kwh` is gCO2e/kWh at `at_s` (seconds since the epoch), or None with a `reason`. `forecast` are
     means of consecutive steps of `step_s` seconds from `forecast_start_s` on; empty when there is none.
     `lower` and `upper` are the forecast's bounds L and U over its window, or None. `stale_after_s` is the age
-    from which the source would not vouch for the value; None if it does not say.
+    from which the source would not vouch for the value; None if it does not say. `forecast_low` and
+    `forecast_high` are the interval of each step, for people; empty where the source states none.
     """
 
     zone: str
@@ -49,6 +50,8 @@ class Signal:
     lower: float | None = None
     upper: float | None = None
     stale_after_s: float | None = None
+    forecast_low: tuple[float, ...] = ()
+    forecast_high: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

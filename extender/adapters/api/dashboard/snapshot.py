@@ -1,0 +1,247 @@
+"""What the dashboard shows, in sections: each is rendered once, and sent only when it has changed."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+import extender
+from extender.adapters.api.ports import ServiceHealth
+from extender.core import queries
+from extender.core.carbon.signal import Outlook, Signal
+from extender.core.explain.ahead import work_ahead
+from extender.core.facts import GangKey
+from extender.core.nodes.resources import CPU, MEMORY
+from extender.core.queries import GangState
+from extender.core.stages.stage import StageState
+from extender.core.store import Store
+
+MOST_LISTED: Final = 200
+"""Applications in one list of the page; `total` says how many there are."""
+
+_PAST_STEP_S: Final = 300.0
+_MOST_PAST: Final = 24 * 12
+_READY: Final = 1
+_OPEN: Final = 2
+
+
+@dataclass(slots=True)
+class Past:
+    """Intensities that were seen, by zone: seconds since the epoch and g/kWh, one in five minutes."""
+
+    values: dict[str, list[tuple[float, float]]] = field(default_factory=dict[str, list[tuple[float, float]]])
+
+    def see(self, zone: str, value: float | None, now: float) -> None:
+        """Keep a value; what is not known leaves a gap."""
+        kept = self.values.setdefault(zone, [])
+        if value is None or (kept and now - kept[-1][0] < _PAST_STEP_S):
+            return
+        kept.append((round(now), round(value, 1)))
+        del kept[:-_MOST_PAST]
+
+
+class Snapshots:
+    """Renders the sections of one moment as JSON. `savings` are figures of the ledger, None without one."""
+
+    def __init__(
+        self, store: Store, health: ServiceHealth, savings: Callable[[], Mapping[str, Any] | None]
+    ) -> None:
+        self._store = store
+        self._health = health
+        self._savings = savings
+        self._past = Past()
+
+    def look(self, now: float) -> None:
+        """Keep the present intensities for the past of the curves."""
+        state = self._store.state
+        for zone in state.nodes.carbon_zones:
+            if zone:
+                self._past.see(zone, state.carbon.value(zone, now), now)
+
+    def sections(self, now: float) -> dict[str, bytes]:
+        """JSON by section."""
+        self.look(now)
+        queue = queries.queue(self._store, now)
+        found: dict[str, Any] = {
+            "totals": self._totals(),
+            "queue": self._queue(queue),
+            "gangs": self._gangs(now),
+            "carbon": self._carbon(queue, now),
+            "nodes": self._nodes(),
+            "savings": self._savings(),
+        }
+        return {name: msgspec.json.encode(each) for name, each in found.items()}
+
+    def _totals(self) -> dict[str, Any]:
+        totals = queries.totals(self._store)
+        problems = [*queries.faults(self._store), *self._health.problems()]
+        ready = self._store.state.synced
+        pick = (CPU, MEMORY)
+        return {
+            "version": extender.__version__,
+            "status": "degraded" if ready and problems else "ok" if ready else "not-ready",
+            "problems": problems[:20],
+            "nodes": totals.nodes,
+            "gangs": {str(state): number for state, number in totals.gangs.items()},
+            "budget": queries.budget(self._store),
+            "allocatable": {name: totals.allocatable[name] for name in pick},
+            "used": {name: totals.used[name] for name in pick},
+            "reserved": {name: totals.reserved[name] for name in pick},
+        }
+
+    def _queue(self, queue: list[queries.QueueEntry]) -> dict[str, Any]:
+        rows = [
+            {
+                "ns": each.namespace,
+                "id": each.app_id,
+                "name": each.leader,
+                "app": each.app_name,
+                "pool": each.pool,
+                "place": each.position,
+                "outcome": each.outcome,
+                "reason": each.reason,
+                "after": each.blocked_by,
+                "since_s": each.since_s,
+                "starts_s": None if each.expected_s is None else _coarse(each.expected_s),
+                "refused": each.refused_for_good,
+            }
+            for each in queue[:MOST_LISTED]
+        ]
+        return {"total": len(queue), "rows": rows}
+
+    def _gangs(self, now: float) -> dict[str, Any]:
+        store = self._store
+        live = [
+            each
+            for each in queries.applications(store)
+            if each.state in (GangState.ADMITTED, GangState.RUNNING)
+        ]
+        return {"total": len(live), "rows": [self._gang(each, now) for each in live[:MOST_LISTED]]}
+
+    def _gang(self, summary: queries.Summary, now: float) -> dict[str, Any]:
+        store, key = self._store, GangKey(summary.namespace, summary.app_id)
+        gang = store.state.gangs[key]
+        spec, stages = gang.spec, store.state.stages.stages(key)
+        done = (StageState.COMPLETE, StageState.SKIPPED)
+        since_s = store.entitlements.planned.running_since_s(key)
+        return {
+            "ns": summary.namespace,
+            "id": summary.app_id,
+            "name": summary.leader,
+            "app": gang.owner.app_name if gang.owner is not None else "",
+            "state": str(summary.state),
+            "node": summary.leader_node,
+            "since_s": since_s,
+            "bound": summary.workers_bound,
+            "waiting": summary.workers_waiting,
+            "least": spec.min_workers if spec is not None else 0,
+            "most": spec.max_workers if spec is not None else 0,
+            "target": queries.target(store, key, now),
+            "stages": [sum(1 for each in stages if each.state in done), len(stages)],
+        }
+
+    def _carbon(self, queue: list[queries.QueueEntry], now: float) -> dict[str, Any]:
+        state = self._store.state
+        table, book = state.nodes, state.carbon
+        ahead = work_ahead(self._store, queue, now)
+        numbers = np.bincount(table.carbon_zone[table.class_of >= 0], minlength=len(table.carbon_zones))
+        zones: list[dict[str, Any]] = []
+        for number, name in enumerate(table.carbon_zones):
+            if not name or not numbers[number]:
+                continue
+            outlook, last = book.outlook(name, now), book.signals.get(name)
+            value = book.value(name, now)
+            zones.append(
+                {
+                    "zone": name,
+                    "nodes": int(numbers[number]),
+                    "now": value,
+                    "why": ""
+                    if value is not None
+                    else (last.reason if last is not None else "not asked yet"),
+                    "past": self._past.values.get(name, []),
+                    "start_s": outlook.start_s if outlook is not None else None,
+                    "step_s": outlook.step_s if outlook is not None else None,
+                    "values": [round(each, 1) for each in outlook.values] if outlook is not None else [],
+                    **_band(book.good.get(name), outlook),
+                    "lower": outlook.lower if outlook is not None else None,
+                    "upper": outlook.upper if outlook is not None else None,
+                    "cores": _trimmed(ahead.cores.get(name, ())),
+                }
+            )
+        return {
+            "first_s": ahead.first_s,
+            "work_step_s": ahead.step_s,
+            "zones": zones,
+            "elsewhere": _trimmed(ahead.cores.get("", ())),
+            "held": len(queries.held(self._store, now)),
+        }
+
+    def names(self) -> dict[str, Any]:
+        """Names and carbon zones of the nodes, in the order of the section `nodes`."""
+        table = self._store.state.nodes
+        rows = np.flatnonzero(table.class_of >= 0).tolist()
+        return {
+            "epoch": table.capacity_epoch,
+            "names": [table.names[row] for row in rows],
+            "zones": [table.zones[int(table.zone[row])] for row in rows],
+        }
+
+    def _nodes(self) -> dict[str, Any]:
+        """A byte a node for each figure: percent used, and used or reserved, of its scarcer resource.
+
+        `flags` say whether a node is ready and not cordoned.
+        """
+        table = self._store.state.nodes
+        rows = np.flatnonzero(table.class_of >= 0)
+        columns = [table.columns.index(name) for name in (CPU, MEMORY)]
+        there = np.maximum(table.allocatable[columns][:, rows], 1)
+        used = table.used[columns][:, rows] / there
+        taken = used + table.reserved[columns][:, rows] / there
+        scarce = taken.argmax(axis=0)
+        each = np.arange(len(rows))
+        facts = [table.facts[row] for row in rows.tolist()]
+        flags = [
+            (_READY if node is not None and node.ready else 0)
+            | (_OPEN if node is not None and not node.unschedulable else 0)
+            for node in facts
+        ]
+        return {
+            "epoch": table.capacity_epoch,
+            "used": _bytes(used[scarce, each]),
+            "taken": _bytes(taken[scarce, each]),
+            "flags": base64.b64encode(bytes(flags)).decode(),
+        }
+
+
+def _band(signal: Signal | None, outlook: Outlook | None) -> dict[str, list[float]]:
+    """Low and high of the steps of an outlook, as far as their source states an interval."""
+    if signal is None or outlook is None or not signal.forecast_low:
+        return {"low": [], "high": []}
+    first = round((outlook.start_s - signal.forecast_start_s) / outlook.step_s)
+    return {
+        "low": [round(each, 1) for each in signal.forecast_low[first:]],
+        "high": [round(each, 1) for each in signal.forecast_high[first:]],
+    }
+
+
+def _coarse(at_s: float) -> float:
+    """To ten seconds: what moves by less than people see is no news."""
+    return math.ceil(at_s / 10) * 10
+
+
+def _trimmed(cores: tuple[float, ...]) -> list[float]:
+    """Without the empty steps at the end."""
+    last = max((number for number, each in enumerate(cores) if each), default=-1)
+    return list(cores[: last + 1])
+
+
+def _bytes(shares: Any) -> str:
+    percent = np.clip(np.rint(100 * shares), 0, 255).astype(np.uint8)
+    return base64.b64encode(percent.tobytes()).decode()
