@@ -62,6 +62,9 @@ PLACED: Final = frozenset(
 BROKEN: Final = frozenset({Outcome.NOT_READY, Outcome.BAD_REQUEST, Outcome.INTERNAL_ERROR})
 """Outcomes sent as `Error`: the request could not be judged, kube-scheduler retries by itself."""
 
+FOR_GOOD: Final = frozenset({Outcome.EXCEEDS_CLUSTER, Outcome.INVALID_REQUEST})
+"""Outcomes that last until the application, or what nodes offer, is changed."""
+
 EXPLANATIONS: Final[dict[Outcome, str]] = {
     Outcome.ADMITTED: "leader and all minimum workers fit; their room is reserved",
     Outcome.ALREADY_ADMITTED: "the pod has its room from an earlier request",

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
-from typing import Final
 
 import numpy as np
 
@@ -29,7 +28,7 @@ from extender.core.gangs.spec import GangSpec
 from extender.core.nodes.arrays import IntArray, Rows
 from extender.core.nodes.resources import NOT_OFFERED, Resources
 from extender.core.nodes.table import NodeTable
-from extender.core.outcomes import EXPLANATIONS, Outcome
+from extender.core.outcomes import EXPLANATIONS, FOR_GOOD, Outcome
 from extender.core.policy import Switches
 from extender.core.queue.queue_pass import Verdict, Waiting, pool_of
 from extender.core.queue.scoring.place import node_score
@@ -41,9 +40,6 @@ MOST_EXPLAINED = 100
 
 DORMANT_REASON = "kube-scheduler does not ask for the leader: another of its plugins refuses it"
 
-
-FOR_GOOD: Final = frozenset({Outcome.EXCEEDS_CLUSTER, Outcome.INVALID_REQUEST})
-"""Outcomes that last until the application, or what nodes offer, is changed."""
 
 _WAIT_FOR_ROOM = (Outcome.NO_ROOM, Outcome.EARLIER_GANG_WAITS)
 

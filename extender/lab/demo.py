@@ -135,6 +135,7 @@ async def _play(
                 ServiceApi(service.url) as api,
             ):
                 await world.schedule_with(service.url)
+                show.serves_at(service.url)
                 show.watch_carbon(grids, ledger)
                 try:
                     complete = await show.run(service, api, apps, foreign)
@@ -193,6 +194,12 @@ class Show:
     def watch_carbon(self, grids: ServiceApi | None, ledger: Path) -> None:
         """Show the grids (None: there is no carbon service) and what is booked in the ledger."""
         self._grids, self._ledger = grids, ledger
+
+    def serves_at(self, url: str) -> None:
+        """The extender answers, and its dashboard with it."""
+        self._screen.url = url
+        self._world.note("starting", "dashboard", f"{url}/ in a browser; it is live")
+        self._world.note("starting", "explain", f"carbon-scheduler explain DRIVER --url {url}")
 
     @contextmanager
     def picture(self) -> Iterator[None]:

@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from extender.core.nodes.resources import CPU
-from extender.core.outcomes import Outcome
 from extender.lab.carbon import GRIDS, CarbonView, epoch_s, sparkline
 from extender.lab.cluster import ZONE_LABEL, Driver
 from extender.lab.registry import Object, encode
@@ -26,7 +25,8 @@ _STYLES: Final = {
     "starting": "dim",
     "submitted": "dim",
     "admitted": "green",
-    "refused": "yellow",
+    "waits": "yellow",
+    "refused": "red",
     "held": "cyan",
     "finished": "blue",
 }
@@ -34,13 +34,13 @@ _MARKS: Final = {
     "starting": "·",
     "submitted": "·",
     "admitted": "+",
-    "refused": "-",
+    "waits": "-",
+    "refused": "x",
     "held": "~",
     "finished": "=",
 }
 _PREFIX: Final = "carbon-scheduler/"
 """Of annotation keys; without it more of a reason fits into its line."""
-_HOPELESS: Final = frozenset({Outcome.EXCEEDS_CLUSTER, Outcome.INVALID_REQUEST})
 GRID_OF: Final[dict[str, str]] = dict(zip(ZONES, GRIDS, strict=True))
 _CPU_TEXT: Final = 10
 _NAME: Final = 10
@@ -80,6 +80,7 @@ class Screen:
         self.world = world
         self.frame = Frame()
         self.carbon = CarbonView()
+        self.url = ""
         self._most_submissions = most_submissions
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -88,12 +89,13 @@ class Screen:
         node_lines = (
             2 + bool(self.carbon.curves) + max((len(zone) for zone in self._zones().values()), default=0)
         )
-        # First line, three rules and the legend are always there.
-        left = max(6, height - node_lines - 5)
+        # First line, address, three rules and the legend are always there.
+        left = max(6, height - node_lines - 6)
         queue_lines = max(2, left * 2 // 5)
         gang_lines = max(2, left * 3 // 10)
         note_lines = max(1, left - queue_lines - gang_lines)
         yield self._first_line(width)
+        yield self._address(width)
         yield nodes
         yield self._legend()
         yield self._carbon(width)
@@ -103,6 +105,21 @@ class Screen:
         yield _exactly(self._gangs(width, gang_lines), gang_lines)
         yield Rule("What happened", align="left", style="dim")
         yield _exactly(self._notes(width, note_lines), note_lines)
+
+    def _address(self, width: int) -> Text:
+        """Where the dashboard answers, and how to explain an application that waits, else one that runs."""
+        if not self.url:
+            return Text("dashboard: the extender is starting", style="dim")
+        able = [each for each in self.frame.queue if not each["refused_for_good"]]
+        name = next((each["leader"] for each in [*able, *self.frame.applications.values()]), "DRIVER")
+        return _cut(
+            Text.assemble(
+                ("dashboard ", "dim"),
+                (self.url, "bold underline"),
+                (f"   explain: carbon-scheduler explain {name} --url {self.url}", "dim"),
+            ),
+            width,
+        )
 
     # -- first line --------------------------------------------------------------------------------
 
@@ -211,16 +228,16 @@ class Screen:
     def _queue(self, width: int, lines: int) -> list[Text]:
         names = {each.app.app_id: each.app for each in self.world.records}
         # Gangs that can never start would fill a small screen; the others come first.
-        entries = sorted(self.frame.queue, key=lambda each: each["outcome"] in _HOPELESS)
+        entries = sorted(self.frame.queue, key=lambda each: each["refused_for_good"])
         out: list[Text] = []
         for entry in entries[:lines]:
             app = names.get(entry["app_id"])
             name = app.name if app is not None else entry["app_id"]
-            line = Text(
-                f"{entry['position']:>2} {entry['pool'] or '-':<6}{name:<{_NAME}}{entry['age_s']:>4.0f} s  "
-            )
-            outcome = entry["outcome"]
-            line.append(outcome or "not looked at", "red" if outcome in _HOPELESS else "yellow")
+            refused, outcome = entry["refused_for_good"], entry["outcome"]
+            place = "--" if refused else f"{entry['position']:>2}"
+            line = Text(f"{place} {entry['pool'] or '-':<6}{name:<{_NAME}}{entry['age_s']:>4.0f} s  ")
+            line.append("refused for good: " if refused else "", "red")
+            line.append(outcome or "not looked at", "red" if refused else "yellow")
             blocker = names.get(entry["blocked_by"].rpartition("/")[2])
             if held := self.carbon.held.get(entry["app_id"]):
                 ends_s = [epoch_s(held[each]) - self.world.began_s for each in ("until", "latest_start")]

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Self
 
+from extender.core.outcomes import FOR_GOOD
 from extender.lab.apiserver import ApiServer
 from extender.lab.checks import Checker
 from extender.lab.cluster import Driver, Kubelets, Pace, Tasks, add_nodes
@@ -162,7 +163,8 @@ class World:
             return  # the ConfigMaps come a moment after the pod, as those of spark-submit do
         if self._reasons.get(record.app.name) != attempt.reason:
             self._reasons[record.app.name] = attempt.reason
-            kind = "held" if record.held else "refused"
+            for_good = any(attempt.reason.startswith(f"carbon-scheduler: {each}:") for each in FOR_GOOD)
+            kind = "refused" if for_good else "held" if record.held else "waits"
             self.note(kind, record.app.name, attempt.reason.removeprefix("carbon-scheduler: "))
 
     def _hear(self, change: Change) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from extender.core.outcomes import FOR_GOOD
 from extender.lab.checks import Invariant
 from extender.lab.screen import Frame, Screen, bar, frame_of, note_line
 from extender.lab.workload import demo_nodes
@@ -31,7 +32,8 @@ def node(name: str, zone: str, used: int, held: int) -> dict[str, Any]:
 
 def entry(app_id: str, position: int, outcome: str, reason: str, blocked_by: str = "") -> dict[str, Any]:
     told = {"app_id": app_id, "position": position, "outcome": outcome, "reason": reason}
-    return {**told, "pool": "", "age_s": 3.2, "blocked_by": blocked_by}
+    told |= {"pool": "", "age_s": 3.2, "blocked_by": blocked_by, "leader": f"{app_id}-driver"}
+    return {**told, "refused_for_good": outcome in FOR_GOOD}
 
 
 def world_with(number: int) -> World:
@@ -86,7 +88,22 @@ async def test_the_queue_says_why_and_hopeless_ones_come_last() -> None:
     assert "etl-01" in first
     assert "no-room: no room for the leader with all its minimum workers" in first
     assert "earlier-gang-waits: after etl-01" in second
-    assert "invalid-request: executor-count=4: contradicts executor-min-count=2; keep one" in third
+    assert third.startswith("--")
+    assert "refused for good: invalid-request: executor-count=4: contradicts executor-min-count" in third
+
+
+async def test_the_dashboard_is_named_with_an_application_to_explain() -> None:
+    screen = Screen(world_with(3), 3)
+    assert "the extender is starting" in drawn(screen, 120, 30)[1]
+    screen.url = "http://127.0.0.1:8420"
+    screen.frame = Frame(
+        [],
+        [entry("spark-1", 1, "exceeds-cluster", "too large"), entry("spark-2", 2, "no-room", "no room")],
+        {},
+    )
+    line = drawn(screen, 120, 30)[1]
+    assert line.startswith("dashboard http://127.0.0.1:8420 ")
+    assert "explain spark-2-driver --url http://127.0.0.1:8420" in line
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -110,7 +127,7 @@ def test_bars_have_their_width_and_hide_nothing(used: int, held: int, offered: i
 
 def test_notes_are_lines() -> None:
     line = note_line(Note(12.34, "refused", "etl-01", REASON)).plain
-    assert line.startswith("  12.3 s - refused   etl-01    executor-count=4")
+    assert line.startswith("  12.3 s x refused   etl-01    executor-count=4")
 
 
 def test_before_the_first_answer_the_nodes_are_there_and_empty() -> None:

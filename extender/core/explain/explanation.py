@@ -19,10 +19,9 @@ from extender.core.facts import PodFacts
 from extender.core.gangs.reservation import Gang
 from extender.core.gangs.spec import GangSpec
 from extender.core.nodes.resources import CPU
-from extender.core.outcomes import EXPLANATIONS, Outcome
+from extender.core.outcomes import EXPLANATIONS, FOR_GOOD, Outcome
 from extender.core.queries import (
     DORMANT_REASON,
-    FOR_GOOD,
     GangState,
     Request,
     Shortage,
