@@ -20,6 +20,7 @@ from extender.support.passwords import without_passwords
 
 _PLUGIN: Final = "kubectl-carbon"
 _MOST: Final = 1000
+_SOON_S: Final = 1.0
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -101,6 +102,7 @@ def queue(
     """Show which applications wait, in order, why, and when each is expected to start."""
     from_there = reach(url, in_cluster, kubeconfig, context, extender_namespace)
     entries = _of(namespace, _ask(from_there, "/v1/queue", explained=_MOST))
+    entries.sort(key=lambda each: each["refused_for_good"])  # nobody waits behind these
     now = time.time()
     if _written(output, entries):
         return
@@ -129,7 +131,8 @@ def _standing(entry: Mapping[str, Any], now: float) -> list[str]:
     """Place, age, expected start and reason."""
     if entry["refused_for_good"]:
         return [NONE, age(entry["age_s"]), "never", f"refused: {entry['outcome']}"]
-    starts = clock(entry["expected_s"], now) if entry["expected_s"] is not None else NONE
+    expected_s = entry["expected_s"]
+    starts = NONE if expected_s is None else "now" if expected_s <= now + _SOON_S else clock(expected_s, now)
     return [str(entry["position"]), age(entry["age_s"]), starts, entry["outcome"] or NONE]
 
 

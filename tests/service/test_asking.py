@@ -40,16 +40,16 @@ async def test_the_queue_in_all_formats(cluster: Cluster, names: list[str]):
         url = ("--url", client.url)
         code, text = await ask("queue", *url)
         assert code == 0
-        head, first, *_ = text.splitlines()
+        head, *_, first = text.splitlines()
         assert head.split()[0] == "DRIVER"
         assert first.startswith("daily-spark-4-driver")
         assert "refused: exceeds-cluster" in first
         _, wide = await ask("queue", "-o", "wide", *url)
         assert LONG in wide
         _, name = await ask("queue", "-o", "name", *url)
-        assert name.splitlines()[0] == "ns/daily-spark-4-driver"
+        assert name.splitlines()[-1] == "ns/daily-spark-4-driver"
         _, found = await ask("queue", "-o", "json", *url)
-        assert json.loads(found)[0]["app_id"] == LONG
+        assert json.loads(found)[-1]["app_id"] == LONG
         assert await ask("queue", "-n", "other", *url) == (0, "No application waits.\n")
 
 

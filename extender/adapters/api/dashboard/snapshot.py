@@ -26,6 +26,8 @@ MOST_LISTED: Final = 200
 """Applications in one list of the page; `total` says how many there are."""
 
 _PAST_STEP_S: Final = 300.0
+"""Between two points of the past; less where the forecast has shorter steps, as in the demo."""
+
 _MOST_PAST: Final = 24 * 12
 _READY: Final = 1
 _OPEN: Final = 2
@@ -33,14 +35,14 @@ _OPEN: Final = 2
 
 @dataclass(slots=True)
 class Past:
-    """Intensities that were seen, by zone: seconds since the epoch and g/kWh, one in five minutes."""
+    """Intensities that were seen, by zone: seconds since the epoch and g/kWh."""
 
     values: dict[str, list[tuple[float, float]]] = field(default_factory=dict[str, list[tuple[float, float]]])
 
-    def see(self, zone: str, value: float | None, now: float) -> None:
+    def see(self, zone: str, value: float | None, now: float, step_s: float) -> None:
         """Keep a value; what is not known leaves a gap."""
         kept = self.values.setdefault(zone, [])
-        if value is None or (kept and now - kept[-1][0] < _PAST_STEP_S):
+        if value is None or (kept and now - kept[-1][0] < min(step_s, _PAST_STEP_S)):
             return
         kept.append((round(now), round(value, 1)))
         del kept[:-_MOST_PAST]
@@ -62,7 +64,9 @@ class Snapshots:
         state = self._store.state
         for zone in state.nodes.carbon_zones:
             if zone:
-                self._past.see(zone, state.carbon.value(zone, now), now)
+                good = state.carbon.good.get(zone)
+                step_s = good.step_s if good is not None else _PAST_STEP_S
+                self._past.see(zone, state.carbon.value(zone, now), now, step_s)
 
     def sections(self, now: float) -> dict[str, bytes]:
         """JSON by section."""

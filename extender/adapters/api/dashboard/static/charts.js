@@ -1,6 +1,6 @@
 // Pictures of the dashboard: the carbon curve of a zone as SVG, and the map of nodes on a canvas.
 const SVG = "http://www.w3.org/2000/svg";
-const BEHIND_S = 12 * 3600, AHEAD_S = 48 * 3600;
+const MOST_AHEAD_S = 48 * 3600;
 const W = 560, H = 190, LEFT = 58, RIGHT = 8, TOP = 10, BOTTOM = 132, BARS = 168;
 
 export const clock = (s) => {
@@ -35,7 +35,10 @@ export function coresAt(zone, carbon, at_s) {
 }
 
 export function carbonCurve(zone, carbon, now_s) {
-  const from = now_s - BEHIND_S, until = now_s + AHEAD_S;
+  // As far as the forecast reaches: two days, or seconds in the demo, whose hours are short.
+  const reach = zone.values.length ? zone.start_s + zone.values.length * zone.step_s - now_s : MOST_AHEAD_S;
+  const ahead_s = Math.max(20, Math.min(MOST_AHEAD_S, reach)), behind_s = ahead_s / 4;
+  const from = now_s - behind_s, until = now_s + ahead_s;
   const x = (s) => LEFT + ((s - from) / (until - from)) * (W - LEFT - RIGHT);
   const past = zone.past.filter(([s]) => s >= from), ahead = zone.start_s === null ? [] : steps(zone).filter(([s]) => s < until);
   const values = [...past.map((p) => p[1]), ...ahead.map((p) => p[3])];
@@ -51,9 +54,10 @@ export function carbonCurve(zone, carbon, now_s) {
     draw(svg, "line", { class: "axis", x1: LEFT, x2: W - RIGHT, y1: y(top * share), y2: y(top * share) });
     draw(svg, "text", { x: LEFT - 5, y: y(top * share) + 4, "text-anchor": "end" }, Math.round(top * share));
   }
-  for (let h = -12; h <= 48; h += 12) {
-    const at = x(now_s + h * 3600);
-    if (h) draw(svg, "text", { x: at, y: H - 4, "text-anchor": h === -12 ? "start" : h === 48 ? "end" : "middle" }, `${h > 0 ? "+" : "−"}${Math.abs(h)} h`);
+  const [unit_s, unit] = ahead_s > 7200 ? [3600, "h"] : ahead_s > 240 ? [60, "min"] : [1, "s"];
+  for (const share of [-0.25, 0.25, 0.5, 0.75, 1]) {
+    const text = `${share > 0 ? "+" : "−"}${Math.abs(Math.round((share * ahead_s) / unit_s))} ${unit}`;
+    draw(svg, "text", { x: x(now_s + share * ahead_s), y: H - 4, "text-anchor": share < 0 ? "start" : share === 1 ? "end" : "middle" }, text);
   }
   const most = Math.max(1, ...zone.cores);
   zone.cores.forEach((cores, i) => {

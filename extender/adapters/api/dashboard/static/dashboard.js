@@ -39,13 +39,14 @@ const show = {
   queue(q) {
     state.queue = q;
     const words = $("filter").value.toLowerCase();
-    const rows = q.rows.filter((row) => !words || `${row.name} ${row.app} ${row.ns} ${row.pool} ${row.outcome} ${row.reason}`.toLowerCase().includes(words));
+    const order = [...q.rows.filter((row) => !row.refused), ...q.rows.filter((row) => row.refused)];
+    const rows = order.filter((row) => !words || `${row.name} ${row.app} ${row.ns} ${row.pool} ${row.outcome} ${row.reason}`.toLowerCase().includes(words));
     $("queue-count").textContent = q.total > q.rows.length ? `${q.total}, the first ${q.rows.length} shown` : `${q.total}`;
     fill("queue", rows, "Nothing waits.", (row) => [
       name(row, row.pool && `pool ${row.pool}`),
       cell("Place", row.refused ? "" : String(row.place)),
       cell("Waits", age(now_s() - row.since_s)),
-      cell("Starts", row.refused ? "never as it is" : row.starts_s === null ? "not known" : row.starts_s <= now_s() + 15 ? "now" : `${clock(row.starts_s)} (in ${age(row.starts_s - now_s())})`),
+      cell("Starts", row.refused ? "never as it is" : row.starts_s === null ? "not known" : row.starts_s <= now_s() + 1 ? "now" : `${clock(row.starts_s)} (in ${age(row.starts_s - now_s())})`),
       cell("Why", made("span", { className: row.refused ? "tag refused" : "tag", textContent: row.refused ? `refused: ${row.outcome}` : row.outcome || "not judged yet" }),
         made("span", { className: "sub", textContent: row.after ? `${row.reason} (after ${row.after})` : row.reason })),
     ]);
