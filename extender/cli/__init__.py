@@ -114,7 +114,8 @@ def _with_every_option(command: Callable[..., None]) -> Callable[..., None]:
 def serve(settings: Settings) -> None:
     """Answer kube-scheduler's filter, prioritize, bind and preempt calls."""
     from extender.adapters.kubernetes.credentials import CredentialsError
-    from extender.runtime.service import ServiceFailed, serve
+    from extender.runtime.service import serve
+    from extender.runtime.supervisor import ServiceFailed
 
     logs.configure(settings.log.level, settings.log.format)
     warn_of_unknown_variables()

@@ -16,7 +16,6 @@ from extender.adapters.accounting.ledger import LedgerError
 from extender.adapters.api.app import create_app
 from extender.adapters.api.dashboard.stream import LiveSnapshots
 from extender.adapters.api.metrics import Metrics
-from extender.adapters.api.ports import Books, CacheHealth, CarbonSource, StageSourcesHealth
 from extender.adapters.carbon.client import CarbonClient
 from extender.adapters.kubernetes.binding import Binder
 from extender.adapters.kubernetes.client import ApiClient, ApiError
@@ -31,15 +30,14 @@ from extender.core import queries
 from extender.core.carbon.signal import Signal
 from extender.core.events import AnnotatePod, CarbonSeen, Instruction, RemoveGate, VerifyPod
 from extender.core.facts import NodeFacts, PodFacts
-from extender.core.policy import Switches
 from extender.engine import ConfigMapSeen, Engine
 from extender.objects.projection import PodProjector, node_facts
 from extender.objects.structs import decode_node, decode_pod
 from extender.runtime.agent_reports import driver_application
 from extender.runtime.bind_writer import BindWriter
 from extender.runtime.cap_quota import cap_quota
-from extender.runtime.doctor import zone_problem
 from extender.runtime.handover import Handover
+from extender.runtime.health import Health
 from extender.runtime.http.server import CannotListen, api_server, driver_server, webhook_server
 from extender.runtime.ledger_recorder import Bookkeeper
 from extender.runtime.needed_rights import needed_rights
@@ -47,23 +45,17 @@ from extender.runtime.pod_checks import PodChecks
 from extender.runtime.pod_reads import PodReads
 from extender.runtime.savings_reader import SavingsReader
 from extender.runtime.stage_polling import StageSources
+from extender.runtime.supervisor import ServiceFailed, Supervisor
 from extender.runtime.watch_sinks import WatchSinks, config_map_facts, config_maps_of
 from extender.settings.root import Settings
 from extender.support.backoff import Sleep
-from extender.support.passwords import without_passwords
 
 TICK_S: Final = 1.0
-_CRASHES: Final = 5
-_CALM_S: Final = 60.0
 _GRACE_S: Final = 10.0
 _CARBON: Final = "carbon"
 _FIRST_SIGNAL_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
-
-
-class ServiceFailed(Exception):
-    """The service cannot go on; the text says why."""
 
 
 class Service:
@@ -88,7 +80,6 @@ class Service:
             self.store.rate_stages(settings.stages.to_provider())
         except ValueError as problem:
             raise ServiceFailed(f"the importance of stages cannot be told: {problem}") from None
-        self.metrics = Metrics(self.store, self, clock)
         self.patcher = PodPatcher(client)
         self.rights = RightsCheck(client, needed_rights(settings), sleep=sleep)
         self._clock = clock
@@ -123,8 +114,22 @@ class Service:
             catch_up=Handover(pods),
         )
         self.sources = StageSources(settings.stages, client, self.engine, self.perform, clock, sleep)
+        self.health = Health(
+            settings,
+            self.store,
+            self.reflectors,
+            self.calls.binds,
+            self.patcher,
+            self.rights,
+            self.sources,
+            self.carbon,
+            self.bookkeeper,
+            self.quota,
+        )
+        self.metrics = Metrics(self.store, self.health, clock)
+        self.supervisor = Supervisor(self.metrics.restarted, sleep)
         saved = SavingsReader(self.bookkeeper, clock)
-        api = create_app(self.store, self, self.metrics, clock, savings=saved.current)
+        api = create_app(self.store, self.health, self.metrics, clock, savings=saved.current)
         self.live: LiveSnapshots = api.state.live
         self.application = WebhookApplication(self.calls, api, self.metrics.answered)
         self._servers = [webhook_server(self.application, settings)]
@@ -216,8 +221,6 @@ class Service:
         ]
         return nodes, pods, *config_maps
 
-    # -- what other rooms ask of the service -------------------------------------------------------
-
     def perform(self, instructions: Iterable[Instruction]) -> None:
         """Carry out what the store asks for."""
         for each in instructions:
@@ -230,65 +233,6 @@ class Service:
                     self.metrics.ungated()
                 case VerifyPod():
                     self.checks.submit(each)
-
-    def caches(self) -> list[CacheHealth]:
-        """How the watches are doing."""
-        return [
-            CacheHealth(
-                name=each.name,
-                synced=each.synced.is_set(),
-                connected=each.health.connected,
-                last_event_s=each.health.last_event_s,
-                restarts=each.health.restarts,
-                lists=each.health.lists,
-                skipped=each.health.skipped,
-                last_problem=each.health.last_problem,
-                fresh_s=each.health.fresh_s,
-            )
-            for each in self.reflectors
-        ]
-
-    def binds_under_way(self) -> int:
-        """Bindings being written."""
-        return len(self.calls.binds)
-
-    def annotations_waiting(self) -> int:
-        """Pods whose annotations are not written yet."""
-        return self.patcher.backlog
-
-    def carbon_source(self) -> CarbonSource | None:
-        """How the carbon service is doing."""
-        if self.carbon is None:
-            return None
-        health = self.carbon.health
-        url = without_passwords(health.url)
-        return CarbonSource(url, health.polls, health.failures, health.last_good_s, health.problems)
-
-    def books(self) -> Books | None:
-        """How accounting is doing."""
-        books = self.bookkeeper
-        if books is None:
-            return None
-        return Books(books.writes, books.problem, books.unwritten, books.fallbacks)
-
-    def stage_sources(self) -> StageSourcesHealth | None:
-        """How event logs and drivers' REST APIs are doing."""
-        return self.sources.health if self.sources.enabled else None
-
-    def problems(self) -> list[str]:
-        """What is wrong beside watches and nodes."""
-        problems = [f"missing right: {right} ({right.purpose})" for right in self.rights.missing]
-        if self.quota is not None and self.quota.last_problem:
-            problems.append(f"the ResourceQuota of CAP cannot be kept: {self.quota.last_problem}")
-        if self.bookkeeper is not None and self.bookkeeper.problem:
-            problems.append(f"the ledger cannot be written: {self.bookkeeper.problem}")
-        if zones := zone_problem(self.settings, queries.node_facts(self.store)):
-            problems.append(zones)
-        return problems
-
-    def allowed(self) -> Switches:
-        """What the settings turn on."""
-        return self.settings.stages.allowed()
 
     @property
     def ports(self) -> list[int]:
@@ -334,7 +278,7 @@ class Service:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._keep_running(name, work), name=name)
+                    group.create_task(self.supervisor.keep_running(name, work), name=name)
                     for name, work in background.items()
                 ]
                 serving = [
@@ -402,23 +346,6 @@ class Service:
             if self.carbon is not None and zones != self._zones_asked:
                 self._zones_asked = zones
                 self.carbon.wake()
-
-    async def _keep_running(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Start a part again when it fails; give the whole service up when that does not help."""
-        crashes = 0
-        loop = asyncio.get_running_loop()
-        while True:
-            began_s = loop.time()
-            try:
-                await work()
-                _log.error("%s ended by itself", name)
-            except Exception:
-                _log.exception("%s failed", name)
-            crashes = 1 if loop.time() - began_s > _CALM_S else crashes + 1
-            self.metrics.restarted(name)
-            if crashes >= _CRASHES:
-                raise ServiceFailed(f"{name} failed {crashes} times in a row; see the log")
-            await self._sleep(float(crashes))
 
 
 async def serve(settings: Settings) -> None:

@@ -1,10 +1,14 @@
-"""Waiting between attempts: exponential, capped, jittered."""
+"""Attempts that follow each other: waits that grow, and another try at once."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
 
 Sleep = Callable[[float], Awaitable[None]]
 Draw = Callable[[], float]
@@ -44,3 +48,19 @@ class Backoff:
     async def wait(self, at_least_s: float = 0.0) -> None:
         """Count a failure and sleep until the next attempt."""
         await self._sleep(self.next_s(at_least_s))
+
+
+async def retried(
+    work: Callable[[], Awaitable[T]], problem: type[E], again: Callable[[E], bool], *, attempts: int = 2
+) -> T:
+    """The result of `work`, which is tried again at once after a problem for which `again` says so.
+
+    Raises the problem of the last attempt, and any other at once.
+    """
+    for _ in range(attempts - 1):
+        try:
+            return await work()
+        except problem as failure:
+            if not again(failure):
+                raise
+    return await work()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from extender.adapters.spark.agent import sitecustomize as agent
+from tests.patience import PATIENCE_S
 
 SOURCE = Path(agent.__file__).read_text(encoding="utf-8")
 CONTEXT = """
@@ -112,7 +113,7 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., list[
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout.splitlines()

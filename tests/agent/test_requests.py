@@ -17,6 +17,7 @@ import pytest
 
 from extender.adapters.spark.agent import sitecustomize as agent
 from tests.agent.test_agent import ENVIRON, JOB, Rig, Wishes
+from tests.patience import PATIENCE_S
 from tests.wire.serving import Authority
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -33,7 +34,7 @@ def server(talk: Callable[[socket.socket, Event], None]) -> Iterator[str]:
             with suppress(OSError):
                 connection, _ = listening.accept()
                 with connection:
-                    connection.settimeout(20)
+                    connection.settimeout(PATIENCE_S)
                     talk(connection, over)
 
         thread = Thread(target=serve)
@@ -259,7 +260,7 @@ def test_a_request_imports_nothing(scheme: str, tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
     assert (done.stdout, done.stderr) == ("True []\n", "")
 

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from carbon_api import times
 from extender.cli import app as command
 from extender.core.wakes import WAKE
-from extender.runtime.service import Service, ServiceFailed
+from extender.runtime.service import Service
+from extender.runtime.supervisor import ServiceFailed
 from extender.settings.loading import load
 from tests.carbon.serving import serving
 from tests.carbon_api.support import HOUR_S, START_S, Hand, replay_app

@@ -23,13 +23,13 @@ from extender.runtime.http.connections import Guests, ImpatientProtocol, Limits
 from extender.runtime.http.server import LimitedServer
 from extender.support.seldom import SeldomLogger
 from tests.drivers.support import DIAMOND, TokenCluster, job, listening
+from tests.patience import PATIENCE_S
 from tests.service.cluster import executor
 from tests.wire.serving import Authority
 
 LIMITS = Limits("driver_port", connections=4, of_one_address=4, request_bytes=100_000, head_bytes=4_000)
 HURRY = replace(LIMITS, head_s=0.1, request_s=0.2, idle_s=0.1)
 GET = b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n"
-PATIENCE_S = 20.0
 
 
 class Application:

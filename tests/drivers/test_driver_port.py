@@ -27,6 +27,7 @@ from tests.drivers.support import (
     stage,
     submitted,
 )
+from tests.patience import PATIENCE_S
 from tests.service.cluster import delivered, driver_config_map, executor, spark_pod
 from tests.service.cluster import driver as pod_of_driver
 
@@ -321,7 +322,7 @@ async def test_a_driver_that_ended_is_not_heard(cluster: TokenCluster, names: li
         ended = cluster.pod("a-driver")
         ended["status"]["phase"] = "Succeeded"
         cluster.put("pods", ended)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while "uid-a-driver" in service.store.state.pods:
                 seen.clear()
                 await seen.wait()
@@ -392,7 +393,7 @@ async def test_a_driver_that_this_scheduler_did_not_admit_is_told_so(
                 assert code == 403
                 assert "was not admitted" in reply["detail"]
             cluster.put("configmaps", driver_config_map("a", 1))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while (await by_hand.get())[0] != 200:
                     await client.get("/livez")
 
@@ -443,7 +444,7 @@ async def half_a_report(driver: Driver) -> AsyncIterator[Callable[[], Awaitable[
     async with aiohttp.ClientSession() as session:
         slow = asyncio.create_task(session.post(f"{driver.url}/events", data=slowly(), headers=headers))
         await begun.wait()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while (answered := await driver.post(batch(1, process="p2")))[0] != 429:
                 assert answered[0] == 200
         assert "one at a time" in answered[1]["detail"]

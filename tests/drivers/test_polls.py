@@ -16,8 +16,7 @@ from tests.drivers.support import TokenCluster
 from tests.drivers.test_driver_rest import Driver as RestApi
 from tests.drivers.test_driver_rest import stage as rest_stage
 from tests.drivers.test_stage_sources import KEY, OTHER, world
-
-PATIENCE_S = 20.0
+from tests.patience import PATIENCE_S
 
 
 class Asked:

@@ -119,7 +119,7 @@ def test_the_executors_of_a_notebook_are_placed_one_by_one(
     result: dict[str, Any] = json.loads(result_file.read_text())
     assert result["counts"] == COUNTS
     assert result["version"] == SPARK_4.version
-    wait_for(lambda: not extender.held(), "nothing held afterwards", 30, lambda: str(extender.held()))
+    wait_for(lambda: not extender.held(), "nothing held afterwards", 120, lambda: str(extender.held()))
     watching.assert_kept()
 
 
@@ -167,6 +167,6 @@ def test_the_executors_of_a_connect_server_in_a_stateful_set_are_placed_one_by_o
     gangs = extender.get("/v1/applications")
     assert [gang["state"] for gang in gangs] == ["leaderless"]
     installed.admin.delete("statefulsets", "connect", namespace)
-    wait_for(lambda: not installed.admin.list("pods", namespace), "all pods went with the set", 120)
-    wait_for(lambda: not extender.held(), "nothing held afterwards", 30, lambda: str(extender.held()))
+    wait_for(lambda: not installed.admin.list("pods", namespace), "all pods went with the set", 400)
+    wait_for(lambda: not extender.held(), "nothing held afterwards", 120, lambda: str(extender.held()))
     watching.assert_kept()

@@ -68,8 +68,8 @@ def test_fifty_gangs_at_once_into_room_for_twenty(
     def running() -> list[SimulatedDriver]:
         return [by_name[name] for name in watching.bound_order if name in by_name]
 
-    wait_for(lambda: len(running()) == FIT, "twenty gangs", 300, lambda: f"{len(running())} gangs run")
-    wait_for(lambda: len(watching.bound_order) == FIT * (1 + EXECUTORS), "all their executors", 300)
+    wait_for(lambda: len(running()) == FIT, "twenty gangs", 600, lambda: f"{len(running())} gangs run")
+    wait_for(lambda: len(watching.bound_order) == FIT * (1 + EXECUTORS), "all their executors", 600)
     holds_for(lambda: len(running()) == FIT, "no more than fit", 1)
     queue = extender.get("/v1/queue")
     assert len(queue) == GANGS - FIT
@@ -86,10 +86,10 @@ def test_fifty_gangs_at_once_into_room_for_twenty(
             gang.finish()
         ended += step
         started = min(FIT + ended, GANGS)
-        wait_for(lambda: len(running()) >= started, f"{started} gangs started", 30)  # noqa: B023
+        wait_for(lambda: len(running()) >= started, f"{started} gangs started", 180)  # noqa: B023
         assert set(running()[FIT:]) == set(expected[: started - FIT])
-    wait_for(lambda: len(watching.bound_order) == GANGS * (1 + EXECUTORS), "every executor ran", 180)
-    wait_for(lambda: not extender.held(), "nothing held afterwards", 30, lambda: str(extender.held()))
+    wait_for(lambda: len(watching.bound_order) == GANGS * (1 + EXECUTORS), "every executor ran", 400)
+    wait_for(lambda: not extender.held(), "nothing held afterwards", 120, lambda: str(extender.held()))
     assert not extender.get("/v1/queue")
     assert [driver.failure for driver in drivers if driver.failure] == []
     watching.assert_kept()
@@ -139,7 +139,7 @@ def test_pods_of_the_default_scheduler_beside_gangs(
     late.post_executors(2)
     late.await_bound(2)
     assert robbed not in {pod["spec"]["nodeName"] for pod in late.executors()}
-    wait_for(lambda: not extender.held(), "nothing held afterwards", 30, lambda: str(extender.held()))
+    wait_for(lambda: not extender.held(), "nothing held afterwards", 120, lambda: str(extender.held()))
     assert {(each["leader"], each["outcome"]) for each in extender.get("/v1/queue")} == {
         (huge.driver_name, "exceeds-cluster")
     }

@@ -17,8 +17,7 @@ from extender.lab.spark import SparkApplication
 from extender.runtime.service import Service
 from extender.settings.loading import load
 from tests.options import dotted
-
-PATIENCE_S = 120.0
+from tests.patience import PATIENCE_S
 
 Answer = Callable[[dict[str, Any]], Any]
 

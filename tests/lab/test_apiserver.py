@@ -15,8 +15,7 @@ from extender.lab.apiserver import ApiServer, selector
 from extender.lab.faults import answer
 from extender.lab.registry import NODE, POD, Refusal, Registry
 from tests.lab.support import small_nodes
-
-PATIENCE_S = 20.0
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture

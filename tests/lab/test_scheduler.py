@@ -14,13 +14,13 @@ from extender.lab.registry import NODE, POD, Object, Registry
 from extender.lab.scheduler import Attempt, ClusterView, Scheduler, project_pod
 from extender.lab.scheduling_queue import SchedulingQueue
 from tests.lab.support import (
-    PATIENCE_S,
     Answer,
     accepting_everything,
     http,
     refusing_everything,
     small_nodes,
 )
+from tests.patience import PATIENCE_S
 
 BACKOFF_S = (0.01, 0.02)
 

@@ -18,7 +18,6 @@ from extender.lab.summary import percentile, summarize
 from extender.lab.workload import Submission, applications, demo_nodes, foreign_pods
 from extender.lab.world import Note, World
 from tests.lab.support import (
-    PATIENCE_S,
     accepting_everything,
     application,
     http,
@@ -26,6 +25,7 @@ from tests.lab.support import (
     refusing_everything,
     small_nodes,
 )
+from tests.patience import PATIENCE_S
 
 FAST = Pace(20.0)
 

@@ -17,9 +17,8 @@ from extender.runtime.service import Service
 from extender.settings.loading import load
 from tests.cluster.apiserver import ApiServer, Fault, Object, Proceed
 from tests.options import dotted
+from tests.patience import PATIENCE_S
 from tests.wire import go
-
-PATIENCE_S = 120.0
 
 
 class Cluster(ApiServer):
@@ -121,7 +120,7 @@ async def started(cluster: Cluster, **flags: str) -> AsyncIterator[tuple[Service
 @asynccontextmanager
 async def ready(cluster: Cluster, **flags: str) -> AsyncIterator[tuple[Service, Client]]:
     """A service whose caches are filled."""
-    async with started(cluster, **flags) as (service, client), asyncio.timeout(60):
+    async with started(cluster, **flags) as (service, client), asyncio.timeout(PATIENCE_S):
         await asyncio.wait_for(service.ready.wait(), PATIENCE_S)
         yield service, client
 

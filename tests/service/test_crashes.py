@@ -17,7 +17,8 @@ import pytest
 from extender.core.gangs.reservation import RESERVATION
 from extender.core.invariants import violations
 from extender.support import crash_points as faults
-from tests.service.cluster import PATIENCE_S, Client, Cluster, driver, driver_config_map, executor, ready
+from tests.patience import PATIENCE_S
+from tests.service.cluster import Client, Cluster, driver, driver_config_map, executor, ready
 
 
 @asynccontextmanager

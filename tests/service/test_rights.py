@@ -10,7 +10,8 @@ from extender.runtime.needed_rights import needed_rights
 from extender.settings.loading import load
 from tests.cluster.apiserver import ApiServer, answer, pod
 from tests.options import dotted
-from tests.service.cluster import PATIENCE_S, Cluster, driver_config_map, ready, spark_pod
+from tests.patience import PATIENCE_S
+from tests.service.cluster import Cluster, driver_config_map, ready, spark_pod
 
 PATCH, BIND = Right("patch", "pods", "wakes"), Right("create", "pods/binding", "binds", namespace="spark")
 

@@ -191,7 +191,7 @@ class Judge:
                 self.broken(
                     f"replica {who} counts other pods than run", str(sorted(set(state.seats) ^ bound))
                 )
-            for cache in service.caches():
+            for cache in service.health.caches():
                 if cache.stale_for_s(service._clock()):
                     self.broken(f"replica {who}", f"the watch of {cache.name} is silent and nobody looks")
         self._texts(services[leader])

@@ -183,7 +183,7 @@ class World:
         replica.service = self._service(replica.client)
         parts = replica.service.background()
         parts.pop("rights", None)
-        keep = replica.service._keep_running
+        keep = replica.service.supervisor.keep_running
         replica.tasks = [asyncio.ensure_future(keep(name, work)) for name, work in parts.items()]
 
     def _stop(self, replica: Replica) -> None:

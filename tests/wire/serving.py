@@ -19,6 +19,7 @@ from extender.adapters.webhooks.asgi import WebhookApplication
 from extender.runtime.http.server import Server, webhook_server
 from extender.settings.loading import load
 from tests.options import dotted
+from tests.patience import PATIENCE_S
 
 
 class Running:
@@ -60,7 +61,7 @@ class Running:
         assert not self._thread.is_alive()
 
     def connect(self, tls: ssl.SSLContext | None = None) -> socket.socket:
-        plain = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
         return plain if tls is None else tls.wrap_socket(plain, server_hostname="127.0.0.1")
 
     def server_sockets(self) -> list[socket.socket]:

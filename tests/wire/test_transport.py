@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.wire import go
 from tests.wire.serving import Authority, Running, read_reply, request, running
 from tests.wire.world import World, args, bind_args, driver, pod
@@ -214,7 +215,7 @@ def test_half_a_header_is_not_waited_for(world: World):
             good.sendall(request("/filter", args(driver("a"), world.names)))
             assert go.filter_result(read_reply(good)[2], world.names).names
         for connection in slow:
-            connection.settimeout(60)
+            connection.settimeout(PATIENCE_S)
             with contextlib.suppress(ConnectionError):
                 assert connection.recv(1000) == b""
             connection.close()

@@ -28,7 +28,7 @@ from extender.objects.structs import (
     decode_pod,
     decode_pod_list,
 )
-from extender.support.backoff import Backoff, Draw, Sleep
+from extender.support.backoff import Backoff, Draw, Sleep, retried
 
 _ATTEMPTS: Final = 4
 _ANSWERS_FOR_GOOD: Final = frozenset({400, 401, 403, 404, 405, 413, 415, 422})
@@ -130,12 +130,7 @@ class Binder:
         """The pod before its Binding; once more if no answer came. Raises `BindError`."""
         path = pod_path(namespace, name)
         try:
-            try:
-                return await self._read(path)
-            except ApiError as problem:
-                if problem.status:
-                    raise
-                return await self._read(path)
+            return await retried(lambda: self._read(path), ApiError, _unanswered)
         except ApiError as problem:
             raise BindError(f"pod {namespace}/{name} cannot be read before binding: {problem}") from problem
 
@@ -153,12 +148,7 @@ class Binder:
             raise BindError(f"node {node} is not known (any more)")
         selector = {"fieldSelector": f"spec.nodeName={node}"}
         try:
-            try:
-                body = await self._client.get("/api/v1/pods", selector)
-            except ApiError as problem:
-                if problem.status:
-                    raise
-                body = await self._client.get("/api/v1/pods", selector)
+            body = await retried(lambda: self._client.get("/api/v1/pods", selector), ApiError, _unanswered)
             return decode_pod_list(body).items or []
         except ApiError as problem:
             raise BindError(f"the pods of node {node} cannot be listed: {problem}") from problem
@@ -270,6 +260,10 @@ class Binder:
         if (pod.status or PodStatus()).phase in FINISHED_PHASES:
             raise BindError(f"{text} has ended")
         return False
+
+
+def _unanswered(problem: ApiError) -> bool:
+    return not problem.status
 
 
 async def _given_up(task: asyncio.Future[Any]) -> None:

@@ -23,7 +23,8 @@ from extender.adapters.kubernetes.client import ApiClient, ApiError
 from extender.core.leadership import Standstill
 from extender.core.nodes.resources import CPU, MEMORY
 from extender.objects.quantity import QuantityError, base_units
-from extender.support.backoff import Sleep
+from extender.support.backoff import Sleep, retried
+from extender.support.problems import Problems
 
 ORIGINAL: Final = "carbon-scheduler/original-hard"
 """Annotation: `spec.hard` as it was before us, as JSON; `null` if the quota is ours."""
@@ -36,7 +37,7 @@ RENEW_S: Final = 10.0
 LAPSE_S: Final = 35.0
 """A keeper that has not said so for this long is gone: another replica takes the quota over."""
 
-_TRIES: Final = 3
+_ATTEMPTS: Final = 3
 _CONFLICT: Final = 409
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -112,7 +113,6 @@ class CapQuota:
         self._client = client
         self._collection = f"/api/v1/namespaces/{quote(namespace, safe='')}/resourcequotas"
         self._path = f"{self._collection}/{quote(name, safe='')}"
-        self._namespace = namespace
         self._name = name
         self._wanted = wanted
         self._replica = replica
@@ -122,33 +122,35 @@ class CapQuota:
         self._written: Share | None = None
         self._renewed_s = 0.0
         self._others_note = Standstill("", 0.0)
-        self.last_problem = ""
+        self._title = f"{namespace}/{name}"
+        self._problems = Problems(_log, "quota %s: %s")
 
     async def run(self) -> None:
         """Keep it up to date, for ever. Ends only by cancellation; call `restore` then."""
         while True:
             try:
                 await self.keep()
-                self.last_problem = ""
+                self._problems.solved(self._title)
             except Exception as problem:  # a defect here must not end scheduling
-                text = str(problem) or type(problem).__name__
-                if text != self.last_problem:
-                    trace = None if isinstance(problem, ApiError) else problem
-                    _log.warning("quota %s/%s: %s", self._namespace, self._name, text, exc_info=trace)
-                self.last_problem = text
+                cause = None if isinstance(problem, ApiError) else problem
+                self._problems.report(self._title, problem, cause=cause)
             await self._sleep(INTERVAL_S)
+
+    @property
+    def last_problem(self) -> str:
+        """Why the quota is not as it must be; empty when it is."""
+        return self._problems.current.get(self._title, "")
 
     async def keep(self) -> None:
         """Look at the quota and write it if it must change. Raises `ApiError`."""
-        for tries_left in reversed(range(_TRIES)):
-            try:
-                await self._keep_once()
-                return
-            except ApiError as problem:
-                # Somebody wrote between our look and our write; the API server itself does, too.
-                if problem.status != _CONFLICT or not tries_left:
-                    self._written = None  # it may have taken effect
-                    raise
+        try:
+            # Somebody may write between our look and our write; the API server itself does, too.
+            await retried(
+                self._keep_once, ApiError, lambda problem: problem.status == _CONFLICT, attempts=_ATTEMPTS
+            )
+        except ApiError:
+            self._written = None  # it may have taken effect
+            raise
 
     async def restore(self) -> None:
         """Leave the quota as it was before us, unless another replica keeps it now. Raises `ApiError`."""
@@ -219,9 +221,7 @@ class CapQuota:
             return dict(hard)
         if self._written is None or Share.read(hard) == self._written:
             return None
-        _log.warning(
-            "quota %s/%s was changed by somebody else and is written again", self._namespace, self._name
-        )
+        _log.warning("quota %s was changed by somebody else and is written again", self._title)
         before = _hard(text)
         if before is None:
             return None

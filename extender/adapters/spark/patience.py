@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+from extender.support.backoff import Backoff
 
 _FIRST_PAUSE_S: Final = 5.0
 _LONGEST_PAUSE_S: Final = 300.0
 _EAGER_S: Final = 120.0
 _SLOW_S: Final = 1.0
 _REST: Final = 9.0
+
+
+def _steady() -> Backoff:
+    """Pauses without jitter: each application has its own, and they begin at different times."""
+    return Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, draw=lambda: 1.0)
 
 
 @dataclass(slots=True)
@@ -22,15 +29,15 @@ class Patience:
 
     since_s: float
     due_s: float = 0.0
-    pause_s: float = _FIRST_PAUSE_S
+    backoff: Backoff = field(default_factory=_steady)
 
     def failed(self, now_s: float) -> None:
         """It was tried and failed; `due_s` is when to try next."""
-        self.due_s = now_s + self.pause_s
-        if now_s >= self.since_s + _EAGER_S:
-            self.pause_s = min(2 * self.pause_s, _LONGEST_PAUSE_S)
+        self.due_s = now_s + self.backoff.next_s()
+        if now_s < self.since_s + _EAGER_S:
+            self.backoff.reset()
 
     def worked(self, now_s: float = 0.0, took_s: float = 0.0) -> None:
         """It was tried and worked. A slow action runs for a tenth of the time at most."""
         self.due_s = now_s + _REST * took_s if took_s > _SLOW_S else 0.0
-        self.pause_s = _FIRST_PAUSE_S
+        self.backoff.reset()

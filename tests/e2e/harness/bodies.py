@@ -324,10 +324,10 @@ class SimulatedDriver:
     def bound_executors(self) -> list[Object]:
         return [pod for pod in self.executors() if pod["spec"].get("nodeName")]
 
-    def await_driver_running(self, timeout_s: float = 60.0) -> None:
+    def await_driver_running(self, timeout_s: float = 240.0) -> None:
         wait_for(lambda: self.phase() == "Running", f"driver of {self.app.name} running", timeout_s)
 
-    def await_bound(self, count: int, timeout_s: float = 60.0) -> None:
+    def await_bound(self, count: int, timeout_s: float = 240.0) -> None:
         wait_for(
             lambda: len(self.bound_executors()) >= count,
             f"{count} executors of {self.app.name} bound",

@@ -68,7 +68,7 @@ class Client:
         self._closed = False
         self._idle: list[http.client.HTTPSConnection] = []  # list operations used here are atomic
 
-    def connect(self, timeout_s: float | None = 30.0) -> http.client.HTTPSConnection:
+    def connect(self, timeout_s: float | None = 60.0) -> http.client.HTTPSConnection:
         at = urlsplit(self.url)
         return http.client.HTTPSConnection(
             at.hostname or "", at.port, timeout=timeout_s, context=self._context
@@ -257,7 +257,7 @@ class Watch:
         return self._queue.get(timeout=timeout_s)
 
     def until(
-        self, wanted: Callable[[str, Object], object], what: str, timeout_s: float = 30.0
+        self, wanted: Callable[[str, Object], object], what: str, timeout_s: float = 120.0
     ) -> tuple[str, Object]:
         """First event that `wanted` accepts."""
         deadline_s = time.monotonic() + timeout_s

@@ -200,7 +200,7 @@ def in_parallel(bodies: Sequence[Object], do: Callable[[Object], object]) -> Non
         list(pool.map(do, bodies))
 
 
-def create_nodes(client: Client, bodies: Sequence[Object], timeout_s: float = 60.0) -> list[str]:
+def create_nodes(client: Client, bodies: Sequence[Object], timeout_s: float = 240.0) -> list[str]:
     """Posts fake nodes and returns their names when all are Ready and free of the not-ready taint."""
     for body in bodies:
         body["metadata"]["annotations"] |= FAKE
@@ -210,7 +210,7 @@ def create_nodes(client: Client, bodies: Sequence[Object], timeout_s: float = 60
     return names
 
 
-def await_ready(client: Client, names: Sequence[str], timeout_s: float = 60.0) -> None:
+def await_ready(client: Client, names: Sequence[str], timeout_s: float = 240.0) -> None:
     """A node takes pods when it is Ready and the node controller removed its initial taint.
 
     Watched, not polled: listing thousands of nodes again and again would slow down what is waited for.

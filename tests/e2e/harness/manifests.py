@@ -101,7 +101,7 @@ class RunningPods:
         pods = self._cluster.admin.list("pods", HOME, labels=labels)
         return [pod for pod in pods if pod["status"]["phase"] == "Running"]
 
-    def await_ready(self, timeout_s: float = 90) -> None:
+    def await_ready(self, timeout_s: float = 300) -> None:
         """Returns when there are as many pods as Deployments want, and all readiness probes say yes."""
 
         def ready() -> bool:

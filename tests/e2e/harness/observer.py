@@ -61,7 +61,7 @@ class Observer:
         """The pod of this name as last seen."""
         return next((pod for pod in list(self.pods.values()) if pod["metadata"]["name"] == name), None)
 
-    def await_bound(self, names: Iterable[str], timeout_s: float = 60.0) -> None:
+    def await_bound(self, names: Iterable[str], timeout_s: float = 240.0) -> None:
         """Wait until all these pods have been seen bound."""
         wanted = set(names)
         wait_for(

@@ -39,7 +39,7 @@ class Submission:
     namespace: str
     process: Process
 
-    def wait(self, timeout_s: float = 120.0) -> int:
+    def wait(self, timeout_s: float = 400.0) -> int:
         """Exit code of spark-submit; with waitAppCompletion that is the end of the application."""
         return self.process.wait(timeout_s)
 
@@ -53,7 +53,7 @@ class Submission:
     def executors(self) -> list[Object]:
         return self.cluster.admin.list("pods", self.namespace, f"spark-role=executor,e2e-app={self.name}")
 
-    def await_driver(self, timeout_s: float = 60.0) -> Object:
+    def await_driver(self, timeout_s: float = 240.0) -> Object:
         """The driver pod, as soon as it exists."""
 
         def found() -> Object | None:
@@ -64,7 +64,7 @@ class Submission:
         assert driver is not None
         return driver
 
-    def await_phase(self, phase: str, timeout_s: float = 120.0) -> Object:
+    def await_phase(self, phase: str, timeout_s: float = 400.0) -> Object:
         """The driver pod, once it is in this phase."""
 
         def reached() -> Object | None:

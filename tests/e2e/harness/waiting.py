@@ -13,7 +13,7 @@ POLL_S = 0.05
 def wait_for(
     probe: Callable[[], T],
     what: str,
-    timeout_s: float = 30.0,
+    timeout_s: float = 120.0,
     explain: Callable[[], str] | None = None,
 ) -> T:
     """First true result of `probe`; `explain` adds what is known when time runs out."""
