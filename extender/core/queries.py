@@ -14,6 +14,7 @@ from itertools import islice
 import numpy as np
 
 from extender.core.carbon.entitlement import Entitlement
+from extender.core.carbon.signal import Outlook, Signal
 from extender.core.carbon.start.hold import Hold
 from extender.core.carbon.width.elastic import FOR_CARBON
 from extender.core.carbon.width.stage_deferral import Deferral
@@ -26,8 +27,8 @@ from extender.core.faults import Subject
 from extender.core.gangs.reservation import NOWHERE, Gang
 from extender.core.gangs.spec import GangSpec
 from extender.core.nodes.arrays import IntArray, Rows
-from extender.core.nodes.resources import NOT_OFFERED, Resources
-from extender.core.nodes.table import NodeTable
+from extender.core.nodes.resources import CPU, MEMORY, NOT_OFFERED, Resources
+from extender.core.nodes.table import FloatArray, NodeTable
 from extender.core.outcomes import EXPLANATIONS, FOR_GOOD, Outcome
 from extender.core.policy import Switches
 from extender.core.queue.queue_pass import Verdict, Waiting, pool_of
@@ -231,6 +232,28 @@ def running_leaders(store: Store) -> dict[GangKey, PodFacts]:
     return {
         key: owner for key, owner in owners if owner is not None and owner.node and owner.phase == "Running"
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How large an admitted gang may be, and since when it runs (seconds since the epoch)."""
+
+    app_name: str
+    min_workers: int
+    max_workers: int
+    running_since_s: float | None
+
+
+def extent(store: Store, key: GangKey) -> Extent:
+    """How large a gang may be. Raises `KeyError` for a gang that is not known."""
+    gang = store.state.gangs[key]
+    spec = gang.spec
+    return Extent(
+        app_name=gang.owner.app_name if gang.owner is not None else "",
+        min_workers=spec.min_workers if spec is not None else 0,
+        max_workers=spec.max_workers if spec is not None else 0,
+        running_since_s=store.entitlements.planned.running_since_s(key),
+    )
 
 
 def choice_score(store: Store, pod: PodFacts, decision: FilterDecision) -> float | None:
@@ -470,6 +493,60 @@ def overcommitted(store: Store) -> list[str]:
     return store.state.nodes.overcommitted()
 
 
+@dataclass(frozen=True, slots=True)
+class NodePlaces:
+    """Names and zones of the nodes, in the order of `NodeLoads`. `epoch` changes with the set of nodes."""
+
+    epoch: int
+    names: list[str]
+    zones: list[str]
+
+
+def node_places(store: Store) -> NodePlaces:
+    """Every node that exists, by name and zone."""
+    table = store.state.nodes
+    rows: list[int] = np.flatnonzero(table.class_of >= 0).tolist()
+    return NodePlaces(
+        table.capacity_epoch,
+        [table.names[row] for row in rows],
+        [table.zones[int(table.zone[row])] for row in rows],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLoads:
+    """How full the nodes are, by the scarcer of cpu and memory: shares of what each offers.
+
+    `taken` is used and reserved. `ready` and `schedulable` (not cordoned) are in the same order.
+    """
+
+    epoch: int
+    used: FloatArray
+    taken: FloatArray
+    ready: list[bool]
+    schedulable: list[bool]
+
+
+def node_loads(store: Store) -> NodeLoads:
+    """How full every node is; costs a few array operations."""
+    table = store.state.nodes
+    rows: Rows = np.flatnonzero(table.class_of >= 0)
+    columns = [table.columns.index(name) for name in (CPU, MEMORY)]
+    there = np.maximum(table.allocatable[columns][:, rows], 1)
+    used = table.used[columns][:, rows] / there
+    taken = used + table.reserved[columns][:, rows] / there
+    scarce, each = taken.argmax(axis=0), np.arange(len(rows))
+    numbers: list[int] = rows.tolist()
+    facts = [table.facts[row] for row in numbers]
+    return NodeLoads(
+        table.capacity_epoch,
+        used[scarce, each],
+        taken[scarce, each],
+        [node is not None and node.ready for node in facts],
+        [node is not None and not node.unschedulable for node in facts],
+    )
+
+
 def node_facts(store: Store) -> list[NodeFacts]:
     """Every node that exists, as the API server has it."""
     return [facts for facts in store.state.nodes.facts if facts is not None]
@@ -686,46 +763,38 @@ def _waits_for_clean_room(store: Store, pod: PodFacts, now: float) -> bool:
 class ZoneView:
     """The signal of a carbon zone that has nodes. Intensities are gCO2e/kWh, ages seconds.
 
-    `value` is None while the zone is neutral: nothing is known, or it is too old. `reason` says what the last
-    answer of the source lacked.
+    `value` is None while the zone is neutral: nothing is known, or it is too old. `good` is the last signal
+    with a value, `reason` says what the last answer of the source lacked. `outlook` is the present and the
+    forecast, None while there is none.
     """
 
     zone: str
     nodes: int
     value: float | None
     age_s: float | None
-    kind: str | None
-    estimated: bool | None
+    good: Signal | None
     reason: str
-    lower: float | None
-    upper: float | None
-    forecast_until_s: float | None
+    outlook: Outlook | None
 
 
 def zones(store: Store, now: float) -> list[ZoneView]:
     """Every carbon zone of a node, known or not."""
     table, book = store.state.nodes, store.state.carbon
-    alive = table.carbon_zone[table.class_of >= 0].tolist()
+    numbers = np.bincount(table.carbon_zone[table.class_of >= 0], minlength=len(table.carbon_zones)).tolist()
     out: list[ZoneView] = []
-    for number, name in enumerate(table.carbon_zones):
-        number_of_nodes = alive.count(number)
-        if not name or not number_of_nodes:
+    for name, count in zip(table.carbon_zones, numbers, strict=True):
+        if not name or not count:
             continue
-        good, last, outlook = book.good.get(name), book.signals.get(name), book.outlook(name, now)
+        last = book.signals.get(name)
         out.append(
             ZoneView(
                 zone=name,
-                nodes=number_of_nodes,
+                nodes=count,
                 value=book.value(name, now),
                 age_s=book.age_s(name, now),
-                kind=good.kind if good is not None else None,
-                estimated=good.estimated if good is not None else None,
+                good=book.good.get(name),
                 reason=last.reason if last is not None else "not asked yet",
-                lower=outlook.lower if outlook is not None else None,
-                upper=outlook.upper if outlook is not None else None,
-                forecast_until_s=(
-                    None if outlook is None else outlook.start_s + len(outlook.values) * outlook.step_s
-                ),
+                outlook=book.outlook(name, now),
             )
         )
     return out

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, Field
 
 from extender.core import queries
+from extender.core.carbon.signal import Outlook
 from extender.core.facts import GangKey
 from extender.core.queries import HeldGang
 from extender.core.store import Store
@@ -68,15 +69,19 @@ def zones(store: Store, now: float) -> list[Zone]:
             g_per_kwh=each.value,
             age_s=each.age_s,
             stale=each.value is None,
-            kind=each.kind,
-            estimated=each.estimated,
+            kind=each.good.kind if each.good is not None else None,
+            estimated=each.good.estimated if each.good is not None else None,
             reason=each.reason,
-            lower=each.lower,
-            upper=each.upper,
-            forecast_until=None if each.forecast_until_s is None else _iso(each.forecast_until_s),
+            lower=each.outlook.lower if each.outlook is not None else None,
+            upper=each.outlook.upper if each.outlook is not None else None,
+            forecast_until=None if each.outlook is None else _iso(_end_s(each.outlook)),
         )
         for each in queries.zones(store, now)
     ]
+
+
+def _end_s(outlook: Outlook) -> float:
+    return outlook.start_s + len(outlook.values) * outlook.step_s
 
 
 def held(store: Store, now: float) -> list[Held]:

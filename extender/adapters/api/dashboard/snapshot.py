@@ -61,12 +61,9 @@ class Snapshots:
 
     def look(self, now: float) -> None:
         """Keep the present intensities for the past of the curves."""
-        state = self._store.state
-        for zone in state.nodes.carbon_zones:
-            if zone:
-                good = state.carbon.good.get(zone)
-                step_s = good.step_s if good is not None else _PAST_STEP_S
-                self._past.see(zone, state.carbon.value(zone, now), now, step_s)
+        for each in queries.zones(self._store, now):
+            step_s = each.good.step_s if each.good is not None else _PAST_STEP_S
+            self._past.see(each.zone, each.value, now, step_s)
 
     def sections(self, now: float) -> dict[str, bytes]:
         """JSON by section."""
@@ -85,7 +82,7 @@ class Snapshots:
     def _totals(self) -> dict[str, Any]:
         totals = queries.totals(self._store)
         problems = [*queries.faults(self._store), *self._health.problems()]
-        ready = self._store.state.synced
+        ready = queries.synced(self._store)
         pick = (CPU, MEMORY)
         return {
             "version": extender.__version__,
@@ -130,53 +127,43 @@ class Snapshots:
 
     def _gang(self, summary: queries.Summary, now: float) -> dict[str, Any]:
         store, key = self._store, GangKey(summary.namespace, summary.app_id)
-        gang = store.state.gangs[key]
-        spec, stages = gang.spec, store.state.stages.stages(key)
+        extent, stages = queries.extent(store, key), queries.stages(store, key)
         done = (StageState.COMPLETE, StageState.SKIPPED)
-        since_s = store.entitlements.planned.running_since_s(key)
         return {
             "ns": summary.namespace,
             "id": summary.app_id,
             "name": summary.leader,
-            "app": gang.owner.app_name if gang.owner is not None else "",
+            "app": extent.app_name,
             "state": str(summary.state),
             "node": summary.leader_node,
-            "since_s": since_s,
+            "since_s": extent.running_since_s,
             "bound": summary.workers_bound,
             "waiting": summary.workers_waiting,
-            "least": spec.min_workers if spec is not None else 0,
-            "most": spec.max_workers if spec is not None else 0,
+            "least": extent.min_workers,
+            "most": extent.max_workers,
             "target": queries.target(store, key, now),
             "stages": [sum(1 for each in stages if each.state in done), len(stages)],
         }
 
     def _carbon(self, queue: list[queries.QueueEntry], now: float) -> dict[str, Any]:
-        state = self._store.state
-        table, book = state.nodes, state.carbon
         ahead = work_ahead(self._store, queue, now)
-        numbers = np.bincount(table.carbon_zone[table.class_of >= 0], minlength=len(table.carbon_zones))
         zones: list[dict[str, Any]] = []
-        for number, name in enumerate(table.carbon_zones):
-            if not name or not numbers[number]:
-                continue
-            outlook, last = book.outlook(name, now), book.signals.get(name)
-            value = book.value(name, now)
+        for each in queries.zones(self._store, now):
+            outlook = each.outlook
             zones.append(
                 {
-                    "zone": name,
-                    "nodes": int(numbers[number]),
-                    "now": value,
-                    "why": ""
-                    if value is not None
-                    else (last.reason if last is not None else "not asked yet"),
-                    "past": self._past.values.get(name, []),
+                    "zone": each.zone,
+                    "nodes": each.nodes,
+                    "now": each.value,
+                    "why": "" if each.value is not None else each.reason,
+                    "past": self._past.values.get(each.zone, []),
                     "start_s": outlook.start_s if outlook is not None else None,
                     "step_s": outlook.step_s if outlook is not None else None,
-                    "values": [round(each, 1) for each in outlook.values] if outlook is not None else [],
-                    **_band(book.good.get(name), outlook),
+                    "values": [round(value, 1) for value in outlook.values] if outlook is not None else [],
+                    **_band(each.good, outlook),
                     "lower": outlook.lower if outlook is not None else None,
                     "upper": outlook.upper if outlook is not None else None,
-                    "cores": _trimmed(ahead.cores.get(name, ())),
+                    "cores": _trimmed(ahead.cores.get(each.zone, ())),
                 }
             )
         return {
@@ -189,37 +176,23 @@ class Snapshots:
 
     def names(self) -> dict[str, Any]:
         """Names and carbon zones of the nodes, in the order of the section `nodes`."""
-        table = self._store.state.nodes
-        rows = np.flatnonzero(table.class_of >= 0).tolist()
-        return {
-            "epoch": table.capacity_epoch,
-            "names": [table.names[row] for row in rows],
-            "zones": [table.zones[int(table.zone[row])] for row in rows],
-        }
+        places = queries.node_places(self._store)
+        return {"epoch": places.epoch, "names": places.names, "zones": places.zones}
 
     def _nodes(self) -> dict[str, Any]:
         """A byte a node for each figure: percent used, and used or reserved, of its scarcer resource.
 
         `flags` say whether a node is ready and not cordoned.
         """
-        table = self._store.state.nodes
-        rows = np.flatnonzero(table.class_of >= 0)
-        columns = [table.columns.index(name) for name in (CPU, MEMORY)]
-        there = np.maximum(table.allocatable[columns][:, rows], 1)
-        used = table.used[columns][:, rows] / there
-        taken = used + table.reserved[columns][:, rows] / there
-        scarce = taken.argmax(axis=0)
-        each = np.arange(len(rows))
-        facts = [table.facts[row] for row in rows.tolist()]
+        loads = queries.node_loads(self._store)
         flags = [
-            (_READY if node is not None and node.ready else 0)
-            | (_OPEN if node is not None and not node.unschedulable else 0)
-            for node in facts
+            (_READY if ready else 0) | (_OPEN if schedulable else 0)
+            for ready, schedulable in zip(loads.ready, loads.schedulable, strict=True)
         ]
         return {
-            "epoch": table.capacity_epoch,
-            "used": _bytes(used[scarce, each]),
-            "taken": _bytes(taken[scarce, each]),
+            "epoch": loads.epoch,
+            "used": _bytes(loads.used),
+            "taken": _bytes(loads.taken),
             "flags": base64.b64encode(bytes(flags)).decode(),
         }
 
