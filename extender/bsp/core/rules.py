@@ -20,20 +20,24 @@ class RulesUnusable(ValueError):
 class Rules:
     """CPU is counted in millicores (1000 = one core), time in seconds. The defaults are the published ones.
 
-    `penalty_s` is what one reconfiguration costs: the original deletes all pods and creates them again.
+    A reconfiguration costs `penalty_s`, and `grow_s` or `shrink_s` more if any member gets more or less CPU.
+    The original deletes all pods and creates them again, whichever way they change: 15 s.
     """
 
     start_millicores: int = 1000
     step_millicores: int = 100
     total_millicores: int = 24000
     penalty_s: float = 15.0
+    grow_s: float = 0.0
+    shrink_s: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be allocated."""
         if self.start_millicores < 1 or self.step_millicores < 1:
             raise RulesUnusable("start and step must be at least one millicore")
-        if self.penalty_s < 0 or not math.isfinite(self.penalty_s):
-            raise RulesUnusable(f"penalty {self.penalty_s} s: must be a finite number of seconds, 0 or more")
+        for cost_s in (self.penalty_s, self.grow_s, self.shrink_s):
+            if cost_s < 0 or not math.isfinite(cost_s):
+                raise RulesUnusable(f"a reconfiguration cannot cost {cost_s} s: give 0 or more, and finite")
 
     def grants(self, members: int) -> int:
         """How many steps of CPU there are to give away after each member has its start.
@@ -69,3 +73,8 @@ class Rules:
                 f" of {self.step_millicores} more"
             )
         return levels
+
+    def reconfiguration_s(self, before: Levels, after: Levels) -> float:
+        """What the change from one configuration to another costs."""
+        grows, shrinks = bool((after > before).any()), bool((after < before).any())
+        return self.penalty_s + self.grow_s * grows + self.shrink_s * shrinks

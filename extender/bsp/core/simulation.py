@@ -34,15 +34,16 @@ class Controller(Protocol):
 class Run:
     """The account of one simulated job.
 
-    `step_s[step]` are durations without penalties; `windows[step]` is 0 where the configuration was kept. The
-    first configuration starts the job and is no reconfiguration.
+    `step_s[step]` are durations without penalties, `penalties_s[step]` what the change before the superstep
+    cost; `windows[step]` is 0 where the configuration was kept. The first configuration starts the job and is
+    no reconfiguration.
     """
 
     step_s: Floats
     windows: NDArray[np.int64]
     millicores: NDArray[np.int64]
     busy_core_s: float
-    penalty_s: float
+    penalties_s: Floats
 
     @property
     def duration_s(self) -> float:
@@ -57,14 +58,13 @@ class Run:
     @property
     def total_s(self) -> float:
         """Supersteps and penalties."""
-        return self.duration_s + self.penalty_s * self.reconfigurations
+        return self.duration_s + float(self.penalties_s.sum())
 
     @property
     def allocated_core_s(self) -> float:
         """CPU that the members held, in core-seconds; they hold it during penalties too."""
         held = self.millicores.sum(axis=1) / 1000
-        changed = np.flatnonzero(self.windows[1:]) + 1
-        return float((held * self.step_s).sum() + self.penalty_s * held[changed].sum())
+        return float((held * (self.step_s + self.penalties_s)).sum())
 
 
 def simulate(controller: Controller, surface: Surface, sizes: Floats, rules: Rules) -> Run:
@@ -74,14 +74,16 @@ def simulate(controller: Controller, surface: Surface, sizes: Floats, rules: Rul
     """
     steps, members = sizes.shape
     running: Levels = np.zeros(members, dtype=np.int64)
-    step_s, windows = np.empty(steps), np.zeros(steps, dtype=np.int64)
+    step_s, penalties_s, windows = np.empty(steps), np.zeros(steps), np.zeros(steps, dtype=np.int64)
     millicores, busy = np.empty((steps, members), dtype=np.int64), 0.0
     for step in range(steps):
         choice = controller.choose(step, running)
         if choice is not None:
+            if step > 0:
+                penalties_s[step] = rules.reconfiguration_s(running, choice.levels)
             running, windows[step] = choice.levels, choice.window
         millicores[step] = rules.millicores(running)
         durations = surface.points(sizes[step], millicores[step].astype(np.float64))
         step_s[step] = durations.max()
         busy += float((durations * millicores[step]).sum()) / 1000
-    return Run(step_s, windows, millicores, busy, rules.penalty_s)
+    return Run(step_s, windows, millicores, busy, penalties_s)
