@@ -26,6 +26,7 @@ FORBIDDEN = {
     "a service in a source": ("carbon_api/sources/uk.py", "import carbon_api.service"),
     "a clock in the pure part of bulk-synchronous gangs": ("extender/bsp/core/simulation.py", "import time"),
     "the extender's core in bulk-synchronous gangs": ("extender/bsp/inputs.py", "import extender.core.store"),
+    "a part of the store in the runtime": ("extender/runtime/switches.py", "print(store.state.gangs)"),
     "a module that no layer names": ("extender/stray.py", '"""A module without a room."""'),
 }
 
