@@ -6,7 +6,6 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from extender.core.policy import CapPolicy
 from extender.settings.values import Group, Name
 
 
@@ -51,12 +50,3 @@ class CapSettings(Group):
         if self.max_executors is not None and self.max_executors < self.min_executors:
             raise ValueError("max_executors is below min_executors; raise it or lower min_executors")
         return self
-
-    def to_policy(self) -> CapPolicy:
-        """The same as a value of the core."""
-        return CapPolicy(
-            enabled=self.enabled,
-            min_executors=self.min_executors,
-            max_executors=self.max_executors,
-            executor_cpu_milli=round(self.executor_cores * 1000),
-        )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from extender.core.carbon.start.flexibility import Flexibility, HoldPolicy
+from extender.core.carbon.start.flexibility import HoldPolicy
 from extender.settings.values import Delay, Group, Value, Yaml
 
 
@@ -17,10 +17,6 @@ class NamespaceHolds(Value):
     policy: HoldPolicy | None = None
     max_delay_s: Delay | None = None
     runtime_estimate_s: Delay | None = None
-
-    def to_flexibility(self) -> Flexibility:
-        """The same as a value of the core."""
-        return Flexibility(self.policy, None, self.max_delay_s, self.runtime_estimate_s)
 
 
 class HoldSettings(Group):
@@ -44,7 +40,3 @@ class HoldSettings(Group):
         default=30.0,
         description="Cleanest part of the forecast, in percent, in which `threshold` starts a gang.",
     )
-
-    def to_flexibility(self) -> Flexibility:
-        """The cluster's defaults as a value of the core."""
-        return Flexibility(self.policy, None, self.max_delay_s, self.runtime_estimate_s)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from extender.core.policy import FifoMode, LabelPriority
+from extender.core.policy import FifoMode
 from extender.core.queue.packing import DEFAULT_PACKER, packer_named
 from extender.settings.values import Group, Name, Value, Yaml
 
@@ -32,10 +32,6 @@ class NodePreference(Value):
 
     label: Name
     values: Annotated[tuple[Name, ...], Field(min_length=1)]
-
-    def to_priority(self) -> LabelPriority:
-        """The same as a value of the core."""
-        return LabelPriority(self.label, self.values)
 
 
 class Pool(Value):
@@ -87,15 +83,7 @@ class PoolSettings(Group):
         default=None, description="Prefer nodes for executors and single pods by a label."
     )
 
-    def packer_by_pool(self) -> dict[str, str]:
-        """Packers of the pools that name one."""
-        return {name: pool.packer for name, pool in self.by_name.items() if pool.packer is not None}
-
-    def fifo_by_pool(self) -> dict[str, FifoMode]:
-        """Queue disciplines of the pools that name one."""
-        return {name: pool.fifo for name, pool in self.by_name.items() if pool.fifo is not None}
-
-    def enforce_after_age_by_pool_s(self) -> dict[str, float]:
-        """Ages of the pools that name one."""
-        ages = {name: pool.enforce_after_age_s for name, pool in self.by_name.items()}
-        return {name: age_s for name, age_s in ages.items() if age_s is not None}
+    def exceptions(self, name: str) -> dict[str, Any]:
+        """Values of a setting by pool, for the pools that have one of their own."""
+        values = {pool: getattr(exceptions, name) for pool, exceptions in self.by_name.items()}
+        return {pool: value for pool, value in values.items() if value is not None}

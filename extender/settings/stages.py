@@ -9,7 +9,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from extender.core.policy import PcapsPolicy, Switches
+from extender.core.policy import Switches
 from extender.core.stages.decima import Decima
 from extender.core.stages.decima_weights import DecimaWeights
 from extender.core.stages.importance import CriticalPath, ImportanceProvider, WeightedFair
@@ -112,10 +112,6 @@ class StageSettings(Group):
     def allowed(self) -> Switches:
         """Features that these settings turn on; the switches can only turn them off."""
         return Switches(self.pcaps.enabled, self.order, self.executor_target)
-
-    def to_pcaps_policy(self) -> PcapsPolicy:
-        """PCAPS as a value of the core."""
-        return PcapsPolicy(self.pcaps.enabled, self.pcaps.gamma)
 
     def to_provider(self) -> ImportanceProvider:
         """The function that rates stages.
