@@ -65,7 +65,7 @@ def test_what_does_not_fit_into_the_clean_hour_is_planned_beside_it(world: World
         world.leader(name, may_wait(7))
     texts = [world.filter(f"{name}-driver").detail for name in ("a", "b")]
     assert "start 1970-01-21 01:00" in texts[0]
-    assert "start 1970-01-21 02:00" in texts[1]
+    assert "start 1970-01-21 02:15" in texts[1]
 
 
 def test_one_that_was_held_comes_behind_those_that_do_not_wait_by_choice(world: World) -> None:

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from extender.core.carbon.plan.horizon import SLOT_S, Horizon, horizon_of
 from extender.core.carbon.plan.runtimes import Runtimes, base_name
-from extender.core.carbon.plan.schedule import EARLIER, Options, Plan, Running, Start, Waiting, make
+from extender.core.carbon.plan.schedule import EARLIER, Options, Plan, Running, Waiting, make
 from extender.core.carbon.signal import Outlook
 
 NOW_S = 40 * 86_400.0
 CORES = 8.0
 HERE = (((0,), 0),)
-NEVER_FULL = Options(full=math.inf, notice_s=SLOT_S)
+NEVER_FULL = Options(full=math.inf, notice_s=SLOT_S, margin_s=0.0, spare_s=0.0)
 
 
 def grid(values: Sequence[float], now: float = NOW_S) -> Horizon:
@@ -97,39 +97,54 @@ def by_hand(on: Horizon, running: Sequence[Running], waiting: Sequence[Waiting])
     flexible = sorted(
         (each for each in waiting if each.latest_s is not None), key=lambda each: (each.latest_s, each.rank)
     )
-    head, due = list(free), set[object]()
-    last_end_s = max([on.now_s, *(each.until_s for each in running)])
-    for each in flexible:
+
+    def last(each: Waiting) -> int:
         assert each.latest_s is not None
-        if each.latest_s - SLOT_S > last_end_s and not due:
+        return min(on.starts - 1, on.slot_of(each.latest_s))
+
+    due = {each.key for each in flexible if each.latest_s is not None and each.latest_s - SLOT_S <= on.now_s}
+    taken = list(free)
+    for again in (False, True):
+        free[:], starts, least = taken, {}, 0
+        prompt = [each for each in waiting if each.latest_s is None or each.key in due]
+        for each in sorted(prompt, key=lambda each: each.rank):
+            first = next((slot for slot in range(least, on.slots) if fits(free, each, slot)), None)
+            starts[each.key] = math.inf if first is None else float(on.start_times[first])
+            if first is not None:
+                take(free, each, first)
+                least = first
+        others = [each for each in flexible if each.key not in due]
+        kept, promised = list(free), dict[object, int]()
+        for each in others:
+            able_slots = [slot for slot in range(last(each) + 1) if fits(kept, each, slot)]
+            if able_slots:
+                promised[each.key] = able_slots[-1]
+                take(kept, each, able_slots[-1])
+        lacking = {each.key for each in others if each.key not in promised}
+        if not lacking or again:
             break
-        first = next((slot for slot in range(on.slots) if fits(head, each, slot)), None)
-        if first is not None:
-            take(head, each, first)
-        if first is None or on.start_times[first] + SLOT_S >= each.latest_s:
-            due.add(each.key)
-    prompt = [each for each in waiting if each.latest_s is None or each.key in due]
-    least = 0
-    for each in sorted(prompt, key=lambda each: each.rank):
-        first = next((slot for slot in range(least, on.slots) if fits(free, each, slot)), None)
-        starts[each.key] = math.inf if first is None else float(on.start_times[first])
-        if first is not None:
-            take(free, each, first)
-            least = first
-    for each in flexible:
-        if each.key in due:
-            continue
-        assert each.latest_s is not None
-        last = min(on.starts - 1, on.slot_of(each.latest_s))
-        able = {slot: mean(each, slot) for slot in range(last + 1) if fits(free, each, slot)}
-        if able:
-            limit = min(able.values()) * (1 + EARLIER)
-            chosen: int | None = min(slot for slot, cost in able.items() if cost <= limit * (1 + 1e-12))
-        else:
-            chosen = next((slot for slot in range(on.slots) if fits(free, each, slot)), None)
-        starts[each.key] = math.inf if chosen is None else float(on.start_times[chosen])
-        if chosen is not None:
-            take(free, each, chosen)
+        due |= lacking
+
+    def choose(room: list[float], beside_promises: bool) -> bool:
+        for each in others:
+            if beside_promises and each.key in promised:
+                for one in span(each, promised[each.key]):
+                    room[one] += float(each.need[0])
+            able = {slot: mean(each, slot) for slot in range(last(each) + 1) if fits(room, each, slot)}
+            if able:
+                limit = min(able.values()) * (1 + EARLIER)
+                chosen: int | None = min(slot for slot, cost in able.items() if cost <= limit * (1 + 1e-12))
+            elif not beside_promises:
+                return False
+            else:
+                chosen = next((slot for slot in range(on.slots) if fits(room, each, slot)), None)
+            starts[each.key] = math.inf if chosen is None else float(on.start_times[chosen])
+            if chosen is not None:
+                take(room, each, chosen)
+        return True
+
+    if not choose(list(free), beside_promises=False):
+        choose(kept, beside_promises=True)
     return starts
 
 
@@ -181,6 +196,24 @@ def test_nobody_waits_behind_those_that_wait_by_choice(
         assert {each.key: plan.starts[each.key] for each in prompt} == alone.starts
 
 
+@given(values, running_sets, queues())
+@settings(max_examples=120, deadline=None)
+def test_who_starts_before_it_is_planned_makes_nobody_late(
+    on: list[float], running: list[Running], waiting: list[Waiting]
+) -> None:
+    """Those with leave to start at once do so: all others whose latest start was promised still have room."""
+    horizon = grid(on)
+    plan = planned(horizon, running, waiting)
+    early = [each for each in waiting if plan.starts[each.key].at_once]
+    began = [Running(each.need[None, :], NOW_S + each.runtime_s) for each in early]
+    left = [each for each in waiting if each not in early]
+    after = planned(horizon, [*running, *began], left)
+    for each in left:
+        if each.key in plan.kept:
+            assert each.latest_s is not None
+            assert after.starts[each.key].at_s <= each.latest_s
+
+
 @given(st.floats(0.0, 900.0), running_sets, queues())
 @settings(max_examples=80, deadline=None)
 def test_on_a_flat_grid_nobody_waits_by_choice(
@@ -207,10 +240,12 @@ def test_a_planned_start_stays_until_another_one_is_worth_it() -> None:
     assert (kept.at_s, moved.at_s) == (NOW_S + 2 * 3600, NOW_S + 3600)
 
 
-def test_a_latest_start_without_room_ahead_is_due() -> None:
-    """Eight cores run for two hours: who must start within two hours goes to the head of the queue now."""
-    plan = planned(grid([400.0, 300.0, 200.0, 100.0]), [runs(8.0, 2.0)], [job(0, 4.0, 1.0, latest_h=2.0)])
-    assert plan.starts[0] == Start(NOW_S + 2 * 3600, (0,), due=True)
+@pytest.mark.parametrize(("latest_h", "due"), [(2.0, False), (1.5, True)])
+def test_a_latest_start_without_room_ahead_is_due(latest_h: float, due: bool) -> None:
+    """Eight cores run for two hours: who must start before that goes to the head of the queue now."""
+    waits = job(0, 4.0, 1.0, latest_h=latest_h)
+    start = planned(grid([400.0, 300.0, 200.0, 100.0]), [runs(8.0, 2.0)], [waits]).starts[0]
+    assert (start.at_s, start.due, start.late) == (NOW_S + 2 * 3600, due, due)
 
 
 def test_what_joins_is_planned_beside_the_others() -> None:

@@ -21,6 +21,12 @@ class Room:
         self.capacity = capacity
         self.free: Floats = np.repeat(capacity[:, :, None], slots, axis=2)
 
+    def copy(self) -> Room:
+        """Another table with the same free amounts."""
+        other = Room(self.capacity, 0)
+        other.free = self.free.copy()
+        return other
+
     @property
     def slots(self) -> int:
         """Number of slots."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Generator, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -52,8 +52,8 @@ class Start:
     """A planned start: when, in which place, and the mean price of the run then and if it began now.
 
     `by_choice`: it could start earlier, and waits for cleaner power. `due`: it is to start as soon as there
-    is room, in the place of its creation. `late`: there is no room for it by its latest start. Prices are
-    None where nothing was compared.
+    is room, in the place of its creation. `late`: there is no room for it by its latest start. `at_once`: it
+    may start whenever it finds room, also before it is planned. Prices are None where nothing was compared.
     """
 
     at_s: float
@@ -63,42 +63,129 @@ class Start:
     by_choice: bool = False
     due: bool = False
     late: bool = False
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How it plans. `notice_s` is how long before its latest start an application must have room in sight.
 
-    `keep` is the share of its carbon that another start must save before a planned one is changed. `full` is
-    the share of the free room ahead above which what waits is too much: then nothing is held. `in_order`: in
-    the queue nobody overtakes those that do not wait by choice.
+    `margin_s` is how long before its latest start it is planned at the latest, and `spare_s` how much longer
+    than its run time room is planned for it: starts and ends take a moment. `keep` is the share of its carbon
+    that another start must save before a planned one is changed, `dirtier` how much more a start at once may
+    emit than the planned one. `full` is the share of the free room ahead above which what waits is too much:
+    then nothing is held. `in_order`: in the queue nobody overtakes those that do not wait by choice.
     """
 
-    notice_s: float = 3 * SLOT_S
+    notice_s: float = 1200.0
+    margin_s: float = 300.0
+    spare_s: float = 60.0
     keep: float = 0.01
+    dirtier: float = 0.01
     full: float = 0.75
     in_order: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Room kept for a latest start: the slots first..end-1 of a place."""
+
+    place: Place
+    first: int
+    end: int
+
+
 @dataclass(slots=True)
 class Plan:
-    """The starts, and the room that is left beside them. `overloaded`: nothing is held."""
+    """The starts, and the room that is left beside them. `overloaded`: nothing is held.
+
+    `choosing`: there is somebody for whom a later start is cleaner than the earliest. `promised` is the room
+    that is left where everybody who may wait starts as late as possible: who takes only of that makes nobody
+    late. `kept` is what was promised to each.
+    """
 
     horizon: Horizon
     room: Room
     options: Options
     starts: dict[Hashable, Start] = field(default_factory=dict[Hashable, Start])
     overloaded: bool = False
+    choosing: bool = False
+    promised: Room = field(init=False)
+    kept: dict[Hashable, _Kept] = field(default_factory=dict[Hashable, "_Kept"])
+
+    def __post_init__(self) -> None:
+        self.promised = self.room
 
     def join(self, job: Waiting) -> Start:
         """Plan one more application beside the others, whose starts stay as they are."""
-        start = self.starts[job.key] = self._placed(job)
-        return start
-
-    def _placed(self, job: Waiting) -> Start:
         if job.latest_s is None:
-            return self.earliest(job, 0)
-        return self.cleanest(job)
+            self.starts[job.key] = self.earliest(job, 0)
+        else:
+            self.starts[job.key] = self.cleanest(job) or self.earliest(job, 0, due=True)
+            self.release(job)
+        return self.starts[job.key]
+
+    def promise(self, job: Waiting) -> None:
+        """Keep room for an application at the last moment at which it may still start."""
+        room, last = self.promised, self._last(job)
+        ends = self._ends(job, last)
+        best: tuple[int, Place] | None = None
+        for place, _ in job.places:
+            starts = np.flatnonzero(startable(room.fits(place, job.need), ends))
+            if len(starts) and (best is None or starts[-1] > best[0]):
+                best = int(starts[-1]), place
+        if best is not None:
+            first, place = best
+            kept = self.kept[job.key] = _Kept(place, first, int(ends[first]))
+            room.take(place, job.need, kept.first, kept.end)
+
+    def choose(self, jobs: Sequence[Waiting]) -> Generator[None, None, None]:
+        """The cleanest start for each, in this order; beside the promises to the others if it must be."""
+        room = self.room
+        self.room = room.copy()
+        for job in jobs:
+            start = self.cleanest(job)
+            if start is None:
+                break
+            self.starts[job.key] = start
+            yield
+        else:
+            return
+        # Somebody would be late: everybody exchanges what was promised for the best that is left beside it.
+        self.room = self.promised.copy()
+        for job in jobs:
+            kept = self.kept.get(job.key)
+            if kept is not None:
+                self.room.take(kept.place, -job.need, kept.first, kept.end)
+            self.starts[job.key] = self.cleanest(job) or self.earliest(job, 0, due=True)
+            yield
+
+    def release(self, job: Waiting) -> None:
+        """Let an application start at once where it would, if that is in the way of no promise."""
+        room, kept, start = self.promised, self.kept.get(job.key), self.starts[job.key]
+        if start.by_choice or start.due:
+            return
+        if not self.choosing:
+            # Nobody waits for cleaner power: the queue is what it is without a plan.
+            self.starts[job.key] = replace(start, at_once=True)
+            return
+        if not self._no_dirtier_now(start):
+            return
+        if kept is not None:
+            room.take(kept.place, -job.need, kept.first, kept.end)
+        end = int(self._ends(job, 0)[0])
+        for place, _ in job.places:
+            if room.fits(place, job.need)[:end].all():
+                room.take(place, job.need, 0, end)
+                self.starts[job.key] = replace(start, at_once=True)
+                return
+        if kept is not None:
+            room.take(kept.place, job.need, kept.first, kept.end)
+
+    def _no_dirtier_now(self, start: Start) -> bool:
+        if start.mean is None or start.mean_now is None:
+            return False
+        return start.mean_now <= start.mean * (1 + self.options.dirtier)
 
     def earliest(self, job: Waiting, not_before: int, due: bool = False) -> Start:
         """As soon as it fits; without any room ahead it is written nowhere."""
@@ -118,11 +205,10 @@ class Plan:
         at_s = float(horizon.start_times[first])
         return Start(at_s, place, due=due, late=job.latest_s is not None and at_s > job.latest_s)
 
-    def cleanest(self, job: Waiting) -> Start:
-        """The start of least expected carbon that has room and is not after the latest one."""
+    def cleanest(self, job: Waiting) -> Start | None:
+        """The start of least expected carbon that has room and is not after the latest one; None: no room."""
         horizon, room = self.horizon, self.room
-        assert job.latest_s is not None
-        last = min(horizon.starts - 1, horizon.slot_of(job.latest_s))
+        last = self._last(job)
         ends = self._ends(job, last)
         means = np.full((len(job.places), last + 1), np.inf)
         now = math.inf
@@ -134,7 +220,7 @@ class Plan:
         by_slot = means.min(axis=0, initial=np.inf)
         least = float(by_slot.min())
         if not math.isfinite(least):
-            return self.earliest(job, 0, due=True)
+            return None
         slot = int((by_slot <= least * (1 + EARLIER)).argmax())
         if job.planned_s is not None:
             kept = horizon.slot_of(job.planned_s)
@@ -144,6 +230,7 @@ class Plan:
         place = job.places[number][0]
         room.take(place, job.need, slot, int(ends[slot]))
         earliest = int(np.isfinite(by_slot).argmax())
+        self.choosing |= slot > earliest
         return Start(
             float(horizon.start_times[slot]),
             place,
@@ -152,9 +239,15 @@ class Plan:
             by_choice=slot > earliest,
         )
 
+    def _last(self, job: Waiting) -> int:
+        """The last slot in which an application may start."""
+        assert job.latest_s is not None
+        return min(self.horizon.starts - 1, self.horizon.slot_of(job.latest_s - self.options.margin_s))
+
     def _ends(self, job: Waiting, last: int) -> NDArray[np.int64]:
         horizon = self.horizon
-        ends = np.ceil((horizon.start_times[: last + 1] + job.runtime_s - horizon.first_s) / SLOT_S - 1e-9)
+        length_s = job.runtime_s + self.options.spare_s
+        ends = np.ceil((horizon.start_times[: last + 1] + length_s - horizon.first_s) / SLOT_S - 1e-9)
         return np.minimum(ends.astype(np.int64), horizon.slots)
 
 
@@ -178,30 +271,44 @@ def planning(
     """As `make`, in portions: after each application the caller may do something else."""
     horizon, options = plan.horizon, plan.options
     # 1. Those that run stay until their estimated end.
-    ends: list[float] = [horizon.now_s]
     for each in running:
         end = horizon.slots_until(each.until_s) if each.until_s < math.inf else horizon.slots
         for row in np.flatnonzero(each.used.any(axis=1)).tolist():
             plan.room.free[row, :, :end] -= each.used[row][:, None]
-        if each.until_s < math.inf:
-            ends.append(each.until_s)
-    # 2. Those whose latest start is due take the place of their creation.
+    # 2. Those that do not wait by choice follow in the order of the queue, those that are due among them.
     flexible = sorted((job for job in waiting if job.latest_s is not None), key=_slack)
-    due = yield from _due(plan, flexible, max(ends))
-    # 3. Those that do not wait by choice follow in the order of the queue.
-    prompt = [job for job in waiting if job.latest_s is None or job.key in due]
+    due = {job.key for job in flexible if (job.latest_s or 0.0) - options.notice_s <= horizon.now_s}
+    taken = plan.room.copy()
+    for last_time in (False, True):
+        yield from _prompt(plan, [job for job in waiting if job.latest_s is None or job.key in due], due)
+        others = [job for job in flexible if job.key not in due]
+        plan.overloaded = _overloaded(plan, others)
+        # 3. Room for the latest starts of the others; who finds none is due.
+        plan.promised = plan.room.copy()
+        for job in others:
+            plan.promise(job)
+            yield
+        lacking = {job.key for job in others if job.key not in plan.kept}
+        if last_time or not lacking:
+            break
+        due |= lacking
+        plan.room, plan.starts, plan.kept = taken, {}, {}
+    # 4. What is left is shared out among the others, the least slack first.
+    yield from plan.choose(others)
+    # 5. Who would rather not wait starts as soon as there is room, if that makes nobody late.
+    now_first = sorted(others, key=lambda job: (plan.starts[job.key].at_s > horizon.now_s, job.rank))
+    for job in now_first:
+        plan.release(job)
+
+
+def _prompt(plan: Plan, jobs: Iterable[Waiting], due: Collection[Hashable]) -> Generator[None, None, None]:
+    """Each as early as it fits, in the order of the queue."""
     first = 0
-    for job in sorted(prompt, key=lambda job: job.rank):
-        start = plan.earliest(job, first if options.in_order else 0, due=job.key in due)
+    for job in sorted(jobs, key=lambda job: job.rank):
+        start = plan.earliest(job, first if plan.options.in_order else 0, due=job.key in due)
         plan.starts[job.key] = start
         if start.at_s < math.inf:
-            first = horizon.slot_of(start.at_s)
-        yield
-    # 4. What is left is shared out among the others, the least slack first.
-    others = [job for job in flexible if job.key not in due]
-    plan.overloaded = _overloaded(plan, others)
-    for job in others:
-        plan.starts[job.key] = plan.cleanest(job)
+            first = plan.horizon.slot_of(start.at_s)
         yield
 
 
@@ -225,20 +332,3 @@ def _overloaded(plan: Plan, jobs: Sequence[Waiting]) -> bool:
 def _slack(job: Waiting) -> tuple[float, ...]:
     assert job.latest_s is not None
     return (job.latest_s, *job.rank)
-
-
-def _due(plan: Plan, flexible: Sequence[Waiting], last_end_s: float) -> Generator[None, None, set[Hashable]]:
-    """Those that, at the head of the queue, would start less than `notice_s` before their latest start."""
-    due: set[Hashable] = set()
-    horizon, notice_s = plan.horizon, plan.options.notice_s
-    ahead = Plan(horizon, Room(plan.room.capacity, horizon.slots), plan.options)
-    ahead.room.free[:] = plan.room.free
-    for job in flexible:
-        assert job.latest_s is not None
-        if job.latest_s - notice_s > last_end_s and not due:
-            break
-        start = ahead.earliest(job, 0)
-        if start.at_s + notice_s >= job.latest_s:
-            due.add(job.key)
-        yield
-    return due

@@ -27,12 +27,13 @@ from extender.core.state import State
 
 PLANNED: Final = frozenset({HoldPolicy.PLAN, HoldPolicy.BEST_START})
 
+_OPTIONS: Final = Options()
 _AGAIN_S: Final = 10.0
 _PORTION: Final = 200
 """Gangs planned in one tick; a longer plan is made over several."""
 _MOST_ROWS: Final = 64
-_OVERRUN: Final = 0.25
-"""A gang that overran its estimate is expected to run this share of its time so far longer."""
+_OVERRUN_S: Final = 120.0
+"""A gang that overran its estimate is expected to go on for as long again as it did, and so long at least."""
 _WINDOW_S: Final = 2 * SLOT_S
 
 
@@ -123,8 +124,9 @@ class PlannedStarts:
         since_s = self._running_since_s.get(gang.key, now)
         size = spec.min_workers if spec is not None else 0
         found = self._estimate(owner, self._flexibility(owner), size)
-        if since_s + found.seconds <= now:  # it overran its estimate
-            return End(now + max(SLOT_S, _OVERRUN * (now - since_s)), found.text)
+        over_s = now - since_s - found.seconds
+        if over_s >= 0:
+            return End(now + max(_OVERRUN_S, over_s), found.text)
         if found.low_s is None or found.high_s is None:
             return End(since_s + found.seconds, found.text)
         low_s, high_s = max(now, since_s + found.low_s), max(now, since_s + found.high_s)
@@ -167,7 +169,7 @@ class PlannedStarts:
         running = [self._run(gang, world, now) for gang in self._state.gangs.values() if gang.owner]
         for each in running:
             world.capacity += each.used
-        plan = Plan(world.horizon, Room(world.capacity, world.horizon.slots), Options())
+        plan = Plan(world.horizon, Room(world.capacity, world.horizon.slots), _OPTIONS)
         self._alone = None
         jobs = [
             self._job(leader, spec, flexibility, world, now)
@@ -215,7 +217,7 @@ class PlannedStarts:
             start = self._alone_start(job, plan)
         elif plan.overloaded:
             start = Start(now, start.place)
-        if not start.by_choice or start.due or start.at_s <= now:
+        if start.due or start.at_once or start.at_s <= now or start.at_s == math.inf:
             verdict = Verdict(None, zone=zone)
         elif before is not None and before.at_s == start.at_s:
             verdict = before
@@ -233,7 +235,7 @@ class PlannedStarts:
         if self._alone is None:
             room = Room(np.full_like(plan.room.capacity, np.inf), plan.horizon.slots)
             self._alone = Plan(plan.horizon, room, plan.options)
-        return self._alone.cleanest(job)
+        return self._alone.cleanest(job) or self._alone.earliest(job, 0, due=True)
 
     # -- the cluster as the plan sees it -----------------------------------------------------------
 
@@ -275,7 +277,7 @@ class PlannedStarts:
         for pod in gang.workers.values():
             if pod.occupies and pod.uid not in seated:
                 add(table.row_of.get(pod.node, -1), table.vector(pod.requests))
-        return Running(used, self.end_of(gang, now).at_s)
+        return Running(used, self.end_of(gang, now).at_s + _OPTIONS.spare_s)
 
     def _job(
         self, leader: PodFacts, spec: GangSpec, flexibility: Flexibility, world: _World, now: float
