@@ -102,7 +102,7 @@ def queue(
     """Show which applications wait, in order, why, and when each is expected to start."""
     from_there = reach(url, in_cluster, kubeconfig, context, extender_namespace)
     entries = _of(namespace, _ask(from_there, "/v1/queue", explained=_MOST))
-    entries.sort(key=lambda each: each["refused_for_good"])  # nobody waits behind these
+    entries.sort(key=lambda each: each["refused_for_good"])  # no application waits behind these
     now = time.time()
     if _written(output, entries):
         return

@@ -1,4 +1,4 @@
-"""What the cluster and each namespace saved lately: sums over applications that have ended."""
+"""Grams that the cluster and each namespace saved lately, over applications that have ended."""
 
 from __future__ import annotations
 

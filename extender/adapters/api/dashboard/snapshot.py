@@ -1,4 +1,4 @@
-"""What the dashboard shows, in sections: each is rendered once, and sent only when it has changed."""
+"""The sections of the dashboard: each is rendered once, and sent only when it has changed."""
 
 from __future__ import annotations
 
