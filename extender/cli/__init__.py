@@ -223,6 +223,18 @@ def carbon_api(context: typer.Context) -> None:
     carbon_app(args=context.args, prog_name=context.command_path)
 
 
+@app.command("bsp", add_help_option=False, context_settings=_PASSED_ON)
+def bsp(context: typer.Context) -> None:
+    """Bulk-synchronous gangs: simulate controllers, compare them."""
+    try:
+        from extender.bsp.command import app as bsp_app  # only this command needs SciPy
+    except ModuleNotFoundError as problem:
+        if problem.name is None or problem.name.partition(".")[0] != "scipy":
+            raise
+        fail("bsp needs SciPy: pip install 'carbon-scheduler[bsp]'", 2)
+    bsp_app(args=context.args, prog_name=context.command_path)
+
+
 def _load(config: Path | None, flags: Mapping[str, object]) -> Settings:
     try:
         return load(config, flags)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from extender.bsp.core.allocation import expected, least_expected
+from extender.bsp.core.allocation import least_expected
 from extender.bsp.core.forecasting import Outlook
 from extender.bsp.core.rules import Levels, Rules
 from extender.bsp.core.simulation import Choice
@@ -18,6 +19,7 @@ Floats = NDArray[np.float64]
 
 HORIZON: Final = 6
 SCENARIOS: Final = 48
+_LATER: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +62,38 @@ class ScenarioPlans:
 
     def kept_s(self, row: int, levels: Levels) -> Floats:
         """Expected duration of the superstep at each lead if these levels stay."""
-        scenarios = self.row(row).scenarios
-        millicores = np.broadcast_to(self._rules.millicores(levels).astype(np.float64), scenarios.shape)
-        return self._surface.points(scenarios, millicores).max(axis=2).mean(axis=0)
+        return self._slowest_s(self.row(row).scenarios, levels)
 
     def _plan(self, row: int) -> _Row:
-        scenarios = self._outlook.scenarios(row, self._count, self.horizon, self._seed)
-        table = self._surface.grid(scenarios, self._ladder)
-        count, levels, seconds = len(scenarios), {}, {}
+        # Configurations look better on the scenarios that they were made for, so others judge them.
+        made_for, judges = (
+            self._outlook.scenarios(row, self._count, self.horizon, seed)
+            for seed in (2 * self._seed, 2 * self._seed + 1)
+        )
+        table = self._surface.grid(made_for, self._ladder)
+        levels: dict[tuple[int, int], Levels] = {}
+        seconds: dict[tuple[int, int], float] = {}
         for length in range(1, self.horizon + 1):
-            offsets = range(self.horizon - length + 1)
-            cases = np.stack(
-                [table[:, each : each + length].reshape(-1, *table.shape[2:]) for each in offsets]
-            )
-            weights = np.full(cases.shape[1], 1 / count)
-            found = least_expected(cases, weights, self._budget, self._caps, self._allowed)
-            for offset, own, total_s in zip(offsets, found, expected(cases, weights, found), strict=True):
-                levels[offset, length], seconds[offset, length] = own, float(total_s)
-        return _Row(scenarios, levels, seconds)
+            # A window that begins later is planned again before it begins, so fewer scenarios do for it.
+            for offsets, some in ((range(1), table), (range(1, self.horizon - length + 1), table[:_LATER])):
+                for offset, own in zip(offsets, self._configure(some, offsets, length), strict=True):
+                    levels[offset, length] = own
+                    seconds[offset, length] = float(
+                        self._slowest_s(judges[:, offset : offset + length], own).sum()
+                    )
+        return _Row(judges, levels, seconds)
+
+    def _configure(self, table: Floats, offsets: range, length: int) -> Sequence[Levels]:
+        """Levels of the windows of one length: `table[scenario, lead, member, level]`."""
+        if not offsets:
+            return []
+        cases = np.stack([table[:, each : each + length].reshape(-1, *table.shape[2:]) for each in offsets])
+        weights = np.full(cases.shape[1], 1 / len(table))
+        return list(least_expected(cases, weights, self._budget, self._caps, self._allowed))
+
+    def _slowest_s(self, scenarios: Floats, levels: Levels) -> Floats:
+        millicores = np.broadcast_to(self._rules.millicores(levels).astype(np.float64), scenarios.shape)
+        return self._surface.points(scenarios, millicores).max(axis=2).mean(axis=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extender.bsp.core.reference.greedy import Windows, greedy, static_configuration
-from extender.bsp.core.rules import Levels, Rules
+from extender.bsp.core.rules import Levels, Rules, RulesUnusable
 from extender.bsp.core.simulation import Choice
 from extender.bsp.core.surfaces import Surface
 
@@ -31,9 +32,9 @@ class Forecasts:
     since NumPy then works on long arrays; which rows a controller sees does not change with that.
     """
 
-    def __init__(self, surface: Surface, sizes: Floats, rules: Rules) -> None:
-        """`sizes[row, lead, member]` are forecast."""
-        self.rules = rules
+    def __init__(self, surface: Surface, sizes: Floats, rules: Rules, deepest: int = 0) -> None:
+        """`sizes[row, lead, member]` are forecast. Horizons up to `deepest` share their configurations."""
+        self.rules, self._deepest = rules, deepest
         self.members = sizes.shape[2]
         self.leads = sizes.shape[1]
         self.grants = rules.grants(self.members)
@@ -53,6 +54,14 @@ class Forecasts:
         part = slice(inside * len(pairs), (inside + 1) * len(pairs))
         return levels[part], estimates[part]
 
+    def under(self, rules: Rules) -> Forecasts:
+        """The same forecasts and configurations where a reconfiguration costs something else."""
+        if (rules.grants(self.members), rules.step_millicores) != (self.grants, self.rules.step_millicores):
+            raise RulesUnusable("other CPU needs other configurations: only the costs may differ")
+        other = copy(self)
+        other.rules = rules
+        return other
+
     def configure(self, row: int, offset: int, window: int) -> tuple[Levels, float]:
         """Greedy levels for a window, and the sum of its durations in seconds."""
         levels, estimates = self._planned(row, ((offset, window),))
@@ -60,8 +69,9 @@ class Forecasts:
 
     def within(self, row: int, horizon: int) -> tuple[Ints, Levels, Floats]:
         """Every window within the horizon: its place `[offset, length - 1]` in the other two arrays."""
-        pairs = tuple((s, w) for s in range(horizon) for w in range(1, min(horizon - s, LONGEST_WINDOW) + 1))
-        place = np.full((horizon, LONGEST_WINDOW), -1)
+        deep = max(horizon, self._deepest)
+        pairs = tuple((s, w) for s in range(deep) for w in range(1, min(deep - s, LONGEST_WINDOW) + 1))
+        place = np.full((deep, LONGEST_WINDOW), -1)
         place[tuple(np.array([(s, w - 1) for s, w in pairs]).T)] = np.arange(len(pairs))
         return place, *self._planned(row, pairs)
 
