@@ -1,7 +1,9 @@
 """Suite `scheduler`: pods a second through a real kube-scheduler with 5,000 nodes.
 
-Bare kube-scheduler, one with an extender that accepts everything, and one with ours run after one another on
-the same control plane, all at percentageOfNodesToScore 100. The rate is that between 5 and 95 percent bound.
+Five run after one another on the same control plane: kube-scheduler alone, looking at all nodes
+(percentageOfNodesToScore 100) and at the default share of them; with an extender that accepts everything;
+with ours, and with ours where it names no nodes. Those with an extender look at all nodes. The rate is that
+between 5 and 95 percent bound.
 Then gangs that have no room wait, and the calls that one pod event brings are counted. Needs what `make e2e`
 builds.
 """
@@ -38,7 +40,9 @@ _CONNECTIONS = 16
 _TIMEOUT_S = 240.0
 _QUIET_S = 4.0
 """No call for this long: longer than kube-scheduler's back-off, so nobody is on the way to the queue."""
-SCHEDULERS = ("bare", "null extender", "ours")
+SCHEDULERS = ("bare", "bare sampling", "null extender", "ours", "ours without names")
+_SHARE = {"bare sampling": {}}
+"""Settings of a scheduler where it is not to look at all nodes."""
 
 
 def run(figures: Figures, *, full: bool) -> Iterator[str]:
@@ -97,12 +101,14 @@ def scheduler(cluster: ControlPlane, name: str, part: int) -> Iterator[None]:
     """One of `SCHEDULERS`, running; all answer to the name carbon-scheduler."""
     label = f"{name.replace(' ', '-')}-{part}"
     with contextlib.ExitStack() as stack:
-        if name == "ours":
-            pair = make_pair(cluster, label, log__level="warning")
+        if name.startswith("ours"):
+            names = str(name == "ours").lower()
+            pair = make_pair(cluster, label, log__level="warning", kubernetes__name_nodes=names)
             stack.callback(pair.kill)
             pair.start()
         else:
-            config = plain_config("carbon-scheduler", percentageOfNodesToScore=100)
+            share = _SHARE.get(name, {"percentageOfNodesToScore": 100})
+            config = plain_config("carbon-scheduler", **share)
             if name == "null extender":
                 null = stack.enter_context(program("null_extender"))
                 config = load_config(CONFIG, ExtenderAddress(null.url), leader_elect=False)

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 from extender.core import queries
 from extender.core.decisions import BindDecision, FilterDecision
+from extender.core.early import EarlyDecisions
 from extender.core.events import Event, Instruction, PodGone, PodRead, PodSeen, SpecRead, Tick
 from extender.core.facts import PodFacts, Role
 from extender.core.faults import Subject
@@ -85,6 +86,7 @@ class Engine:
 
     def __init__(self, policy: Policy, reader: Reader, observers: Iterable[Observer] = ()) -> None:
         self.store = Store(policy)
+        self.early = EarlyDecisions(self.store)
         self.requests = RequestIndex(reader)
         self.observers = list(observers)
         self.faults = self.store.faults
@@ -100,11 +102,13 @@ class Engine:
                 self.requests.keep(change.key, None)
                 return []
             case PodSeen():
-                return self._apply(change, now) + self._read(change.pod, now)
+                instructions = self._apply(change, now) + self._read(change.pod, now)
+                return instructions + self.early.seen(change.pod, now)
             case PodRead():
                 return self._apply(change, now) + self._reread(change.pod, now)
             case PodGone():
                 self.requests.forget(change.uid)
+                self.early.forget(change.uid)
                 return self._apply(change, now)
             case _:
                 return self._apply(change, now)
@@ -129,7 +133,7 @@ class Engine:
 
     def filter(self, pod: PodFacts, offer: Offer, now: float) -> FilterDecision:
         """One node for a pod, or the reason why there is none."""
-        decision = self.store.filter(pod, offer, now)
+        decision = self.early.asked(pod.uid, self.store.filter(pod, offer, now))
         for observer in self.observers:
             self._tell(observer, now, lambda each: each.answered(pod, decision, now))
         return decision
@@ -149,7 +153,7 @@ class Engine:
     # -- steps -------------------------------------------------------------------------------------
 
     def _apply(self, event: Event, now: float) -> list[Instruction]:
-        instructions = self.store.apply(event, now)
+        instructions = self.early.released(self.store.apply(event, now), now)
         for observer in self.observers:
             self._tell(observer, now, lambda each: each.after(event, now))
         return instructions

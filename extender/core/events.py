@@ -152,6 +152,19 @@ class RemoveGate:
 
 
 @dataclass(frozen=True, slots=True)
+class NameNode:
+    """Write the node of a waiting pod into its status: kube-scheduler then looks there first.
+
+    The name is a hint. Nothing may wait for it, and what tries the pod comes after it.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyPod:
     """Ask the API server for a pod that the watch has not shown; `PodRead` or `PodGone` is the answer."""
 
@@ -160,4 +173,4 @@ class VerifyPod:
     name: str
 
 
-Instruction = AnnotatePod | RemoveGate | VerifyPod
+Instruction = AnnotatePod | RemoveGate | NameNode | VerifyPod

@@ -51,10 +51,14 @@ class Leadership:
 
     def is_caught_up(self, now: float) -> bool:
         """Whether all that another replica may have bound is known; each call that finds it so extends it."""
-        if not 0 <= now - self._caught_up_s < UNBROKEN_S:
+        if not self.may_promise(now):
             return False
         self._caught_up_s = now
         return True
+
+    def may_promise(self, now: float) -> bool:
+        """As `is_caught_up` between the calls of kube-scheduler: extends nothing."""
+        return 0 <= now - self._caught_up_s < UNBROKEN_S
 
 
 class Standstill(Generic[M]):

@@ -42,6 +42,20 @@ class Listed:
         return name in self._names
 
 
+class Everywhere:
+    """An offer of all nodes: what is decided before kube-scheduler asks."""
+
+    def __init__(self, table: NodeTable) -> None:
+        self._table = table
+
+    def names(self) -> Sequence[str]:
+        """All of them."""
+        return self._table.names
+
+    def __contains__(self, name: str, /) -> bool:
+        return True
+
+
 class Offered:
     """An offer by row numbers of the table."""
 

@@ -134,7 +134,8 @@ class Policy:
     that could start but has not been asked for since `silent_after_s` is woken; one that does not react
     within `dormant_after_s` more (another plugin refuses it before we are asked) stops holding others up.
     `extras_behind_queue`: while a gang of a strict pool waits for room, younger workers above their gang's
-    minimum and younger single pods of that pool do not take it.
+    minimum and younger single pods of that pool do not take it. `name_nodes`: the engine
+    decides early for pods whose node it knows before kube-scheduler calls, and names the node.
     """
 
     scheduler_names: frozenset[str] = frozenset({"carbon-scheduler"})
@@ -154,6 +155,7 @@ class Policy:
     silent_after_s: float = 5.0
     dormant_after_s: float = 30.0
     extras_behind_queue: bool = True
+    name_nodes: bool = True
     carbon: CarbonPolicy = CarbonPolicy()
 
     def serves(self, scheduler_name: str, namespace: str) -> bool:

@@ -23,7 +23,7 @@ from extender.core.gangs.reservation import NOWHERE, RESERVATION, Claim, Gang
 from extender.core.gangs.spec import GangSpec
 from extender.core.handlers import Changes
 from extender.core.nodes.arrays import BoolArray
-from extender.core.offers import Listed, Offer, Offered
+from extender.core.offers import Everywhere, Listed, Offer, Offered
 from extender.core.outcomes import Outcome
 from extender.core.policy import Policy
 from extender.core.queue.free_room import FreeRoom
@@ -86,10 +86,24 @@ class Store:
     def _filter(self, pod: PodFacts, offer: Offer, now: float) -> FilterDecision:
         pod = self.changes.meet(pod, now)
         self.changes.settle(now)
+        if _leads(pod):
+            self.waiting.asked(pod.uid, now)
+        decision = self._decide(pod, offer, now)
+        self.changes.parked.answered(pod.uid, None if decision.node else decision.outcome)
+        return decision
+
+    def decide_early(self, pod: PodFacts, now: float) -> FilterDecision:
+        """What `filter` would answer if all nodes were offered; a node's room is claimed as `filter` does it.
+
+        kube-scheduler has not asked: what it was told last, and whether it reacts, stay as they are.
+        """
+        offer = Everywhere(self.state.nodes)
+        return self._guarded(pod, "filter", now, lambda: self._decide(pod, offer, now), _NOT_JUDGED)
+
+    def _decide(self, pod: PodFacts, offer: Offer, now: float) -> FilterDecision:
         offered = Offered(self.state.nodes, offer)
         decision = self._leader(pod, offered, now) if _leads(pod) else self._one_pod(pod, offered, now)
         self.changes.settle(now)
-        self.changes.parked.answered(pod.uid, None if decision.node else decision.outcome)
         return decision
 
     def _guarded(self, pod: PodFacts, step: str, now: float, work: Callable[[], T], otherwise: T) -> T:
@@ -107,7 +121,6 @@ class Store:
         state = self.state
         assert pod.gang is not None
         gang = state.gang(pod.gang)
-        self.waiting.asked(pod.uid, now)
         answer = self._answered(pod, offered, now)
         if answer is not None:
             return answer

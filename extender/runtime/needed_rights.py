@@ -28,6 +28,9 @@ def _in_namespaces(settings: Settings) -> Iterator[Right]:
         yield Right("get", "pods", "a pod is read again before and after its Binding", "", namespace)
         yield Right("patch", "pods", "reservations and wake-ups are annotations", "", namespace)
         yield Right("create", "pods/binding", "pods are bound by the extender", "", namespace)
+        if settings.kubernetes.name_nodes:
+            purpose = "`kubernetes.name_nodes` writes the chosen node into a pod's status"
+            yield Right("patch", "pods/status", purpose, "", namespace)
 
 
 def _options(settings: Settings) -> Iterator[Right]:

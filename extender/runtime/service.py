@@ -28,7 +28,7 @@ from extender.adapters.webhooks.asgi import WebhookApplication
 from extender.adapters.webhooks.calls import Calls
 from extender.core import queries
 from extender.core.carbon.signal import Signal
-from extender.core.events import AnnotatePod, CarbonSeen, Instruction, RemoveGate, VerifyPod
+from extender.core.events import AnnotatePod, CarbonSeen, Instruction, NameNode, RemoveGate, VerifyPod
 from extender.core.facts import NodeFacts, PodFacts
 from extender.engine import ConfigMapSeen, Engine
 from extender.objects.projection import PodProjector, node_facts
@@ -80,7 +80,7 @@ class Service:
             self.store.rate_stages(settings.stages.to_provider())
         except ValueError as problem:
             raise ServiceFailed(f"the importance of stages cannot be told: {problem}") from None
-        self.patcher = PodPatcher(client)
+        self.patcher = PodPatcher(client, still_wanted=self.engine.early.wanted)
         self.rights = RightsCheck(client, needed_rights(settings), sleep=sleep)
         self._clock = clock
         self._sleep = sleep
@@ -231,6 +231,9 @@ class Service:
                 case RemoveGate():
                     self.patcher.ungate(each.namespace, each.name, each.uid)
                     self.metrics.ungated()
+                case NameNode():
+                    self.patcher.name_node(each.namespace, each.name, each.uid, each.node)
+                    self.metrics.node_named()
                 case VerifyPod():
                     self.checks.submit(each)
 

@@ -34,6 +34,12 @@ class KubernetesSettings(Group):
         description="Time for which the room that a filter call claims stays reserved without a bind. It "
         "must be longer than kube-scheduler takes from filter to bind.",
     )
+    name_nodes: bool = Field(
+        default=True,
+        description="Write the chosen node into a pod's `status.nominatedNodeName` where it is known before "
+        "kube-scheduler asks. kube-scheduler then looks at that node first instead of at all nodes. It needs "
+        "the right to patch `pods/status`.",
+    )
     recheck_before_bind: bool = Field(
         default=True,
         description="List a node's pods once more before each Binding, so that the newest pods of other "

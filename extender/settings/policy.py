@@ -1,7 +1,7 @@
 """The settings that the core decides by, as the core's own frozen values.
 
 A group of settings has the fields of its policy under the same names, so one generic step makes the policy:
-`value_of`. What a setting has in another unit, or under another name, stands here.
+`value_of`. This module names what a setting has in another unit or under another name.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def policy_of(settings: Settings) -> Policy:
         leader_label_priority=_preference(pools.leader_label_priority),
         worker_label_priority=_preference(pools.worker_label_priority),
         hold_ttl_s=kubernetes.claim_ttl_s,
+        name_nodes=kubernetes.name_nodes,
         extras_behind_queue=pools.elastic_behind_queue,
         carbon=_carbon(settings),
     )

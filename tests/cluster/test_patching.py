@@ -160,3 +160,55 @@ async def test_a_full_queue_takes_no_more_pods(server: ApiServer, client: ApiCli
     assert not made.submit("ns", "c", "uid-c", {"k": "1"})
     assert made.submit("ns", "a", "uid-a", {"k": "2"}), "what already waits can be replaced"
     assert made.health.refused == 1
+
+
+def nominated(server: ApiServer, name: str = "a") -> str:
+    return server.objects["pods"]["ns", name].get("status", {}).get("nominatedNodeName", "")
+
+
+async def test_a_node_is_named_before_the_pod_is_woken(server: ApiServer, client: ApiClient) -> None:
+    server.put("pods", pod("a"))
+    made = patcher(client)
+    assert made.name_node("ns", "a", "uid-a", "n7")
+    made.submit("ns", "a", "uid-a", {"wake": "1"})
+    async with running(made):
+        await made.idle()
+    patches = [path for operation, path, _ in server.requests if operation == "patch"]
+    assert [path.rpartition("/")[2] for path in patches] == ["status", "a"]
+    assert (nominated(server), written(server), made.health.named) == ("n7", {"wake": "1"}, 1)
+
+
+async def test_a_name_that_cannot_be_written_keeps_nothing_waiting(
+    server: ApiServer, client: ApiClient
+) -> None:
+    server.put("pods", pod("a"))
+    server.faults["patch"].append(answer(403, "Forbidden"))
+    naps = Naps()
+    made = patcher(client, sleep=naps)
+    made.name_node("ns", "a", "uid-a", "n7")
+    made.submit("ns", "a", "uid-a", {"wake": "1"})
+    async with running(made):
+        await made.idle()
+    assert (nominated(server), written(server)) == ("", {"wake": "1"})
+    assert (made.health.not_named, made.health.failed) == (1, 0)
+    assert server.count("patch") == 2
+
+
+async def test_a_name_is_not_written_once_kube_scheduler_has_called(
+    server: ApiServer, client: ApiClient
+) -> None:
+    server.put("pods", pod("a"))
+    made = patcher(client, still_wanted=lambda _: False)
+    made.name_node("ns", "a", "uid-a", "n7")
+    async with running(made):
+        await made.idle()
+    assert (nominated(server), server.count("patch")) == ("", 0)
+
+
+async def test_the_name_of_another_pods_node_is_refused(server: ApiServer, client: ApiClient) -> None:
+    server.put("pods", pod("a", "newer"))
+    made = patcher(client)
+    made.name_node("ns", "a", "uid-a", "n7")
+    async with running(made):
+        await made.idle()
+    assert (nominated(server), made.health.not_named) == ("", 1)

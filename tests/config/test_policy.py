@@ -37,6 +37,7 @@ OTHER_THAN_DEFAULT = {
     "carbon.kind": "marginal",
     "carbon.stale_after_s": "60",
     "scoring.carbon_weight": "1",
+    "kubernetes.name_nodes": "false",
     "scoring.energy_weight": "2",
     "scoring.fragmentation_weight": "3",
     "cap.enabled": "true",

@@ -310,6 +310,28 @@ def test_the_extender_may_change_nothing_else_of_a_pod(
     patched(installed.admin, pod, patch)  # the policy is about the extender, not about the patch
 
 
+def test_the_extender_may_name_a_node_and_change_nothing_else_of_a_status(
+    installed: ControlPlane, extender: Client, pod: Object
+) -> None:
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+
+    def patch(client: Client, body: Object) -> Object:
+        return client.patch("pods", name, body, namespace, "status", content_type=MERGE)
+
+    uid = pod["metadata"]["uid"]
+    named = patch(extender, {"metadata": {"uid": uid}, "status": {"nominatedNodeName": "n1"}})
+    assert named["status"]["nominatedNodeName"] == "n1"
+    for body, reason in (
+        ({"status": {"phase": "Succeeded"}}, "nothing in a pod's status"),
+        ({"status": {"podIP": "10.0.0.1"}}, "nothing in a pod's status"),
+        ({"metadata": {"labels": {"team": "b"}}}, "nothing in a pod's metadata"),
+        ({"metadata": {"annotations": {"carbon-scheduler/wake": "1"}}}, "nothing in a pod's metadata"),
+    ):
+        with pytest.raises(ApiError, match=reason):
+            patch(extender, body)
+        patch(installed.admin, body)
+
+
 def test_the_api_server_understands_every_word_of_the_policies(installed: ControlPlane) -> None:
     """What it cannot type-check it reports in the status, not to whoever applies the policy."""
 
@@ -317,8 +339,8 @@ def test_the_api_server_understands_every_word_of_the_policies(installed: Contro
         policies = installed.admin.list("validatingadmissionpolicies", labels=PART_OF)
         return [each["status"].get("typeChecking", {}) for each in policies if "status" in each]
 
-    wait_for(lambda: len(checked()) == 2, "both policies checked", 30)
-    assert checked() == [{}, {}]
+    wait_for(lambda: len(checked()) == 3, "all policies checked", 30)
+    assert checked() == [{}, {}, {}]
 
 
 def test_a_binding_of_the_extender_carries_its_own_annotations_only(

@@ -119,7 +119,8 @@ async def test_a_real_run_takes_the_named_steps_in_the_named_order(tmp_path: Pat
             made["metadata"].setdefault("labels", {})["carbon-scheduler/carbon-zone"] = "XX"
             cluster.put("nodes", made)
         cluster.put("configmaps", driver_config_map("a", executors=1))
-        async with ready(cluster, carbon__url=url, carbon__poll_s="3600") as (service, client):
+        options = {"carbon__url": url, "carbon__poll_s": "3600", "kubernetes__name_nodes": "false"}
+        async with ready(cluster, **options) as (service, client):
             assert service.carbon is not None
             await service.carbon.asked.wait()
 

@@ -73,6 +73,7 @@ POD_ANNOTATIONS = _counter(
     "purpose",
 )
 GATES_REMOVED = _counter("gates_removed", "Scheduling gates taken off pods.")
+NODES_NAMED = _counter("nodes_named", "Pods whose node is named before kube-scheduler calls.")
 BINDS_UNDER_WAY = _gauge("binds_under_way", "Bindings being written.")
 ANNOTATIONS_WAITING = _gauge("annotations_waiting", "Pods with unwritten annotations.")
 

@@ -37,6 +37,7 @@ class Metrics:
         )
         self._annotations = self._counter(families.POD_ANNOTATIONS)
         self._gates = self._counter(families.GATES_REMOVED)
+        self._named = self._counter(families.NODES_NAMED)
         self._batches = self._counter(families.AGENT_BATCHES)
         self._updates_lost = self._counter(families.AGENT_UPDATES_LOST)
         self._reviews = self._counter(families.TOKEN_REVIEWS)
@@ -57,6 +58,10 @@ class Metrics:
     def ungated(self) -> None:
         """A pod's hold gate is going to be taken off."""
         self._gates.inc()
+
+    def node_named(self) -> None:
+        """The node of a pod is going to be named."""
+        self._named.inc()
 
     def batch(self, result: str) -> None:
         """A driver reported: `taken`, `repeated` or `refused`."""

@@ -1,11 +1,11 @@
-"""Annotations and hold gates of pods: written behind the decisions, in order, never to a namesake."""
+"""Annotations, hold gates and named nodes of pods: written behind the decisions, never to a namesake."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,25 +32,33 @@ class _Write:
     annotations: dict[str, str]
     ungate: bool
     backoff: Backoff
+    node: str = ""
 
 
 @dataclass(slots=True)
 class PatcherHealth:
-    """Counters: writes done, to pods that were gone, failed and repeated, refused by a full queue."""
+    """Counters: writes done, to pods that were gone, failed and repeated, refused by a full queue.
+
+    `named` are pods whose node was written, `not_named` those for which that failed.
+    """
 
     written: int = 0
     pod_gone: int = 0
     failed: int = 0
     refused: int = 0
+    named: int = 0
+    not_named: int = 0
 
 
 class PodPatcher:
-    """Merges annotations into pods, and takes our scheduling gate off them.
+    """Merges annotations into pods, takes our scheduling gate off them, and names their node.
 
     `annotate` writes at once; `submit` and `ungate` queue, and `run` writes what is queued, with `writers`
     requests in flight. Queued writes of one pod are merged (the latest value of a key wins) and go
     out one after the other, so that an older value never lands on a newer one. A write that fails is repeated
-    for as long as the pod exists; others do not wait for it.
+    for as long as the pod exists; others do not wait for it. A node's name is written
+    before all else of its pod, once, and only while `still_wanted` says so by uid: kube-scheduler may have
+    called for the pod meanwhile.
     """
 
     def __init__(
@@ -59,9 +67,11 @@ class PodPatcher:
         *,
         writers: int = 8,
         most_waiting: int = _MOST_WAITING,
+        still_wanted: Callable[[str], bool] = lambda _: True,
         sleep: Sleep = asyncio.sleep,
         draw: Draw = random.random,
     ) -> None:
+        self._still_wanted = still_wanted
         self.health = PatcherHealth()
         self._client = client
         self._writers = writers
@@ -117,20 +127,32 @@ class PodPatcher:
         """Queue that our scheduling gate is taken off; False, and a log line, if the queue is full."""
         return self._queue(namespace, name, uid, {}, ungate=True)
 
+    def name_node(self, namespace: str, name: str, uid: str, node: str) -> bool:
+        """Queue the name of the pod's node for its status; False, and a log line, if the queue is full."""
+        return self._queue(namespace, name, uid, {}, ungate=False, node=node)
+
     def _queue(
-        self, namespace: str, name: str, uid: str, annotations: Mapping[str, str], *, ungate: bool
+        self,
+        namespace: str,
+        name: str,
+        uid: str,
+        annotations: Mapping[str, str],
+        *,
+        ungate: bool,
+        node: str = "",
     ) -> bool:
         write = self._waiting.get(uid)
         if write is not None:
             write.annotations.update(annotations)
             write.ungate |= ungate
+            write.node = node or write.node
             return True
         if len(self._waiting) >= self._most_waiting:
             self.health.refused += 1
             _log.error("%d pods wait to be patched, %s/%s is not queued", len(self._waiting), namespace, name)
             return False
         backoff = Backoff(0.2, _LONGEST_PAUSE_S, sleep=self._sleep, draw=self._draw)
-        self._waiting[uid] = _Write(namespace, name, dict(annotations), ungate, backoff)
+        self._waiting[uid] = _Write(namespace, name, dict(annotations), ungate, backoff, node)
         self._idle.clear()
         self._work.set()
         return True
@@ -175,6 +197,11 @@ class PodPatcher:
     async def _attempt(self, uid: str, write: _Write) -> float | None:
         """Write once. None: done; else it failed, and the server asked for a pause of so many seconds."""
         pod = f"{write.namespace}/{write.name}"
+        node, write.node = write.node, ""
+        if node and self._still_wanted(uid):
+            await self._name_node(write.namespace, write.name, uid, node)
+        if not write.annotations and not write.ungate:
+            return None
         try:
             await self.annotate(write.namespace, write.name, uid, write.annotations, ungate=write.ungate)
         except ApiError as problem:
@@ -188,6 +215,17 @@ class PodPatcher:
             return 0.0
         return None
 
+    async def _name_node(self, namespace: str, name: str, uid: str, node: str) -> None:
+        """Write the name once: without it, kube-scheduler looks at all nodes."""
+        body = {"metadata": {"uid": uid}, "status": {"nominatedNodeName": node}}
+        try:
+            await self._client.patch(f"{pod_path(namespace, name)}/status", _encode(body))
+        except ApiError as problem:
+            self.health.not_named += 1
+            _log.info("the node %s of pod %s/%s was not named: %s", node, namespace, name, problem)
+        else:
+            self.health.named += 1
+
     async def _again(self, uid: str, write: _Write, at_least_s: float) -> None:
         """After a pause, queue a write once more, beneath what was submitted meanwhile."""
         await write.backoff.wait(at_least_s)
@@ -195,6 +233,7 @@ class PodPatcher:
         if newer is not None:
             write.annotations.update(newer.annotations)
             write.ungate |= newer.ungate
+            write.node = newer.node
         self._waiting[uid] = write
         self._done(uid)
 
