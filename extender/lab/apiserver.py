@@ -37,9 +37,10 @@ from extender.lab.registry import (
 )
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-OPERATIONS: Final = ("list", "watch", "get", "create", "patch", "delete", "bind", "review")
+OPERATIONS: Final = ("list", "watch", "get", "create", "patch", "delete", "bind", "review", "event")
 ACCESS_REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
+_EVENTS: Final = re.compile(r"/apis/events\.k8s\.io/v1/namespaces/([^/]+)/events")
 _BOOKMARK_S: Final = 15.0
 _LONGEST_WATCH_S: Final = 3600.0
 _PAGES_KEPT: Final = 64
@@ -86,7 +87,8 @@ class ApiServer:
 
     `requests` logs what came in: operation, path, query. `faults[operation]` are applied to coming requests,
     one each. `streams` are the open watches: one that is taken out stays open and shows nothing more.
-    `opened` gets each that is opened. With `tokens`, only these values of Authorization are served.
+    `opened` gets each that is opened. `events` are Kubernetes Events by namespace and name. With `tokens`,
+    only these values of Authorization are served.
     `forbidden` are rights ("patch pods", "create pods/binding spark") that access reviews deny; nothing else
     looks at them. With `cache_ignores_limit` a list of any version comes in one page, as from a watch cache.
     """
@@ -109,6 +111,7 @@ class ApiServer:
         self.opened: asyncio.Queue[Stream] = asyncio.Queue()
         self.tokens: set[str] | None = None
         self.forbidden: set[str] = set()
+        self.events: dict[tuple[str, str], Object] = {}
         self.cache_ignores_limit = False
         self._host = host
         self._port = port
@@ -158,6 +161,8 @@ class ApiServer:
         """The operation of a request and what carries it out. Raises `Refusal` for what is not served."""
         if request.path == ACCESS_REVIEWS:
             return "review", self._review_access
+        if request.method == "POST" and (found := _EVENTS.fullmatch(request.path)):
+            return "event", lambda request: self._event(request, found[1])
         kind, namespace, name, below = _parse(request.path)
         match request.method, bool(name), below:
             case "GET", False, "":
@@ -186,6 +191,14 @@ class ApiServer:
         resource = "/".join(filter(None, (wanted.get("resource"), wanted.get("subresource"))))
         right = " ".join(filter(None, (wanted.get("verb"), resource, wanted.get("namespace"))))
         return _json({"status": {"allowed": right not in self.forbidden}}, 201)
+
+    async def _event(self, request: web.Request, namespace: str) -> web.Response:
+        event = await _body(request)
+        key = namespace, str(event["metadata"]["name"])
+        if key in self.events:
+            raise Refusal(409, "AlreadyExists", f"events {key[1]!r} already exists")
+        self.events[key] = event
+        return _json(event, 201)
 
     async def _get(self, kind: str, namespace: str, name: str) -> web.Response:
         return _json(typed(kind, self.registry.get(kind, namespace, name)))

@@ -100,7 +100,7 @@ def tls(settings: Settings) -> Iterator[Finding]:
         return
     if options.client_ca_file is None:
         yield Finding(
-            "tls", Grade.WARN, "on, and no client certificate is asked for: set http.tls.client_ca_file"
+            "tls", Grade.WARN, "on, and no client certificate is demanded: set http.tls.client_ca_file"
         )
     else:
         yield Finding(

@@ -31,6 +31,7 @@ def _in_namespaces(settings: Settings) -> Iterator[Right]:
         if settings.kubernetes.name_nodes:
             purpose = "`kubernetes.name_nodes` writes the chosen node into a pod's status"
             yield Right("patch", "pods/status", purpose, "", namespace)
+        yield Right("create", "events", "drivers that wait get Events", "events.k8s.io", namespace)
 
 
 def _options(settings: Settings) -> Iterator[Right]:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from extender.adapters.api.metrics import Metrics
 from extender.adapters.carbon.client import CarbonClient
 from extender.adapters.kubernetes.binding import Binder
 from extender.adapters.kubernetes.client import ApiClient, ApiError
+from extender.adapters.kubernetes.events import EventWriter
 from extender.adapters.kubernetes.patching import PodPatcher
 from extender.adapters.kubernetes.reflector import Reflector, name_of, namespaced_name_of, uid_of
 from extender.adapters.kubernetes.rights import RightsCheck
@@ -41,6 +43,7 @@ from extender.runtime.health import Health
 from extender.runtime.http.server import CannotListen, api_server, driver_server, webhook_server
 from extender.runtime.ledger_recorder import Bookkeeper
 from extender.runtime.needed_rights import needed_rights
+from extender.runtime.notifier import Notifier
 from extender.runtime.pod_checks import PodChecks
 from extender.runtime.pod_reads import PodReads
 from extender.runtime.savings_reader import SavingsReader
@@ -127,6 +130,8 @@ class Service:
             self.quota,
         )
         self.metrics = Metrics(self.store, self.health, clock)
+        self.events = EventWriter(client, socket.gethostname())
+        self.notifier = Notifier(self.store, self.events, self.patcher, clock)
         self.supervisor = Supervisor(self.metrics.restarted, sleep)
         saved = SavingsReader(self.bookkeeper, clock)
         api = create_app(self.store, self.health, self.metrics, clock, savings=saved.current)
@@ -255,6 +260,8 @@ class Service:
             "checks of pods": self.checks.run,
             "clock": self._tick,
             "dashboard": self.live.run,
+            "events": self.events.run,
+            "notices": self.notifier.run,
             "rights": self.rights.run,
         }
         if self.carbon is not None:
@@ -313,6 +320,7 @@ class Service:
             async with asyncio.timeout(_GRACE_S):
                 await self.calls.binds.settled()
                 await self.patcher.idle()
+                await self.events.idle()
 
     async def _announce(self) -> None:
         for server in self._servers:

@@ -173,7 +173,8 @@ def test_only_these_built_in_roles_are_bound():
 
 def test_the_extender_writes_bindings_and_annotations_only():
     writes = {each for each in granted("carbon-scheduler:extender-in-namespace") if each[0] not in READS}
-    assert writes == {("patch", "pods"), ("create", "pods/binding"), ("patch", "pods/status")}
+    patches = {("patch", "pods"), ("patch", "pods/status")}
+    assert writes == patches | {("create", "pods/binding"), ("create", "events")}
     assert {verb for verb, _ in granted("carbon-scheduler:extender")} <= READS
 
 

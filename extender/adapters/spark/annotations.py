@@ -16,6 +16,7 @@ from extender.adapters.spark.conf import Bounds
 from extender.adapters.spark.flexibility import KEYS as FLEXIBILITY_KEYS
 from extender.adapters.spark.refusal import Refused, written
 from extender.adapters.spark.scalars import MOST_EVER, amount, count, go_boolean, quantity_count
+from extender.core.explain.notices import STATUS
 from extender.core.gangs.reservation import MOST_WORKERS, RESERVATION
 from extender.core.nodes.resources import CPU, GPU, MEMORY, PODS
 from extender.core.nodes.terms import Toleration, int64
@@ -52,8 +53,8 @@ _read_quantities = msgspec.json.Decoder(Quantities).decode
 _read_labels = msgspec.json.Decoder(dict[str, str]).decode
 _read_tolerations = msgspec.json.Decoder(list[TolerationObject]).decode
 
-KNOWN_KEYS: Final = frozenset({PACKER_KEY, WEIGHT_KEY, *FLEXIBILITY_KEYS, RESERVATION, WAKE})
-"""Keys under our prefix besides those of `FIELDS`; the last two are written by the extender itself."""
+KNOWN_KEYS: Final = frozenset({PACKER_KEY, WEIGHT_KEY, *FLEXIBILITY_KEYS, RESERVATION, WAKE, STATUS})
+"""Keys under our prefix besides those of `FIELDS`; the last three are written by the extender itself."""
 
 PALANTIR_DYNAMIC: Final = "spark-dynamic-allocation-enabled"
 PALANTIR_CPU: Final = "spark-executor-cpu"

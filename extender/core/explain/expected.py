@@ -141,7 +141,7 @@ def _play(
 
 
 def _amounts(state: State, gang: Gang) -> list[tuple[int, IntArray]]:
-    """What an admitted gang takes, by row: seats and claims of its pods, and its open slots."""
+    """Amounts that an admitted gang takes, by row: seats and claims of its pods, and its open slots."""
     out: list[tuple[int, IntArray]] = []
     for uid in (*gang.leaders, *gang.workers):
         seat, claim = state.seats.get(uid), state.claims.get(uid)

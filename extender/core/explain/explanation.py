@@ -62,7 +62,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """What waiting for cleaner power saves: mean gCO2e/kWh of a run that began now, and of the planned one.
+    """The saving of waiting: mean gCO2e/kWh of a run that began now, and of the planned one.
 
     `grams` is for the CPU that leader and minimum workers request, at `watts_per_core`, over the expected
     run time.
@@ -78,7 +78,7 @@ class Saving:
 
 @dataclass(frozen=True, slots=True)
 class NamedPod:
-    """The pod that was asked for, if it is not the leader: its node, or why it has none."""
+    """The pod that was named, if it is not the leader: its node, or why it has none."""
 
     name: str
     node: str
@@ -148,14 +148,14 @@ def _settled(store: Store, gang: Gang, leader: PodFacts | None, found: Found) ->
 def _waiting(
     store: Store, gang: Gang, leader: PodFacts, found: Found, now: float, watts_per_core: float
 ) -> Explanation:
-    # 1. What the queue says of it.
+    # 1. The queue's view of it.
     queue = store.waiting.entries(now)
     entry = next((each for each in queue if each.leader.uid == leader.uid), None)
     verdict = store.waiting.shown(now).verdict(leader.uid) if entry is not None else None
     held = hold_of(store, gang.key, now)
     hold = held.hold if held is not None else None
     outcome, headline = _why(leader, verdict, hold, queued=entry is not None)
-    # 2. What it says whatever it asks for.
+    # 2. Facts that do not need its request.
     found_out = Explanation(
         summary_of(store, gang),
         leader.app_name,
@@ -172,7 +172,7 @@ def _waiting(
         faults=tuple(faults_of(store, gang)),
         pod=_pod(store, found, leader),
     )
-    # 3. What follows from its request, once that is known.
+    # 3. Facts that follow from its request, once that is known.
     spec = gang.specs.get(leader.uid)
     if not isinstance(spec, GangSpec):
         return found_out
@@ -205,7 +205,7 @@ def _why(leader: PodFacts, verdict: Verdict | None, hold: Hold | None, *, queued
 
 
 def _with_amounts(outcome: str, headline: str, missing: Iterable[Shortage]) -> str:
-    """What is missing, by how much, added to the reason."""
+    """The reason, with the missing amounts."""
     if outcome != Outcome.NO_ROOM:
         return headline
     short = [f"{amount(each.resource, each.missing)} of {each.resource}" for each in missing if each.missing]

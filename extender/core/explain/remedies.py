@@ -41,7 +41,7 @@ class Remedy:
 
 @dataclass(frozen=True, slots=True)
 class Obstacles:
-    """What keeps a gang from starting beside room: a hold, and the gang before it in its pool."""
+    """Obstacles to a start beside the want of room: a hold, and the gang before it in its pool."""
 
     held: bool
     before: Waiting | None
@@ -119,7 +119,7 @@ class Trial:
             yield Remedy(change, "it starts now over several zones", "user")
 
     def _past(self, before: Waiting) -> Iterator[Remedy]:
-        """What gets a gang past the one before it."""
+        """Ways past the gang before it."""
         if self._first():
             change = f"give the driver a priority above {before.leader.priority}, which {before.key} has"
             yield Remedy(change, "it starts now, before the gang that waits", "user")

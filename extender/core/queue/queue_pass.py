@@ -238,6 +238,10 @@ class QueuePass:
         """Waiting gangs in order."""
         return self._queue
 
+    def judged(self, uid: str) -> Verdict | None:
+        """The verdict on a leader, if it was judged already; judges nothing."""
+        return self.verdicts.get(uid)
+
     def place(self, uid: str) -> int | None:
         """Position in the queue, from 0."""
         return self._places.get(uid)

@@ -132,6 +132,10 @@ class WaitingGangs:
         """Plan or refusal of a waiting leader, whatever nodes are offered; None if it does not wait."""
         return self.current(now).verdict(uid)
 
+    def judged(self, uid: str) -> Verdict | None:
+        """The verdict on a leader in the present pass, if it was judged already; plans nothing."""
+        return None if self._pass is None else self._pass.judged(uid)
+
     def verdict_on(self, uid: str, offered: BoolArray, now: float) -> Verdict | None:
         """Plan or refusal of a waiting leader when exactly these nodes are offered for it."""
         self._offered[uid] = (offered, self._state.nodes.rows_epoch)
