@@ -16,11 +16,14 @@ from extender.core import queries
 from extender.core.explain.notices import HOLDS, STATUS, Notice, Reason, notices, released
 from extender.core.store import Store
 
-EVERY_S: Final = 5.0
+EVERY_S: Final = 2.0
 AGAIN_S: Final = 60.0
 """Between two notices about one driver: the annotation makes kube-scheduler try its pod once more."""
 
-_AT_ONCE: Final = 100
+SAME_S: Final = 300.0
+"""Between two notices with the same reason: another gang is before it, or its planned start has moved."""
+
+_AT_ONCE: Final = 20
 
 
 class Notifier:
@@ -70,7 +73,9 @@ class Notifier:
         reason, text, at_s = told
         if (reason, text) == (notice.reason, notice.text):
             return False
-        return notice.reason is Reason.RELEASED or now - at_s >= AGAIN_S
+        return notice.reason is Reason.RELEASED or now - at_s >= (
+            SAME_S if reason is notice.reason else AGAIN_S
+        )
 
     def _tell(self, notice: Notice, now: float) -> None:
         pod = notice.pod

@@ -124,6 +124,18 @@ def test_jobs_wait_for_clean_hours_and_start_before_their_latest_start(
         assert started_s[app.name] - submitted_s[app.name] <= 40 + RELEASED_WITHIN_S
     assert max(clean) < 240, "started in clean hours"
     assert max(dirty) > 360, "held through dirty ones"
+    drivers = {app.driver_name for app in apps}
+    for reason in ("HeldForCarbon", "Released"):
+        wait_for(
+            lambda reason=reason: drivers <= told(installed.admin, namespace, reason), f"{reason} told", 15
+        )
+
+
+def told(client: Client, namespace: str, reason: str) -> set[str]:
+    """Names of the pods that an Event of the extender with this reason is about."""
+    events = client.list("events", namespace)
+    ours = [each for each in events if each.get("reportingComponent") == "carbon-scheduler/extender"]
+    return {each["involvedObject"]["name"] for each in ours if each["reason"] == reason}
 
 
 def test_jobs_with_deadlines_start_in_clean_hours_and_end_in_time(
