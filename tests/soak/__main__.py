@@ -48,11 +48,12 @@ def main() -> int:
     options.add_argument("--seed", type=int, help="one seed, with its story")
     options.add_argument("--seeds", type=int, default=500)
     options.add_argument("--first", type=int, default=0)
+    options.add_argument("--processes", type=int, default=os.cpu_count())
     given = options.parse_args()
     if given.seed is not None:
         return 0 if tell(given.seed) else 1
     bad = []
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with ProcessPoolExecutor(given.processes) as pool:
         seeds = range(given.first, given.first + given.seeds)
         for seed, problems in track(pool.map(problems_of, seeds, chunksize=5), "seeds", total=len(seeds)):
             if problems:

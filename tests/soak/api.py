@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -33,8 +32,8 @@ class Server(ApiServer):
         self.befall: tuple[str, ...] = ()
         self.share = 0.0
         self.answers_s = 0.0
-        self.before_effect: Callable[[str, str], None] = lambda _who, _operation: None
-        self.after_effect: Callable[[str, str], None] = lambda _who, _operation: None
+        self.late_s = (2.0, 20.0)
+        self.on_effect: Callable[[str, str], object] = lambda _who, _moment: None
         self.writer = ""
         self.late: set[asyncio.Task[None]] = set()
         self._seed = seed
@@ -70,7 +69,7 @@ class Server(ApiServer):
             case "hang before":
                 await asyncio.sleep(3600)
             case "late" if operation in ("bind", "patch"):
-                task = asyncio.ensure_future(self._later(who, operation, request, draw.uniform(2.0, 20.0)))
+                task = asyncio.ensure_future(self._later(who, operation, request, draw.uniform(*self.late_s)))
                 self.late.add(task)
                 task.add_done_callback(self.late.discard)
                 await asyncio.sleep(3600)
@@ -89,7 +88,7 @@ class Server(ApiServer):
         await self._carry_out(who, operation, request)
 
     async def _carry_out(self, who: str, operation: str, request: Any) -> tuple[int, dict[str, str], bytes]:
-        self.before_effect(who, operation)
+        self.on_effect(who, f"before {operation}")
         self.writer = who
         try:
             if operation == "list" and request.query.get("resourceVersion") == "0":
@@ -108,7 +107,7 @@ class Server(ApiServer):
             )
         finally:
             self.writer = ""
-        self.after_effect(who, operation)
+        self.on_effect(who, f"after {operation}")
         return result
 
 
@@ -245,8 +244,3 @@ class Client(ApiClient):
         watch = Watch(self._server, kind, int(query["resourceVersion"]), ends_s)
         self.watches = [*[each for each in self.watches if each.how != "drop"][-8:], watch]
         return Response(200, {}, b"", watch.chunks())
-
-
-def body_of(pod: Object, names: list[str]) -> bytes:
-    """ExtenderArgs as kube-scheduler writes them."""
-    return json.dumps({"Pod": pod, "Nodes": None, "NodeNames": names}, separators=(",", ":")).encode()

@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import Any, Final
 
 import pytest
 
+from extender.adapters.accounting.backlog import Backlog
+from extender.adapters.carbon import answers
+from extender.adapters.kubernetes.binding import Binder
+from extender.adapters.kubernetes.client import ApiError
 from extender.adapters.kubernetes.patience import Patience
 from extender.adapters.kubernetes.reflector import Reflector
+from extender.adapters.webhooks import wire
+from extender.adapters.webhooks.calls import Calls
+from extender.core.carbon import signal
+from extender.core.gangs import preemption
 from extender.core.handlers import Changes
+from extender.core.store import Store
 from extender.runtime.handover import Handover
-from tests.soak.plan import Step, handed_over, plan
+from extender.runtime.pod_checks import PodChecks
+from tests.soak.plan import (
+    Step,
+    crowded,
+    evicting,
+    full_disk,
+    garbage,
+    handed_over,
+    haunted,
+    overtaken,
+    plan,
+    rewritten,
+    unknown_outcomes,
+)
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -44,10 +67,67 @@ def _lies(monkeypatch: pytest.MonkeyPatch) -> None:
     _returns(Changes, "_unsay", None)(monkeypatch)
 
 
+def _filter_without_catching_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Calls.filter
+
+    async def at_once(self: Calls, body: bytes) -> Any:
+        catch_up, self._catch_up = self._catch_up, None
+        try:
+            return await original(self, body)  # never suspends without catching up
+        finally:
+            self._catch_up = catch_up
+
+    monkeypatch.setattr(Calls, "filter", at_once)
+
+
+def _changing_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    original, numbers = wire.refused, count()
+
+    def refused(offered: Any, reason: str) -> bytes:
+        return original(offered, f"{reason} ({next(numbers)})")
+
+    monkeypatch.setattr(wire, "refused", refused)
+
+
+def _all_victims(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preemption, "useful", lambda _state, _pod, victims: list(victims))
+
+
+def _failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ApiError, "outcome_unknown", property(lambda _: False))
+
+
+def _gullible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "believed", lambda _: True)
+    monkeypatch.setattr(signal, "believed", lambda _: True)
+
+
+def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch is dropped when it cannot be written."""
+    original = Backlog.write
+
+    def write(self: Backlog, *, lead: bool) -> Any:
+        problem = original(self, lead=lead)
+        self._batches.clear()
+        return problem
+
+    monkeypatch.setattr(Backlog, "write", write)
+
+
 MUTATIONS: Final[dict[str, tuple[Patch, Callable[[int], list[Step]]]]] = {
     "the caller of the webhooks is believed": (_lies, plan),
     "what the watch shows does not replace a lie": (_returns(Changes, "_unsay", None), plan),
     "a silent watch is not noticed": (_silence, plan),
     "time-outs do not follow the answers": (_fixed_time_outs, plan),
     "a new leader does not catch up": (_no_catching_up, handed_over),
+    "filter does not wait until a new leader has caught up": (_filter_without_catching_up, handed_over),
+    "bind does not check the room again": (_returns(Store, "_room_lost", ""), crowded),
+    "nothing is looked at before a Binding": (_returns(Binder, "_fits", None), overtaken),
+    "a reservation that is lost is not written again": (_returns(Changes, "_rewrite", []), rewritten),
+    "an unknown outcome counts as a failure": (_failures, unknown_outcomes),
+    "whether a pod exists is not checked": (_returns(PodChecks, "submit", None), haunted),
+    "the text of a refusal changes from call to call": (_changing_text, plan),
+    "any value of the carbon service is believed": (_gullible, garbage),
+    "preemption does not ask whether it helps": (_all_victims, evicting),
+    "what a full disk refuses is lost": (_forgotten, full_disk),
 }

@@ -10,13 +10,14 @@ import os
 
 import pytest
 
+from tests.soak.__main__ import shrunk, tell
 from tests.soak.mutations import MUTATIONS
-from tests.soak.plan import Step, plan
+from tests.soak.plan import PLACES, Step, everything, plan, rewritten
 from tests.soak.world import simulate
 
 SEEDS = int(os.environ.get("SOAK_SEEDS", "500"))
 PORTION = 20
-SEEDS_TO_FIND = 40
+SEEDS_TO_FIND = 30
 
 
 @pytest.mark.timeout(600)
@@ -30,8 +31,39 @@ def test_invariants_hold(first: int) -> None:
     assert not broken, f"python -m tests.soak --seed {min(broken)}"
 
 
-def test_a_seed_gives_the_same_run_each_time() -> None:
-    assert simulate(7, plan(7)) == simulate(7, plan(7))
+@pytest.mark.parametrize("seed", [7, 9, 89, 99])
+def test_a_seed_gives_the_same_run_each_time(seed: int) -> None:
+    assert simulate(seed, plan(seed)) == simulate(seed, plan(seed))
+
+
+def test_a_failing_run_is_shrunk_to_the_steps_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    patch, more = MUTATIONS["whether a pod exists is not checked"]
+    patch(monkeypatch)
+    steps = [*more(0), *everything(0)[:3]]
+    needed = shrunk(0, steps)
+    assert simulate(0, needed)[0]
+    assert all(not simulate(0, [each for each in needed if each is not step])[0] for step in needed)
+    assert "submit" in {step.kind for step in needed}
+
+
+def test_the_command_tells_the_story_of_a_failing_seed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    patch, more = MUTATIONS["whether a pod exists is not checked"]
+    patch(monkeypatch)
+    seed = next(seed for seed in range(500) if plan(seed) == more(0))
+    assert not tell(seed)
+    told = capsys.readouterr().out
+    assert "of 3 steps are needed" in told
+    assert "an application that fits was not admitted: app-0-driver" in told
+
+
+def test_every_place_at_which_a_replica_can_be_killed_is_reached() -> None:
+    """A kill that never happens would test nothing."""
+    steps = [step for step in rewritten(1) if step.kind in ("submit", "foreign", "lose")]
+    for place in PLACES:
+        _, story = simulate(3, [Step(0.5, "kill at", {"place": place, "number": 1}), *steps])
+        assert any("is killed" in line for line in story), place
 
 
 @pytest.mark.timeout(600)

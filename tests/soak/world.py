@@ -9,32 +9,43 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
+from unittest import mock
 
+from extender.adapters.accounting import accountant as accountant_module
+from extender.adapters.accounting import ledger as ledger_module
 from extender.adapters.kubernetes.credentials import anonymous
-from extender.core.facts import GangKey
-from extender.lab.registry import (
-    ENDED,
-    NODE,
-    POD,
-    Change,
-    Object,
-    Refusal,
-    Registry,
-    node_of,
-    phase_of,
-    uid_of,
-)
+from extender.adapters.webhooks import binds as binds_module
+from extender.adapters.webhooks import calls as calls_module
+from extender.lab.registry import ENDED, NODE, POD, Object, Registry, node_of, phase_of, uid_of
 from extender.lab.scheduler import ClusterView, project_pod
-from extender.lab.scheduling_queue import SchedulingQueue
+from extender.runtime import ledger_recorder as recorder_module
+from extender.runtime import service as service_module
 from extender.runtime.service import Service
-from extender.settings.loading import load
+from extender.settings.root import Settings
 from tests.soak import loop as virtual
-from tests.soak.api import Client, Server, body_of
-from tests.soak.invariants import OURS, Judge
-from tests.soak.plan import BUSY_S, NODES, Step
+from tests.soak.api import Client, Server
+from tests.soak.invariants import RACE_S, Judge
+from tests.soak.kube_scheduler import KubeScheduler, answering
+from tests.soak.objects import (
+    NODES,
+    OURS,
+    TAINTED,
+    TEAM,
+    URGENT,
+    app_of,
+    bind_args,
+    driver,
+    filter_args,
+    node,
+    pod,
+    role_of,
+)
+from tests.soak.plan import BUSY_S, Step
+from tests.soak.surroundings import AtOnce, CarbonService, Disk, carbon_client, in_memory
 
 CALM_S: Final = 900.0
 """How long, without faults, everything that can be admitted may take to be admitted and to end."""
@@ -42,8 +53,12 @@ NOTICED_S: Final = 150.0
 """How long a connection that has fallen silent may stay unnoticed, and half a minute."""
 
 _EPOCH_S: Final = 1_700_000_000.0
-_HTTP_TIMEOUT_S: Final = 5.0
-_NS: Final = "team"
+_POLL_S: Final = 10.0
+_FLUSH_S: Final = 20.0
+_FAULTS: Final = frozenset(
+    {"requests", "watch", "fail over", "kill", "kill at", "compact", "clock", "slow for good"}
+)
+"""After these a foreign pod may be unknown for long."""
 
 
 @dataclass
@@ -52,7 +67,7 @@ class Replica:
 
     name: str
     client: Client
-    service: Service
+    service: Service = field(init=False)
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
     scheduler: asyncio.Task[None] | None = None
 
@@ -77,7 +92,13 @@ class World:
         self.leader = 0
         self._runs_s: dict[str, float] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._kill_at: list[tuple[str, bool]] = []
+        self._kill_at: list[list[Any]] = []
+        self.permit_s: list[float] = [0.0, 0.01, 0.5, 3.0]
+        self.carbon = CarbonService(self.true_s, self.server.draw)
+        kinds = {step.kind for step in steps}
+        self._settings = _settings(seed, kinds)
+        if kinds & _FAULTS:
+            self.judge.race_s = RACE_S
 
     def _new_uid(self) -> str:
         self._uids += 1
@@ -99,14 +120,11 @@ class World:
     async def run(self) -> list[str]:
         """Everything; returns what is wrong."""
         for number in range(NODES):
-            self.registry.create(
-                NODE, _node(f"n{number}", cpu=4 if number else 8, tainted=number == NODES - 1)
-            )
-        self.server.before_effect = lambda who, operation: self._maybe_kill(who, operation, after=False)
-        self.server.after_effect = lambda who, operation: self._maybe_kill(who, operation, after=True)
+            self.registry.create(NODE, node(f"n{number}"))
+        self.server.on_effect = self._maybe_kill
         for name in ("a", "b"):
             client = Client(self.server, name, await anonymous("http://api"))
-            self.replicas.append(Replica(name, client, self._service(client)))
+            self.replicas.append(Replica(name, client))
             self._start(self.replicas[-1])
         self._lead(0)
         self._spawn(self._kubelet())
@@ -116,9 +134,11 @@ class World:
             await asyncio.sleep(BUSY_S)
             self._calm()
             await asyncio.sleep(NOTICED_S)
+            self.judge.once_calm(self.replicas[self.leader].service)
             until_s = self.true_s() + CALM_S
             while not self.judge.settled() and self.true_s() < until_s:  # noqa: ASYNC110 - virtual seconds
                 await asyncio.sleep(5.0)
+            await asyncio.sleep(5.5)  # between two rounds of the kubelet: the watches show what it did
             self.judge.at_the_end([each.service for each in self.replicas], self.leader)
         finally:
             await self._end()
@@ -152,6 +172,8 @@ class World:
         """No more faults, and no foreign pods that take what belongs to gangs."""
         self.server.share = 0.0
         self._kill_at = []
+        self.carbon.how = "well"
+        Disk.full = False
         for replica in self.replicas:
             for watch in replica.client.watches:
                 if watch.how and watch.how != "silent":
@@ -160,7 +182,6 @@ class World:
                 self._start(replica)
         for name in [f"n{number}" for number in range(NODES)]:
             self._set_node(name, "back")
-        self.judge.calm = True
         self.say("calm")
 
     async def _at(self, step: Step) -> None:
@@ -174,7 +195,12 @@ class World:
     # -- replicas and their schedulers -------------------------------------------------------------
 
     def _service(self, client: Client) -> Service:
-        return Service(load(None, {}), client, clock=self.skewed_s)
+        with (
+            mock.patch.object(service_module, "CarbonClient", carbon_client(self.carbon)),
+            # A quarter of a run would go into building a REST API that nobody calls here.
+            mock.patch.object(service_module, "create_app", mock.Mock()),
+        ):
+            return Service(self._settings, client, clock=self.skewed_s)
 
     def _start(self, replica: Replica) -> None:
         if replica.alive:
@@ -183,6 +209,8 @@ class World:
         replica.service = self._service(replica.client)
         parts = replica.service.background()
         parts.pop("rights", None)
+        if replica.service.carbon is not None:
+            parts["first signal"] = _once(replica.service._await_first_signal)
         keep = replica.service.supervisor.keep_running
         replica.tasks = [asyncio.ensure_future(keep(name, work)) for name, work in parts.items()]
 
@@ -197,14 +225,35 @@ class World:
 
     def _lead(self, number: int) -> None:
         self.leader = number
+        self.judge.led_s = self.true_s()
         replica = self.replicas[number]
         if replica.scheduler is None or replica.scheduler.done():
             replica.scheduler = asyncio.ensure_future(KubeScheduler(self, replica).run())
 
-    def _maybe_kill(self, who: str, operation: str, *, after: bool) -> None:
-        if (operation, after) in self._kill_at and (replica := self._replica(who)) is not None:
-            self._kill_at.remove((operation, after))
-            self._spawn(self._do_kill(self.replicas.index(replica), 2))
+    def _maybe_kill(self, who: str, place: str) -> bool:
+        """Kill a replica that gets where it is to be killed; whether it was."""
+        replica = self._replica(who)
+        if replica is None or not replica.alive:
+            return False
+        for each in self._kill_at:
+            if each[0] in (place, "anywhere"):
+                each[1] -= 1
+                if each[1] <= 0:
+                    self._kill_at.remove(each)
+                    self.say(f"at: {place}")
+                    self._spawn(self._do_kill(self.replicas.index(replica), 2))
+                    return True
+        return False
+
+    def crash_point(self, name: str) -> None:
+        """The product's own crash points: a replica that is killed at one does not get any further."""
+        replica = self._replica(answering.get())
+        if replica is not None and not replica.alive:
+            raise asyncio.CancelledError
+        if self._maybe_kill(answering.get(), name):
+            assert replica is not None
+            self._stop(replica)
+            raise asyncio.CancelledError
 
     def _replica(self, who: str) -> Replica | None:
         return next((each for each in self.replicas if each.name == who), None)
@@ -216,8 +265,8 @@ class World:
         await asyncio.sleep(down_s)
         self._start(victim)
 
-    def _do_kill_at(self, operation: str, after: bool) -> None:
-        self._kill_at.append((operation, after))
+    def _do_kill_at(self, place: str, number: int) -> None:
+        self._kill_at.append([place, number])
 
     async def _do_fail_over(self, both_s: float) -> None:
         """The other kube-scheduler leads. With `both_s` the first one does not know it for a while."""
@@ -230,7 +279,10 @@ class World:
         if before.scheduler is not None:
             before.scheduler.cancel()
 
-    async def _do_requests(self, faults: list[str], share: float, lasts_s: float) -> None:
+    async def _do_requests(
+        self, faults: list[str], share: float, lasts_s: float, late_s: tuple[float, float] = (2.0, 20.0)
+    ) -> None:
+        self.server.late_s = late_s
         self.server.befall, self.server.share = tuple(faults), share
         await asyncio.sleep(lasts_s)
         self.server.share = 0.0
@@ -267,8 +319,7 @@ class World:
         self._set_node(name, "back")
 
     def _set_node(self, name: str, change: str) -> None:
-        tainted = name == f"n{NODES - 1}"
-        made = _node(name, cpu=8 if name == "n0" else 4, tainted=tainted)
+        made = node(name)
         if change == "cordon":
             made["spec"]["unschedulable"] = True
         elif change == "unready":
@@ -281,32 +332,104 @@ class World:
 
     # -- users -------------------------------------------------------------------------------------
 
-    def _do_submit(self, app: str, executors: int, extra: int, runs_s: float, forged: bool) -> None:
+    async def _do_submit(
+        self,
+        app: str,
+        executors: int,
+        runs_s: float,
+        extra: int = 0,
+        forged: bool = False,
+        gated_s: float = 0.0,
+        max_delay_s: float = 0.0,
+        within_s: float = 0.0,
+        wanted: bool = True,
+    ) -> None:
         self._runs_s[app] = runs_s
-        try:
-            self.registry.create(POD, driver(app, executors, executors + extra, forged=forged))
-        except Refusal:
+        made = driver(
+            app, executors, executors + extra, forged=forged, gated=gated_s > 0, max_delay_s=max_delay_s
+        )
+        name = made["metadata"]["name"]
+        if self.registry.find(POD, TEAM, name) is not None:
             return
-        self.judge.submitted(app, executors)
+        self.registry.create(POD, made)
+        if wanted:
+            self.judge.submitted(app, executors, max_delay_s)
+        if gated_s:
+            await asyncio.sleep(gated_s)
+            if self.registry.find(POD, TEAM, name) is not None:
+                self.registry.merge_patch(POD, TEAM, name, {"spec": {"schedulingGates": None}})
+        if within_s:
+            await asyncio.sleep(within_s)
+            self.judge.in_time(name, within_s)
 
     async def _do_foreign(self, name: str, cpu: int, runs_s: float) -> None:
         """The default scheduler knows no reservations; it sees what is bound."""
         made = self.registry.create(POD, pod(name, cpu=cpu, scheduler="default-scheduler"))
         await asyncio.sleep(0.05)
         view = ClusterView(self.registry)
-        for node in view.fitting(project_pod(made)):
-            self.judge.foreign_s[node] = self.true_s()
-            self.registry.bind(_NS, name, {"metadata": {}, "target": {"name": node}})
+        for place in view.fitting(project_pod(made)):
+            self.judge.foreign_s[place] = self.true_s()
+            self.registry.bind(TEAM, name, {"metadata": {}, "target": {"name": place}})
             break
         await asyncio.sleep(runs_s)
         self._delete(name)
 
     def _delete(self, name: str) -> None:
-        if self.registry.find(POD, _NS, name) is not None:
-            self.registry.delete(POD, _NS, name, now=True)
+        if self.registry.find(POD, TEAM, name) is not None:
+            self.registry.delete(POD, TEAM, name, now=True)
 
-    def _do_delete(self, number: int) -> None:
-        self._remove_application(f"app-{number}")
+    def evict(self, uids: list[str]) -> None:
+        """Have pods stopped, as an eviction or a user does: their kubelet ends them."""
+        for made in self.registry.all(POD):
+            if uid_of(made) in uids:
+                if role_of(made) == "driver":
+                    self.judge.withdrawn(app_of(made))
+                self.registry.delete(POD, TEAM, made["metadata"]["name"])
+
+    def _do_delete(self, number: int, now: bool = True) -> None:
+        app = f"app-{number}"
+        if now:
+            self._remove_application(app)
+        else:
+            self.evict([uid_of(made) for made in self.registry.all(POD) if app_of(made) == app])
+
+    def _do_lose(self, number: int) -> None:
+        """An executor is lost; Spark requests another one."""
+        executors = [each for each in self.registry.all(POD) if _executor_of(each, f"app-{number}")]
+        for made in executors[:1]:
+            self._delete(made["metadata"]["name"])
+
+    def _do_edit(self, number: int, annotations: dict[str, str | None]) -> None:
+        """A user edits the driver."""
+        name = f"app-{number}-driver"
+        if self.registry.find(POD, TEAM, name) is not None:
+            self.registry.merge_patch(POD, TEAM, name, {"metadata": {"annotations": annotations}})
+            if "carbon-scheduler/executor-cpu" in annotations:
+                self.judge.withdrawn(f"app-{number}")  # with a request that is wrong it may never start
+
+    async def _do_urgent(self, number: int, cpu: int, runs_s: float, priority: int = URGENT) -> None:
+        """A pod that may evict others."""
+        name = f"urgent-{number}"
+        if self.registry.find(POD, TEAM, name) is None:
+            self.registry.create(POD, pod(name, cpu=cpu, priority=priority))
+            await asyncio.sleep(runs_s)
+            self._delete(name)
+
+    async def _do_carbon(self, how: str, lasts_s: float) -> None:
+        """There is a carbon service; for a while it sends garbage, or nothing."""
+        self.carbon.how = how
+        await asyncio.sleep(lasts_s)
+        self.carbon.how = "well"
+
+    async def _do_ledger(self, full_s: float) -> None:
+        """There is a ledger; for a while its disk is full."""
+        Disk.full = full_s > 0
+        await asyncio.sleep(full_s)
+        Disk.full = False
+
+    def _do_permit(self, seconds: list[float]) -> None:
+        """How long kube-scheduler takes between filter and bind."""
+        self.permit_s = seconds
 
     def _remove_application(self, app: str) -> None:
         self.judge.withdrawn(app)
@@ -320,13 +443,13 @@ class World:
             f"r{each}.example.com/x": "1" for each in range(50)
         }
         made["metadata"]["annotations"]["carbon-scheduler/executor-memory"] = "9" * 300
-        if self.registry.find(POD, _NS, made["metadata"]["name"]) is None:
+        if self.registry.find(POD, TEAM, made["metadata"]["name"]) is None:
             self.registry.create(POD, made)
 
     def _do_namesake(self, number: int) -> None:
         """A pod is deleted and made again under its name: it is another one."""
         app = f"app-{number}"
-        made = self.registry.find(POD, _NS, f"{app}-driver")
+        made = self.registry.find(POD, TEAM, f"{app}-driver")
         if made is not None and app in self.judge.wanted:
             executors = self.judge.wanted[app]
             self._remove_application(app)
@@ -342,10 +465,9 @@ class World:
         lie["spec"]["schedulerName"] = OURS
         lie["spec"]["tolerations"] = [{"operator": "Exists"}]
         calls = self.replicas[self.leader].service.calls
-        tainted = f"n{NODES - 1}"
-        await calls.filter(body_of(lie, [tainted]))
+        await calls.filter(filter_args(lie, [TAINTED]))
         await asyncio.sleep(0.2)
-        await calls.bind(_bind_args(lie, tainted))
+        await calls.bind(bind_args(lie, TAINTED))
         await asyncio.sleep(5.0)
         self._delete(victim["metadata"]["name"])
 
@@ -356,9 +478,9 @@ class World:
         for each in range(20):
             made = pod(f"ghost-{number}-{each}", cpu=1)
             made["metadata"]["uid"] = f"ghost-{number}-{each}-{self.registry.version}"
-            await calls.filter(body_of(made, names))
+            await calls.filter(filter_args(made, names))
             if each % 5 == 0:
-                await calls.bind(_bind_args(made, names[0]))
+                await calls.bind(bind_args(made, names[0]))
 
     # -- kubelet and Spark -------------------------------------------------------------------------
 
@@ -367,7 +489,7 @@ class World:
         while True:
             await asyncio.sleep(1.0)
             for made in self.registry.all(POD):
-                if self.registry.find(POD, _NS, made["metadata"]["name"]) is made:
+                if self.registry.find(POD, TEAM, made["metadata"]["name"]) is made:
                     self._tend(made)
 
     def _tend(self, made: Object) -> None:
@@ -380,7 +502,7 @@ class World:
             return
         if phase_of(made) == "Pending":
             self.registry.merge_patch(
-                POD, _NS, name, {"status": {"phase": "Running", "began": self.true_s()}}, status=True
+                POD, TEAM, name, {"status": {"phase": "Running", "began": self.true_s()}}, status=True
             )
         app, role = labels.get("spark-app-selector", ""), labels.get("spark-role", "")
         if role != "driver":
@@ -394,175 +516,35 @@ class World:
         ):
             for each in executors:
                 self._delete(each["metadata"]["name"])
-            self.registry.merge_patch(POD, _NS, name, {"status": {"phase": "Succeeded"}}, status=True)
+            self.registry.merge_patch(POD, TEAM, name, {"status": {"phase": "Succeeded"}}, status=True)
             return
         for number in range(len(executors), wanted):
             made = pod(f"{app}-exec-{number}-{self.registry.version}", app=app, role="executor")
             self.registry.create(POD, made)
 
 
-class KubeScheduler:
-    """The kube-scheduler beside one replica: its queue, its in-tree filters, its calls and their time-out."""
-
-    def __init__(self, world: World, replica: Replica) -> None:
-        self._world = world
-        self._replica = replica
-        self._queue = SchedulingQueue(1.0, 2.0)
-        self._assumed: dict[str, str] = {}
-        self._binding: set[asyncio.Task[None]] = set()
-
-    async def run(self) -> None:
-        registry = self._world.registry
-        for made in registry.all(POD):
-            self._see(made)
-        unsubscribe = registry.subscribe(self._hear)
-        try:
-            while True:
-                uid = await self._queue.pop()
-                made = next((each for each in registry.all(POD) if uid_of(each) == uid), None)
-                if made is not None and not node_of(made):
-                    await self._schedule(made)
-                await asyncio.sleep(0.002)
-        finally:
-            unsubscribe()
-            for task in self._binding:
-                task.cancel()
-
-    def _see(self, made: Object) -> None:
-        ours = made["spec"].get("schedulerName") == OURS
-        if (
-            ours
-            and not node_of(made)
-            and phase_of(made) not in ENDED
-            and not made["metadata"].get("deletionTimestamp")
-        ):
-            if uid_of(made) not in self._queue:
-                self._queue.add(uid_of(made), 0)
-            else:
-                self._queue.wake(uid_of(made))
-
-    def _hear(self, change: Change) -> None:
-        if change.kind == NODE:
-            self._queue.wake()
-        elif change.kind == POD:
-            if change.type == "DELETED" or node_of(change.object):
-                self._queue.remove(uid_of(change.object))
-                self._assumed.pop(uid_of(change.object), None)
-                self._queue.wake()
-            else:
-                self._see(change.object)
-
-    async def _call(self, call: Callable[[bytes], Any], body: bytes) -> Any:
-        """The decoded reply; None when there is none in time. A handler goes on without its caller."""
-        if not self._replica.alive:
-            return None
-        handler = asyncio.ensure_future(call(body))
-        try:
-            async with asyncio.timeout(_HTTP_TIMEOUT_S):
-                return (await asyncio.shield(handler)).body
-        except TimeoutError:
-            return None
-        except asyncio.CancelledError:
-            if handler.cancelled():
-                return None  # the extender was killed
-            raise
-
-    async def _schedule(self, made: Object) -> None:
-        uid = uid_of(made)
-        view = ClusterView(self._world.registry)
-        for assumed, node in self._assumed.items():
-            found = next((each for each in self._world.registry.all(POD) if uid_of(each) == assumed), None)
-            if found is not None:
-                view.take(assumed, node, project_pod(found).requests)
-        names = view.fitting(project_pod(made))
-        if not names:
-            self._queue.refused(uid)
-            return
-        calls, body = self._replica.service.calls, body_of(made, names)
-        text = await self._call(calls.filter, body)
-        if text is None:
-            self._queue.failed(uid)
-            return
-        reply = json.loads(text)
-        chosen = reply["NodeNames"] or []
-        if reply["Error"]:
-            self._queue.failed(uid)
-        elif not chosen:
-            self._world.judge.refused_twice(calls, body, text)
-            self._queue.refused(uid)
-        else:
-            self._assumed[uid] = chosen[0]
-            task = asyncio.ensure_future(self._bind(made, chosen[0]))
-            self._binding.add(task)
-            task.add_done_callback(self._binding.discard)
-
-    async def _bind(self, made: Object, node: str) -> None:
-        # Between filter and bind kube-scheduler waits for volumes and other plugins.
-        await asyncio.sleep(self._world.server.draw("permit").choice([0.0, 0.01, 0.5, 3.0]))
-        text = await self._call(self._replica.service.calls.bind, _bind_args(made, node))
-        self._assumed.pop(uid_of(made), None)
-        if text is None or json.loads(text)["Error"]:
-            self._queue.failed(uid_of(made))
-            self._queue.wake()
-
-
-# -- objects ---------------------------------------------------------------------------------------
-
-
-def pod(name: str, *, cpu: int = 1, scheduler: str = OURS, app: str = "", role: str = "") -> Object:
-    """A pod of some cores."""
-    labels = {"spark-role": role, "spark-app-selector": app} if app else {}
-    requests = {"cpu": str(cpu), "memory": "1Gi"}
-    return {
-        "metadata": {"name": name, "namespace": _NS, "labels": labels, "annotations": {}},
-        "spec": {
-            "schedulerName": scheduler,
-            "containers": [{"name": "c", "resources": {"requests": requests}}],
-        },
-    }
-
-
-def driver(app: str, executors: int, most: int, *, forged: bool = False) -> Object:
-    """A Spark driver. `forged`: its user wrote a reservation on it."""
-    made = pod(f"{app}-driver", app=app, role="driver")
-    made["metadata"]["annotations"] = {
-        "carbon-scheduler/executor-min-count": str(executors),
-        "carbon-scheduler/executor-max-count": str(most),
-        "carbon-scheduler/executor-cpu": "1",
-        "carbon-scheduler/executor-memory": "1Gi",
-    }
-    if forged:
-        text = '{"v":1,"n":9000,"min":1,"max":1,"packer":"","worker":{"cpu":1},"slots":[["n0",1]]}'
-        made["metadata"]["annotations"]["carbon-scheduler/reservation"] = text
-    return made
-
-
-def _node(name: str, *, cpu: int, tainted: bool) -> Object:
-    taints = [{"key": "secure", "value": "", "effect": "NoSchedule"}] if tainted else []
-    return {
-        "metadata": {"name": name},
-        "spec": {"taints": taints},
-        "status": {
-            "allocatable": {"cpu": str(cpu), "memory": "64Gi", "pods": "110"},
-            "conditions": [{"type": "Ready", "status": "True"}],
-        },
-    }
-
-
 def _executor_of(made: Object, app: str) -> bool:
-    labels = made["metadata"].get("labels") or {}
-    return labels.get("spark-role") == "executor" and labels.get("spark-app-selector") == app
+    return role_of(made) == "executor" and app_of(made) == app
 
 
-def _bind_args(made: Object, node: str) -> bytes:
-    metadata = made["metadata"]
-    args = {"PodName": metadata["name"], "PodNamespace": metadata["namespace"]}
-    return json.dumps({**args, "PodUID": metadata["uid"], "Node": node}).encode()
+def _settings(seed: int, kinds: set[str]) -> Settings:
+    """Carbon and accounting are on where something befalls them."""
+    options: dict[str, Any] = {}
+    if "carbon" in kinds:
+        options["carbon"] = {"url": "http://carbon", "poll_s": _POLL_S}
+    if "ledger" in kinds:
+        options["accounting"] = {"ledger": f"ledger-{seed}", "flush_s": _FLUSH_S}
+    return Settings.model_validate(options)
 
 
-def key_of(app: str) -> GangKey:
-    """The gang of an application."""
-    return GangKey(_NS, app)
+def _once(work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """Work that ends, as a part that does not."""
+
+    async def run() -> None:
+        await work()
+        await asyncio.Event().wait()
+
+    return run
 
 
 def simulate(seed: int, steps: list[Step]) -> tuple[list[str], list[str]]:
@@ -571,6 +553,13 @@ def simulate(seed: int, steps: list[Step]) -> tuple[list[str], list[str]]:
 
     async def go() -> tuple[list[str], list[str]]:
         world = World(seed, steps)
-        return await world.run(), world.story
+        with ExitStack() as stack:
+            for module in (calls_module, binds_module):
+                stack.enter_context(mock.patch.object(module, "crash_point", world.crash_point))
+            for module in (accountant_module, recorder_module):
+                stack.enter_context(mock.patch.object(module, "Worker", AtOnce))
+            stack.enter_context(mock.patch.object(recorder_module, "Ledger", Disk))
+            stack.enter_context(mock.patch.object(ledger_module, "_sqlite", in_memory))
+            return await world.run(), world.story
 
     return virtual.run(go())
