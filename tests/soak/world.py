@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 from unittest import mock
@@ -547,13 +547,25 @@ def _once(work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
     return run
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the service's log: faults are what a run is about."""
+    logger = logging.getLogger("extender")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def simulate(seed: int, steps: list[Step]) -> tuple[list[str], list[str]]:
     """One run: what is wrong (empty when all invariants hold), and what happened."""
-    logging.getLogger("extender").setLevel(logging.CRITICAL)
 
     async def go() -> tuple[list[str], list[str]]:
         world = World(seed, steps)
         with ExitStack() as stack:
+            stack.enter_context(_quiet())
             for module in (calls_module, binds_module):
                 stack.enter_context(mock.patch.object(module, "crash_point", world.crash_point))
             for module in (accountant_module, recorder_module):
