@@ -9,20 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
+
+import numpy as np
 
 from extender.core.carbon.start.hold import Hold
 from extender.core.carbon.start.planned import End
 from extender.core.gangs.reservation import NOWHERE, Gang
 from extender.core.gangs.spec import GangSpec
-from extender.core.nodes.arrays import IntArray
+from extender.core.nodes.arrays import IntArray, Rows
 from extender.core.policy import FifoMode
 from extender.core.queue.queue_pass import Waiting, plan
 from extender.core.queue.workspace import Workspace
 from extender.core.state import State
 
-_MOST_TRIALS: Final = 200
-"""Placements tried for one answer: at 5,000 nodes each takes about a millisecond, and webhooks wait."""
+_MOST_TRIALS: Final = 60
+"""Placements tried for one answer: at 5,000 nodes each takes about half a millisecond, and webhooks wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +49,10 @@ def by_hold(hold: Hold, now: float) -> Expected:
 
 @dataclass(slots=True)
 class _Leaving:
-    """Room that a gang gives back at its end, by row."""
+    """A gang that gives its room back at its end."""
 
     gang: Gang
     end: End
-    amounts: list[tuple[int, IntArray]]
 
 
 def by_room(
@@ -78,11 +80,7 @@ def starts_by_room(state: State, queue: Iterable[Waiting], ends: Ends, now: floa
 
 
 def _leaving(state: State, ends: Ends, now: float) -> list[_Leaving]:
-    return [
-        _Leaving(gang, ends(gang, now), _amounts(state, gang))
-        for gang in state.gangs.values()
-        if gang.owner is not None
-    ]
+    return [_Leaving(gang, ends(gang, now)) for gang in state.gangs.values() if gang.owner is not None]
 
 
 Ends = Callable[[Gang, float], End]
@@ -113,11 +111,16 @@ def _play(
     table, policy = state.nodes, state.policy
     space, found, trials = Workspace(table), dict[str, tuple[float, _Leaving]](), 0
     waiting = list(ahead)
-    for each in sorted(leaving, key=lambda one: (when(one.end), one.gang.key)):
-        if not math.isfinite(when(each.end)):
+    in_order = sorted(leaving, key=lambda one: (when(one.end), one.gang.key))
+    for at_s, together in groupby(in_order, key=lambda one: when(one.end)):
+        if not waiting or not math.isfinite(at_s):
             break
-        for row, used in each.amounts:
-            space.give(row, used)
+        # 1. All that end at this moment give their room back.
+        last = in_order[0]
+        for last in together:
+            for rows, used in _amounts(state, last.gang):
+                space.give_back(rows, used)
+        # 2. The queue is placed into what is free now.
         blocked: set[str] = set()
         for entry in list(waiting):
             if entry.pool in blocked:
@@ -130,7 +133,7 @@ def _play(
                 if policy.fifo_for(entry.pool) is FifoMode.STRICT:
                     blocked.add(entry.pool)
                 continue
-            found[entry.leader.uid] = when(each.end), each
+            found[entry.leader.uid] = at_s, last
             if entry.leader.uid == until:
                 return found
             assert isinstance(entry.spec, GangSpec)
@@ -140,16 +143,20 @@ def _play(
     return found
 
 
-def _amounts(state: State, gang: Gang) -> list[tuple[int, IntArray]]:
-    """Amounts that an admitted gang takes, by row: seats and claims of its pods, and its open slots."""
-    out: list[tuple[int, IntArray]] = []
+def _amounts(state: State, gang: Gang) -> list[tuple[Rows, IntArray]]:
+    """Amounts that an admitted gang takes, each with its rows: of its pods, and of its open slots."""
+    taken: dict[int, tuple[list[int], IntArray]] = {}
+
+    def add(row: int, amount: IntArray) -> None:
+        taken.setdefault(id(amount), ([], amount))[0].append(row)
+
     for uid in (*gang.leaders, *gang.workers):
         seat, claim = state.seats.get(uid), state.claims.get(uid)
         if seat is not None:
-            out.append((seat.row, seat.used))
+            add(seat.row, seat.used)
         elif claim is not None and claim.slot is None and claim.reserved is not None:
-            out.append((claim.row, claim.reserved))
-    out += [
-        (slot.row, slot.reserved) for slot in gang.slots if slot.reserved is not None and slot.row != NOWHERE
-    ]
-    return out
+            add(claim.row, claim.reserved)
+    for slot in gang.slots:
+        if slot.reserved is not None and slot.row != NOWHERE:
+            add(slot.row, slot.reserved)
+    return [(np.array(rows, dtype=np.intp), amount) for rows, amount in taken.values()]

@@ -59,6 +59,14 @@ class Workspace:
         self.free[:, row] += self._table.widened(used)
         self._touched.append(row)
 
+    def give_back(self, rows: Rows, used: IntArray) -> None:
+        """Suppose that this amount were free on each of these rows, as often as a row is named."""
+        if not self._touched:
+            self.free = self._table.free.copy()
+        numbers = np.bincount(rows, minlength=self.free.shape[1])
+        self.free += self._table.widened(used)[:, None] * numbers
+        self._touched.extend(np.flatnonzero(numbers).tolist())
+
     def _add(self, packing: Packing, leader: IntArray, worker: IntArray, sign: int) -> None:
         rows, numbers = np.unique(packing.worker_rows, return_counts=True)
         workers = sign * self._table.widened(worker)[:, None] * numbers
