@@ -30,9 +30,12 @@ from tests.soak.plan import (
     garbage,
     handed_over,
     haunted,
+    lied_to,
     overtaken,
     plan,
     rewritten,
+    silent,
+    slow,
     unknown_outcomes,
 )
 
@@ -115,10 +118,10 @@ def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 MUTATIONS: Final[dict[str, tuple[Patch, Callable[[int], list[Step]]]]] = {
-    "the caller of the webhooks is believed": (_lies, plan),
-    "what the watch shows does not replace a lie": (_returns(Changes, "_unsay", None), plan),
-    "a silent watch is not noticed": (_silence, plan),
-    "time-outs do not follow the answers": (_fixed_time_outs, plan),
+    "the caller of the webhooks is believed": (_lies, lied_to),
+    "what the watch shows does not replace a lie": (_returns(Changes, "_unsay", None), lied_to),
+    "a silent watch is not noticed": (_silence, silent),
+    "time-outs do not follow the answers": (_fixed_time_outs, slow),
     "a new leader does not catch up": (_no_catching_up, handed_over),
     "filter does not wait until a new leader has caught up": (_filter_without_catching_up, handed_over),
     "bind does not check the room again": (_returns(Store, "_room_lost", ""), crowded),

@@ -193,11 +193,25 @@ def crowded(seed: int) -> list[Step]:
 
 
 def overtaken(seed: int) -> list[Step]:
-    """The same, and the leader's watches show it late."""
-    watches = [
-        Step(at_s, "watch", {"replica": 0, "how": "delay", "lasts_s": 20}) for at_s in (5.0, 55.0, 105.0)
+    """Pods of the default scheduler take nodes between filter and bind, and the watches show it late."""
+    draw = random.Random(seed)
+    steps = [
+        Step(0.5, "permit", {"seconds": [2.0, 4.0]}),
+        Step(9.0, "watch", {"replica": 0, "how": "delay", "lasts_s": 130}),
     ]
-    return _in_order([*crowded(seed), *watches])
+    for number in range(6):
+        at_s = 10.0 + 20.0 * number
+        single = {"number": number, "cpu": 3, "runs_s": 12, "priority": 0}
+        steps.append(Step(at_s, "urgent", single))
+        steps += [
+            Step(
+                round(at_s + draw.uniform(0.2, 1.5), 2),
+                "foreign",
+                {"name": f"foreign-{number}-{each}", "cpu": 3, "runs_s": 12},
+            )
+            for each in range(6)
+        ]
+    return _in_order(steps)
 
 
 def rewritten(seed: int) -> list[Step]:
@@ -249,6 +263,30 @@ def haunted(seed: int) -> list[Step]:
     ]
 
 
+def lied_to(seed: int) -> list[Step]:
+    """Callers send falsified copies of pods of another scheduler, and have them bound."""
+    draw = random.Random(seed)
+    lies = [Step(10.0 + 20.0 * number, "lie", {"number": number}) for number in range(5)]
+    late = Step(5.0, "watch", {"replica": 0, "how": draw.choice(["delay", "twice"]), "lasts_s": 60})
+    return _in_order([*lies, late, _app(20.0, "app-0", 2, 30)])
+
+
+def silent(seed: int) -> list[Step]:
+    """Connections fall silent without an end."""
+    return [
+        _app(10.0, "app-0", 2, 30),
+        Step(20.0 + seed, "watch", {"replica": 0, "how": "silent", "lasts_s": 0}),
+        Step(25.0 + seed, "watch", {"replica": 1, "how": "silent", "lasts_s": 0}),
+        _app(60.0, "app-1", 2, 30),
+    ]
+
+
+def slow(seed: int) -> list[Step]:
+    """The API server takes seconds for each answer: applications start slowly, but they start."""
+    apps = [_app(20.0 + 10.0 * number, f"app-{number}", 2, 20) for number in range(3)]
+    return [Step(5.0 + seed, "slow for good", {"answers_s": 3.2}), *apps]
+
+
 def garbage(seed: int) -> list[Step]:
     """Nothing but garbage comes from the carbon service; no application waits for it."""
     return [
@@ -295,6 +333,16 @@ def full_disk(seed: int) -> list[Step]:
     ]
 
 
+def killed(seed: int) -> list[Step]:
+    """A replica is killed at the step of this number, while two gangs start and one loses an executor."""
+    return [
+        Step(1.0, "kill at", {"place": "anywhere", "number": seed + 1}),
+        _app(5.0, "app-0", 2, 20),
+        _app(6.0, "app-1", 1, 20, extra=1),
+        Step(15.0, "lose", {"number": 0}),
+    ]
+
+
 PRESSING: Final = (
     handed_over,
     crowded,
@@ -306,6 +354,10 @@ PRESSING: Final = (
     held,
     evicting,
     full_disk,
+    lied_to,
+    silent,
+    slow,
+    killed,
 )
 """Every tenth seed is of one of these; the others are of everything."""
 

@@ -7,17 +7,19 @@
 from __future__ import annotations
 
 import os
+from itertools import count
 
 import pytest
 
 from tests.soak.__main__ import shrunk, tell
 from tests.soak.mutations import MUTATIONS
-from tests.soak.plan import PLACES, Step, everything, plan, rewritten
+from tests.soak.plan import PLACES, Step, everything, killed, plan, rewritten
 from tests.soak.world import simulate
 
 SEEDS = int(os.environ.get("SOAK_SEEDS", "500"))
 PORTION = 20
-SEEDS_TO_FIND = 30
+SEEDS_TO_FIND = 10
+AT_ONCE = 4
 
 
 @pytest.mark.timeout(600)
@@ -56,6 +58,16 @@ def test_the_command_tells_the_story_of_a_failing_seed(
     told = capsys.readouterr().out
     assert "of 3 steps are needed" in told
     assert "an application that fits was not admitted: app-0-driver" in told
+
+
+@pytest.mark.parametrize("first", range(AT_ONCE))
+def test_a_replica_may_be_killed_between_any_two_steps(first: int) -> None:
+    for number in count(first, AT_ONCE):
+        problems, story = simulate(0, killed(number))
+        assert not problems, f"killed at step {number + 1}"
+        if not any("is killed" in line for line in story):
+            assert number > 50, "the run has that many steps at least"
+            return
 
 
 def test_every_place_at_which_a_replica_can_be_killed_is_reached() -> None:
