@@ -61,6 +61,8 @@ def explained(found: Mapping[str, Any], now: float, width: int) -> str:
     place = f" on {summary['leader_node']}" if summary["leader_node"] else ""
     say("State", f"{verdict}{place}{since}")
     say("Reason", f"{found['outcome']}: {found['headline']}" if found["outcome"] else found["headline"])
+    if found["kube_scheduler"]:
+        say("Scheduler", found["kube_scheduler"])
     if found["blocker"]:
         say("Blocker", found["blocker"])
     if found["pod"] is not None:

@@ -45,6 +45,7 @@ from extender.runtime.ledger_recorder import Bookkeeper
 from extender.runtime.needed_rights import needed_rights
 from extender.runtime.notifier import Notifier
 from extender.runtime.pod_checks import PodChecks
+from extender.runtime.pod_conditions import PodConditions
 from extender.runtime.pod_reads import PodReads
 from extender.runtime.savings_reader import SavingsReader
 from extender.runtime.stage_polling import StageSources
@@ -134,7 +135,10 @@ class Service:
         self.notifier = Notifier(self.store, self.events, self.patcher, clock)
         self.supervisor = Supervisor(self.metrics.restarted, sleep)
         saved = SavingsReader(self.bookkeeper, clock)
-        api = create_app(self.store, self.health, self.metrics, clock, savings=saved.current)
+        why = PodConditions(client, clock).why_unscheduled
+        api = create_app(
+            self.store, self.health, self.metrics, clock, savings=saved.current, why_unscheduled=why
+        )
         self.live: LiveSnapshots = api.state.live
         self.application = WebhookApplication(self.calls, api, self.metrics.answered)
         self._servers = [webhook_server(self.application, settings)]

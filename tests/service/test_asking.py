@@ -71,6 +71,22 @@ async def test_explain_takes_any_name_and_leaves_ids_whole(cluster: Cluster, nam
         assert (await ask("explain", "report-s", "-n", "other", *url))[0] == 1
 
 
+async def test_explain_shows_what_kube_scheduler_wrote_and_reads_it_once(cluster: Cluster, names: list[str]):
+    async with ready(cluster) as (_, client):
+        cluster.put("configmaps", driver_config_map("a", 50))
+        made = driver("a")
+        text = "0/3 nodes are available: 3 node(s) had volume node affinity conflict."
+        made["status"]["conditions"] = [{"type": "PodScheduled", "status": "False", "message": text}]
+        cluster.put("pods", made)
+        await client.filter(made, names)
+        before = sum(1 for asked, *_ in cluster.requests if asked == "get")
+        for _ in range(3):
+            code, shown = await ask("explain", "a-driver", "--url", client.url)
+            assert code == 0
+            assert f"Scheduler  {text}" in shown
+        assert sum(1 for asked, *_ in cluster.requests if asked == "get") == before + 1
+
+
 async def test_top_and_status(cluster: Cluster, names: list[str]):
     async with ready(cluster) as (_, client):
         await some_wait(cluster, client, names)

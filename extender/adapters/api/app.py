@@ -18,7 +18,7 @@ from extender.adapters.api import carbon, models
 from extender.adapters.api.dashboard.routes import add_dashboard
 from extender.adapters.api.dashboard.snapshot import Snapshots
 from extender.adapters.api.dashboard.stream import LiveSnapshots
-from extender.adapters.api.explaining import DEFAULT_WATTS_PER_CORE, add_explain
+from extender.adapters.api.explaining import DEFAULT_WATTS_PER_CORE, WhyUnscheduled, add_explain, not_read
 from extender.adapters.api.metrics import Metrics
 from extender.adapters.api.openapi import STAGE_PRIORITY, describe_plain_routes
 from extender.adapters.api.ports import CacheHealth, ServiceHealth
@@ -37,6 +37,7 @@ def create_app(
     clock: Callable[[], float],
     watts_per_core: float = DEFAULT_WATTS_PER_CORE,
     savings: Callable[[], Mapping[str, Any] | None] = lambda: None,
+    why_unscheduled: WhyUnscheduled = not_read,
 ) -> FastAPI:
     """The API over one store. `clock` gives seconds since the epoch.
 
@@ -51,7 +52,7 @@ def create_app(
     )
     _add_probes(app, store, health, clock)
     _add_views(app, store, clock)
-    add_explain(app, store, clock, watts_per_core)
+    add_explain(app, store, clock, watts_per_core, why_unscheduled)
     snapshots = Snapshots(store, health, savings)
     app.state.live = LiveSnapshots(snapshots.sections, snapshots.look, clock)
     add_dashboard(app, app.state.live, snapshots)

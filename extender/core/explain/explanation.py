@@ -91,7 +91,8 @@ class Explanation:
     """Why an application waits or runs. Times are seconds since the epoch, None where they are not known.
 
     `refused_for_good` says that it never starts as it is. `blocker` is a gang (`NAMESPACE/ID`), `carbon`,
-    `room`, `configuration`, `request` or empty. `pod` is the pod that was named, if that is not the leader.
+    `room`, `configuration`, `request` or empty. `kube_scheduler` is kube-scheduler's message
+    on the leader, if that was read. `pod` is the pod that was named, if that is not the leader.
     """
 
     summary: Summary
@@ -113,6 +114,7 @@ class Explanation:
     would_help: tuple[Remedy, ...] = ()
     faults: tuple[str, ...] = ()
     pod: NamedPod | None = None
+    kube_scheduler: str = ""
 
 
 def explain(store: Store, found: Found, now: float, watts_per_core: float) -> Explanation:

@@ -167,6 +167,7 @@ function explanation(e) {
   const when = (at) => `${clock(at)}${at > now_s() + 1 ? ` (in ${age(at - now_s())})` : ""}`;
   say("State", `${e.refused_for_good ? "refused for good" : s.state}${s.leader_node ? ` on ${s.leader_node}` : ""}${e.since_s === null ? "" : `, since ${clock(e.since_s)} (${age(now_s() - e.since_s)})`}`);
   say("Reason", e.outcome ? `${e.outcome}: ${e.headline}` : e.headline);
+  say("kube-scheduler", e.kube_scheduler);
   say("Blocker", e.blocker);
   if (e.place) say("Place", `${e.place.position} of ${e.place.waiting} in ${e.place.pool || "the default pool"}${e.refused_for_good ? "" : `, ${e.place.can_start} of those that can start`}`);
   if (e.expected) {
