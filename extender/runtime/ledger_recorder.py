@@ -70,7 +70,7 @@ class Bookkeeper:
     (`Leadership`), or until the ledger has stood still for `LAPSE_FLUSHES` intervals.
 
     Raises `LedgerUnusable` when it can never work. A ledger that cannot be reached, or does not answer within
-    `patience_s`, is opened later.
+    `patience_s` (`OPENING_S`), is opened later.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Bookkeeper:
         store: Store,
         clock: Callable[[], float],
         *,
-        patience_s: float = OPENING_S,
+        patience_s: float | None = None,
     ) -> None:
         assert settings.accounting.ledger is not None
         self._settings = settings
@@ -91,6 +91,7 @@ class Bookkeeper:
         self._pruned_s: float | None = None
         self._arrivals = Arrivals()
         self.accountant: Accountant | None = None
+        patience_s = OPENING_S if patience_s is None else patience_s
         self._opening: Future[Accountant] | None = self._open()
         try:
             self.accountant = self._opening.result(patience_s)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
+from pathlib import Path
 
 import pytest
 import uvicorn
 
+from extender.adapters.accounting import accountant
+from extender.adapters.accounting.ledger import Ledger
 from extender.core.gangs.reservation import RESERVATION
 from extender.core.invariants import snapshot, violations
 from extender.core.wakes import WAKE
+from extender.runtime import ledger_recorder
 from extender.runtime.http.server import Server
 from extender.runtime.service import Service
 from extender.runtime.supervisor import ServiceFailed
@@ -170,6 +175,32 @@ async def test_answers_do_not_wait_for_acknowledgements():
         _, writer = await asyncio.open_connection(*listener.getsockname())
         assert await asyncio.wait_for(seen, PATIENCE_S)
         writer.close()
+
+
+async def test_a_ledger_that_does_not_answer_keeps_the_service_neither_from_starting_nor_from_ending(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    answers, asked = threading.Event(), threading.Event()
+
+    def silent(*_: object, **__: object) -> None:
+        asked.set()
+        assert answers.wait(PATIENCE_S)
+
+    monkeypatch.setattr(ledger_recorder, "OPENING_S", 0.01)
+    monkeypatch.setattr(accountant, "CLOSING_S", 0.01)
+    settings = {"accounting.ledger": str(tmp_path / "ledger"), "accounting.flush_s": "0.01"}
+    with monkeypatch.context() as away:
+        away.setattr(Ledger, "load", silent)
+        async with ready(cluster, **settings) as (service, _):
+            assert "it has not answered" in " ".join(service.health.problems())
+        assert not answers.is_set(), "the service began and ended without the ledger"
+    with monkeypatch.context() as away:
+        away.setattr(Ledger, "write", silent)
+        asked.clear()
+        async with ready(cluster, **settings):
+            assert await asyncio.to_thread(asked.wait, PATIENCE_S), "a write is under way"
+        assert not answers.is_set(), "the service ended without the ledger"
+    answers.set()
 
 
 async def test_a_port_in_use_is_said_clearly(cluster: Cluster):

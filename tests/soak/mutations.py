@@ -17,6 +17,7 @@ from extender.adapters.kubernetes.reflector import Reflector
 from extender.adapters.webhooks import wire
 from extender.adapters.webhooks.calls import Calls
 from extender.core.carbon import signal
+from extender.core.carbon.start.flexibility import Flexibility
 from extender.core.gangs import preemption
 from extender.core.handlers import Changes
 from extender.core.store import Store
@@ -30,6 +31,7 @@ from tests.soak.plan import (
     garbage,
     handed_over,
     haunted,
+    held,
     lied_to,
     overtaken,
     plan,
@@ -117,6 +119,11 @@ def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Backlog, "write", write)
 
 
+def _held_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Flexibility.latest_start_s
+    monkeypatch.setattr(Flexibility, "latest_start_s", lambda self, created_s: original(self, created_s) + 60)
+
+
 MUTATIONS: Final[dict[str, tuple[Patch, Callable[[int], list[Step]]]]] = {
     "the caller of the webhooks is believed": (_lies, lied_to),
     "what the watch shows does not replace a lie": (_returns(Changes, "_unsay", None), lied_to),
@@ -131,6 +138,7 @@ MUTATIONS: Final[dict[str, tuple[Patch, Callable[[int], list[Step]]]]] = {
     "whether a pod exists is not checked": (_returns(PodChecks, "submit", None), haunted),
     "the text of a refusal changes from call to call": (_changing_text, plan),
     "any value of the carbon service is believed": (_gullible, garbage),
+    "carbon holds an application beyond what it allows": (_held_longer, held),
     "preemption does not ask whether it helps": (_all_victims, evicting),
     "what a full disk refuses is lost": (_forgotten, full_disk),
 }

@@ -225,12 +225,13 @@ class Accountant:
         self._ledger.prune(until_s)
         return until_s == before_s
 
-    def close(self, now: float, *, lead: bool = True, patience_s: float = CLOSING_S) -> None:
+    def close(self, now: float, *, lead: bool = True, patience_s: float | None = None) -> None:
         """Write at once what was booked until `now`, if this replica leads, and close the ledger.
 
-        Takes no longer than `patience_s`. Batches are written whole or not at all, so the next start goes on
-        where the ledger ends.
+        Takes no longer than `patience_s` (`CLOSING_S`). Batches are written whole or not at all, so the next
+        start goes on where the ledger ends.
         """
+        patience_s = CLOSING_S if patience_s is None else patience_s
         until_s = time.monotonic() + patience_s
         batches: list[Batch] = []
         if self._listening is None and lead:
