@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
 
-from extender.bsp import comparison, report
+from extender.bsp import comparison, profiler, report
 from extender.bsp.comparison import Lab, Power, Reproduced, Result
 from extender.bsp.core.reference.controllers import (
     DynamicWindows,
@@ -25,7 +27,7 @@ from extender.bsp.core.reference.controllers import (
 from extender.bsp.core.rules import Rules, RulesUnusable
 from extender.bsp.core.simulation import Controller
 from extender.bsp.experiment import prepare
-from extender.bsp.inputs import InputsUnusable, read_recorded
+from extender.bsp.inputs import InputsUnusable, read_profile, read_recorded
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, context_settings={"help_option_names": ["-h", "--help"]}
@@ -124,6 +126,49 @@ def report_command(
     else:
         report.draw(results, output / "report.svg")
     typer.echo(report.summary(results, reproduced))
+
+
+@app.command("profile")
+def profile_command(
+    output: Annotated[Path, typer.Option(help="CSV file of the runs. One that exists is continued.")],
+    member: Annotated[list[str] | None, typer.Option(help="A stressor. Default: all eight.")] = None,
+    sizes: Annotated[str, typer.Option(help="Sizes of work: first:end:step or a,b,c.")] = "10:50:3",
+    cpu: Annotated[str, typer.Option(help="CPU in millicores: first:end:step or a,b,c.")] = "1000:9000:500",
+    runs: Annotated[int, typer.Option(min=1, help="Runs of each point.")] = 3,
+    instances: Annotated[int, typer.Option(min=0, help="Workers; 0 is one for each CPU of the host.")] = 0,
+    scale: Annotated[float, typer.Option(min=0, help="Multiply the published operations.")] = 1.0,
+    program: Annotated[str, typer.Option(help="The stress-ng to run.")] = "stress-ng",
+    cgroup: Annotated[Path, typer.Option(help="Where control groups are.")] = Path("/sys/fs/cgroup"),
+    original: Annotated[
+        Path | None, typer.Option(help="Write the means in the original's layout too.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Picture to draw: .svg, .png or .pdf.")] = None,
+) -> None:
+    """Measure stress-ng under a CPU quota on this host. Stop it when you like: it continues where it was."""
+    members = member or list(profiler.OPERATIONS)
+    if unknown := [each for each in members if each not in profiler.OPERATIONS]:
+        _fail(f"--member {unknown[0]}: choose from {', '.join(profiler.OPERATIONS)}")
+    if picture is not None and find_spec("matplotlib") is None:
+        _fail("--picture needs matplotlib: pip install 'carbon-scheduler[plots]'")
+    try:
+        wanted = profiler.points(members, profiler.sequence(sizes), profiler.sequence(cpu), runs)
+        done = profiler.finished(output)
+        measure = profiler.StressNg(program, instances, scale, cgroup)
+        columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task("runs", total=len(wanted), completed=len(done & set(wanted)))
+            profiler.profile(
+                (point for point in wanted if point not in done),
+                output,
+                measure,
+                lambda point, _: progress.update(task, advance=1, description=f"{point.member} {point.size}"),
+            )
+        if original is not None:
+            profiler.write_original(read_profile(output), original)
+        if picture is not None:
+            profiler.draw(output, picture)
+    except (profiler.ProfilingFailed, InputsUnusable) as problem:
+        _fail(str(problem))
 
 
 def _lab(recorded: Path, series: Path, power: Power, members: int) -> Lab:

@@ -14,7 +14,7 @@ from extender.bsp.core.rules import Levels
 
 Floats = NDArray[np.float64]
 
-_STRIDES: Final = (8, 4, 2, 1)
+_STRIDES: Final = (32, 16, 8, 4, 2, 1)
 _MOST_MOVES: Final = 60  # of one stride; each improves, so this only bounds the time
 _GAIN: Final = 1e-9
 

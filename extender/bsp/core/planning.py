@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +18,6 @@ Floats = NDArray[np.float64]
 
 HORIZON: Final = 6
 SCENARIOS: Final = 48
-_LATER: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class ScenarioPlans:
         self._rows: dict[int, _Row] = {}
 
     def row(self, row: int) -> _Row:
-        """What was planned before a superstep; the first call for it does the work."""
+        """The plan that was made before a superstep; the first call for it does the work."""
         if row not in self._rows:
             self._rows[row] = self._plan(row)
         return self._rows[row]
@@ -74,22 +72,18 @@ class ScenarioPlans:
         levels: dict[tuple[int, int], Levels] = {}
         seconds: dict[tuple[int, int], float] = {}
         for length in range(1, self.horizon + 1):
-            # A window that begins later is planned again before it begins, so fewer scenarios do for it.
-            for offsets, some in ((range(1), table), (range(1, self.horizon - length + 1), table[:_LATER])):
-                for offset, own in zip(offsets, self._configure(some, offsets, length), strict=True):
-                    levels[offset, length] = own
-                    seconds[offset, length] = float(
-                        self._slowest_s(judges[:, offset : offset + length], own).sum()
-                    )
+            offsets = range(self.horizon - length + 1)
+            cases = np.stack(
+                [table[:, each : each + length].reshape(-1, *table.shape[2:]) for each in offsets]
+            )
+            weights = np.full(cases.shape[1], 1 / len(table))
+            found = least_expected(cases, weights, self._budget, self._caps, self._allowed)
+            for offset, own in zip(offsets, found, strict=True):
+                levels[offset, length] = own
+                seconds[offset, length] = float(
+                    self._slowest_s(judges[:, offset : offset + length], own).sum()
+                )
         return _Row(judges, levels, seconds)
-
-    def _configure(self, table: Floats, offsets: range, length: int) -> Sequence[Levels]:
-        """Levels of the windows of one length: `table[scenario, lead, member, level]`."""
-        if not offsets:
-            return []
-        cases = np.stack([table[:, each : each + length].reshape(-1, *table.shape[2:]) for each in offsets])
-        weights = np.full(cases.shape[1], 1 / len(table))
-        return list(least_expected(cases, weights, self._budget, self._caps, self._allowed))
 
     def _slowest_s(self, scenarios: Floats, levels: Levels) -> Floats:
         millicores = np.broadcast_to(self._rules.millicores(levels).astype(np.float64), scenarios.shape)

@@ -75,6 +75,6 @@ class Rules:
         return levels
 
     def reconfiguration_s(self, before: Levels, after: Levels) -> float:
-        """What the change from one configuration to another costs."""
+        """Seconds that the change from one configuration to another costs."""
         grows, shrinks = bool((after > before).any()), bool((after < before).any())
         return self.penalty_s + self.grow_s * grows + self.shrink_s * shrinks

@@ -1,4 +1,4 @@
-"""What a controller costs: supersteps played one after the other, and the penalty of each reconfiguration."""
+"""The account of a controller: supersteps, one after the other, and a penalty for each change."""
 
 from __future__ import annotations
 

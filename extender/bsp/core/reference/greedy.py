@@ -25,7 +25,7 @@ _AT_ONCE: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """What to configure: `lengths[i]` supersteps from lead `offsets[i]` of forecast row `rows[i]`."""
+    """Windows to configure: `lengths[i]` supersteps from lead `offsets[i]` of forecast row `rows[i]`."""
 
     rows: Ints
     offsets: Ints
