@@ -229,9 +229,30 @@ def test_json_holds_reasons_where_numbers_are_missing(run: Run) -> None:
     assert figures["total"]["intensity_g_per_kwh"] > 100
 
 
+def test_applications_are_listed_heaviest_first_with_the_price_of_their_energy(
+    run: Run, tmp_path: Path
+) -> None:
+    figures = json.loads(run("--json", "--price", "0.5").output)
+    assert figures["price_per_kwh"] == 0.5
+    energy = {
+        f"{each['row']['app']['namespace']}/{each['row']['app']['app_id']}": each["energy_kwh"]
+        for each in figures["applications"]
+    }
+    heaviest = sorted(energy, key=lambda name: -energy[name])
+    text = run("--by", "application", "--price", "0.5").output
+    lines = [line.split() for line in text.splitlines() if line.split()[:1] and line.split()[0] in energy]
+    assert lines[0][0] == heaviest[0]
+    assert f"{0.5 * energy[heaviest[0]]:.2f}" in lines[0]
+    assert "price" in text
+    page = tmp_path / "page.html"
+    run("--html", str(page), "--price", "0.5")
+    assert f"<td>{0.5 * energy[heaviest[0]]:.2f}</td>" in page.read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
+        (["--price", "-1"], "0 or more, like 0.25"),
         (["--since", "yesterday"], "2026-03-01"),
         (["--last", "soon"], "24h"),
         (["--last", "0h"], "24h"),

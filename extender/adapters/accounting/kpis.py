@@ -142,7 +142,8 @@ class StageShare:
 class Report:
     """Everything a report shows. `bucket_s` is the length of a bucket of `times`.
 
-    `stages` are the largest `MOST_STAGES`, of applications that reported any.
+    `stages` are the largest `MOST_STAGES`, of applications that reported any. `price_per_kwh` is the reader's
+    tariff, in any currency; None without one.
     """
 
     since_s: float
@@ -161,6 +162,12 @@ class Report:
         default_factory=dict[str, Sequence[IntensityRow]]
     )
     stages: Sequence[StageShare] = ()
+    price_per_kwh: float | None = None
+
+    @property
+    def heaviest(self) -> list[Application]:
+        """Applications, those that took most energy first."""
+        return sorted(self.applications, key=lambda each: (-each.energy_kwh, each.row.submitted_s))
 
 
 _SUMS: Final = """

@@ -63,8 +63,8 @@ def render(report: Report) -> str:
             _applications(report),
             _stages(report),
             _strategies(report),
-            _groups("Nodes", report.nodes, chart=True),
-            _groups("Namespaces", report.namespaces, chart=False),
+            _groups("Nodes", report.nodes, report.price_per_kwh, chart=True),
+            _groups("Namespaces", report.namespaces, report.price_per_kwh, chart=False),
             _origins(report),
         )
     )
@@ -152,11 +152,15 @@ def _filled(report: Report, points: Sequence[tuple[float, float]]) -> list[tuple
 
 
 def _lives(report: Report) -> str:
-    rows = [_span(each, report) for each in report.applications[:MOST_ROWS]]
+    # An application that never started took nothing, and would draw the longest bar.
+    started = [each for each in report.heaviest if each.row.started_s is not None]
+    shown = sorted(started[:MOST_ROWS], key=lambda each: each.row.submitted_s)
+    rows = [_span(each, report) for each in shown]
     if not rows:
         return ""
-    more = len(report.applications) - len(rows)
-    note = f" {more} more are in the tables." if more else ""
+    more, never = len(started) - len(rows), len(report.applications) - len(started)
+    note = f" {more} smaller ones are in the tables." if more else ""
+    note += f" {never} never started." if never else ""
     key = charts.legend([("waiting", "wait"), ("running", "run")])
     return _section(
         "Applications over time",
@@ -210,17 +214,18 @@ def _applications(report: Report) -> str:
                 "waited",
                 "turnaround",
                 "energy",
+                "price",
                 "carbon",
                 "saved",
                 "by intensity",
                 "by energy",
             ),
-            (_application(each) for each in report.applications),
+            (_application(each, report.price_per_kwh) for each in report.heaviest),
         ),
     )
 
 
-def _application(application: Application) -> tuple[str, ...]:
+def _application(application: Application, price_per_kwh: float | None) -> tuple[str, ...]:
     row, saving = application.row, application.saving
     split = ("-", "-")
     if not isinstance(saving, Missing):
@@ -231,6 +236,7 @@ def _application(application: Application) -> tuple[str, ...]:
         words.duration(row.waiting_s),
         words.duration(row.turnaround_s),
         words.energy(application.energy_kwh),
+        words.price(application.energy_kwh, price_per_kwh),
         words.application_carbon(application),
         words.saving(saving),
         *split,
@@ -296,7 +302,7 @@ def _strategies(report: Report) -> str:
     )
 
 
-def _groups(title: str, groups: Sequence[Group], *, chart: bool) -> str:
+def _groups(title: str, groups: Sequence[Group], price_per_kwh: float | None, *, chart: bool) -> str:
     if not groups:
         return ""
     drawn = ""
@@ -318,17 +324,18 @@ def _groups(title: str, groups: Sequence[Group], *, chart: bool) -> str:
         ]
         drawn = charts.bars(rows, "kWh", stacked=True) + charts.legend([("pods", "used"), ("unused", "free")])
     table = _table(
-        (title.lower().rstrip("s"), "energy", "unused", "carbon", "g/kWh", "utilisation"),
+        (title.lower().rstrip("s"), "energy", "unused", "price", "carbon", "g/kWh", "utilisation"),
         (
             (
                 each.name,
                 words.energy(each.energy_kwh),
                 words.energy(each.remainder_kwh),
+                words.price(each.energy_kwh, price_per_kwh),
                 words.carbon(each),
                 words.intensity(each.intensity_g_per_kwh),
                 words.percent(each.utilisation) if chart else "-",
             )
-            for each in groups
+            for each in sorted(groups, key=lambda group: -group.energy_kwh)
         ),
     )
     return _section(title, "Energy in kWh." if chart else "", drawn + table)

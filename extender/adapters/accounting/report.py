@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -59,6 +60,7 @@ Bys = Annotated[list[By] | None, typer.Option("--by", help="Table to print; may 
 Html = Annotated[Path | None, typer.Option(help="Write a page with plots to this file.")]
 Csv = Annotated[Path | None, typer.Option(help="Write the ledger's tables as CSV into this directory.")]
 Parquet = Annotated[Path | None, typer.Option(help="The same as Parquet (extra `parquet`).")]
+Price = Annotated[float | None, typer.Option(help="Price of a kWh: the tables then have what energy cost.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON instead of tables.")]
 
 
@@ -72,6 +74,7 @@ def report_command(
     html: Html = None,
     csv: Csv = None,
     parquet: Parquet = None,
+    price: Price = None,
     as_json: AsJson = False,
 ) -> None:
     """Energy, carbon and waiting of what ran: by strategy, node, namespace, time, application and stage."""
@@ -81,7 +84,8 @@ def report_command(
         books = Ledger(ledger, create=False)
         try:
             since_s, until_s = _window(books, since, until, last)
-            report = collect(books, since_s, until_s, _length_s(bucket, "--bucket"))
+            figures = collect(books, since_s, until_s, _length_s(bucket, "--bucket"))
+            report = replace(figures, price_per_kwh=_price(price))
             written = write_csv(books, csv, since_s, until_s) if csv is not None else []
             written += write_parquet(books, parquet, since_s, until_s) if parquet is not None else []
         finally:
@@ -134,6 +138,12 @@ def _moment_s(text: str, option: str) -> float:
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 
 
+def _price(price: float | None) -> float | None:
+    if price is not None and not (math.isfinite(price) and price >= 0):
+        raise ValueError(f"--price {price}: a price of a kWh is a number of 0 or more, like 0.25")
+    return price
+
+
 def _length_s(text: str, option: str) -> float:
     match = re.fullmatch(r"(\d{1,6})([mhdw])", text)
     if match is None or int(match[1]) == 0:
@@ -177,8 +187,8 @@ def print_report(console: Console, report: Report, by: Sequence[By]) -> None:
     )
     printers = {
         By.STRATEGY: lambda: _strategies(report),
-        By.NODE: lambda: _groups("node", report.nodes),
-        By.NAMESPACE: lambda: _groups("namespace", report.namespaces),
+        By.NODE: lambda: _groups("node", report.nodes, report.price_per_kwh),
+        By.NAMESPACE: lambda: _groups("namespace", report.namespaces, report.price_per_kwh),
         By.TIME: lambda: _times(report),
         By.APPLICATION: lambda: _applications(report),
         By.STAGE: lambda: _stages(report),
@@ -227,14 +237,15 @@ def _strategies(report: Report) -> Table:
     return table
 
 
-def _groups(name: str, groups: Sequence[Group]) -> Table:
-    table = _table(f"By {name}", name, "energy", "unused", "carbon", "g/kWh", "utilisation")
+def _groups(name: str, groups: Sequence[Group], price_per_kwh: float | None) -> Table:
+    table = _table(f"By {name}", name, "energy", "unused", "price", "carbon", "g/kWh", "utilisation")
     largest = sorted(groups, key=lambda group: -group.energy_kwh)
     for each in largest[:MOST_LINES]:
         table.add_row(
             escape(each.name),
             words.energy(each.energy_kwh),
             words.energy(each.remainder_kwh),
+            words.price(each.energy_kwh, price_per_kwh),
             words.carbon(each),
             words.intensity(each.intensity_g_per_kwh),
             words.percent(each.utilisation) if name == "node" else "-",
@@ -266,12 +277,13 @@ def _applications(report: Report) -> Table:
         "strategy",
         "waited",
         "energy",
+        "price",
         "carbon",
         "saved",
         "by intensity",
         "by energy",
     )
-    for each in report.applications[-MOST_LINES:]:
+    for each in report.heaviest[:MOST_LINES]:
         saving = each.saving
         parts = ("-", "-")
         if not isinstance(saving, Missing):
@@ -282,6 +294,7 @@ def _applications(report: Report) -> Table:
             escape(each.row.strategy) or "-",
             words.UNKNOWN if isinstance(waiting, Missing) else words.duration(waiting),
             words.energy(each.energy_kwh),
+            words.price(each.energy_kwh, report.price_per_kwh),
             words.application_carbon(each),
             words.saving(saving),
             *parts,

@@ -85,6 +85,11 @@ def application_carbon(application: Application) -> str:
     return UNKNOWN if isinstance(application.actual, Missing) else grams(application.actual.carbon_g)
 
 
+def price(kwh: float, per_kwh: float | None) -> str:
+    """Price of an energy in the currency of the tariff; `-` without one."""
+    return "-" if per_kwh is None else f"{kwh * per_kwh:.2f}"
+
+
 def moment(time_s: float) -> str:
     """UTC, to the minute."""
     return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M}"
