@@ -109,21 +109,24 @@ def grid(place: Place, data: Path | None, seed: int, ahead: Ahead, kept: Path) -
         return Grid(ZONE, float(start_s), HOUR_S, values, np.repeat(values[:, None], _FORECAST_H, axis=1))
     if ahead is Ahead.ORACLE:
         return Grid(ZONE, float(start_s), HOUR_S, values)
-    return Grid(ZONE, float(start_s), HOUR_S, values, _forecasts(trace, start_s, kept))
+    return Grid(ZONE, float(start_s), HOUR_S, values, *_forecasts(trace, start_s, kept))
 
 
 def _forecasts(trace: Series, start_s: int, kept: Path) -> Floats:
-    """The forecast issued at the beginning of each hour, float64[hours, 48]; NaN where there was none."""
+    """Forecasts issued at the beginning of each hour: means, lows, highs, float64[3, hours, 48].
+
+    NaN where there was none.
+    """
     digest = hashlib.blake2b(trace.values.tobytes(), digest_size=8).hexdigest()
-    path = kept / f"forecast-{trace.zone}-{start_s}-{digest}.npy"
+    path = kept / f"forecasts-{trace.zone}-{start_s}-{digest}.npy"
     if path.is_file():
         return np.load(path)
     method = forecaster()
-    out = np.full((LONGEST_DAYS * 24, _FORECAST_H), np.nan)
-    for hour in range(len(out)):
+    out = np.full((3, LONGEST_DAYS * 24, _FORECAST_H), np.nan)
+    for hour in range(out.shape[1]):
         made = method.forecast(trace, start_s + hour * HOUR_S, _FORECAST_H)
         if not isinstance(made, Missing):
-            out[hour, : len(made)] = made.mean
+            out[:, hour, : len(made)] = made.mean, made.low, made.high
     kept.mkdir(parents=True, exist_ok=True)
     # Another process may be at the same week: whoever is last writes the same numbers.
     partial = path.with_suffix(f".{os.getpid()}.npy")

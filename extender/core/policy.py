@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from extender.core.carbon.plan.horizon import Risk
 from extender.core.carbon.signal import Kind
 from extender.core.carbon.start.flexibility import INFLEXIBLE, Flexibility
 from extender.core.queue.packing import DEFAULT_PACKER
@@ -89,7 +90,7 @@ class CarbonPolicy:
     A node's carbon zone is the value of `zone_label`, else what `zone_by_place` says of its zone label, else
     of its region label. `default` and `default_by_namespace` apply to gangs that say nothing themselves.
     The weights are relative to the packer's own order, which counts 1. Only intensities of one `kind` are
-    used.
+    used. `risk` is how far the plan follows an uncertain forecast.
     """
 
     zone_label: str = "carbon-scheduler/carbon-zone"
@@ -102,6 +103,7 @@ class CarbonPolicy:
     default: Flexibility = INFLEXIBLE
     default_by_namespace: Mapping[str, Flexibility] = field(default_factory=dict[str, Flexibility])
     threshold_percentile: float = 30.0
+    risk: Risk = Risk.MODERATE
     cap: CapPolicy = CapPolicy()
     pcaps: PcapsPolicy = PcapsPolicy()
 

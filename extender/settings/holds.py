@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from extender.core.carbon.plan.horizon import Risk
 from extender.core.carbon.start.flexibility import HoldPolicy
 from extender.settings.values import Delay, Group, Value, Yaml
 
@@ -39,4 +40,10 @@ class HoldSettings(Group):
     threshold_percentile: Annotated[float, Field(ge=0, le=100)] = Field(
         default=30.0,
         description="Cleanest part of the forecast, in percent, in which `threshold` starts a gang.",
+    )
+    risk: Risk = Field(
+        default=Risk.MODERATE,
+        description="How far `plan` and `best-start` follow an uncertain forecast. They add to each expected "
+        "intensity half a standard deviation of its forecast (`low`), a tenth (`moderate`) or nothing "
+        "(`high`). Without intervals in the forecast all three are the same.",
     )

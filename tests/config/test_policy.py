@@ -32,6 +32,7 @@ OTHER_THAN_DEFAULT = {
     "holds.policy": "threshold",
     "holds.by_namespace": "{batch: {max_delay_s: 3600}}",
     "holds.threshold_percentile": "20",
+    "holds.risk": "low",
     "carbon.zone_label": "zone",
     "carbon.zone_by_place": "{rack-7: YY}",
     "carbon.kind": "marginal",

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+_INTERVAL_DEVIATIONS: Final = 2 * 1.645
+"""Width of an interval that holds nine of ten values, in standard deviations of a normal distribution."""
 ABSURD_G_PER_KWH: Final = 3000.0
 """Above this no grid has ever been: such a value is not believed."""
 
@@ -161,7 +163,8 @@ class CarbonBook:
         upper = signal.upper if believed(signal.upper) else max(values)
         assert lower is not None
         assert upper is not None
-        return Outlook(start_s, signal.step_s, values, min(lower, upper), max(lower, upper))
+        bounds = min(lower, upper), max(lower, upper)
+        return Outlook(start_s, signal.step_s, values, *bounds, _deviations(signal, step, start_s))
 
 
 def merged(outlooks: Sequence[Outlook], merge: Callable[[Sequence[float]], float]) -> Outlook:
@@ -178,6 +181,17 @@ def merged(outlooks: Sequence[Outlook], merge: Callable[[Sequence[float]], float
     known = ([value for each in outlooks if (value := each.at(time_s)) is not None] for time_s in times)
     values = tuple(merge(each) for each in known if each)
     return Outlook(start_s, step_s, values, min(values), max(values))
+
+
+def _deviations(signal: Signal, step: int, start_s: float) -> tuple[float, ...]:
+    """Standard deviation of each step from this one on, by its interval; what was measured is certain."""
+    if not len(signal.forecast) == len(signal.forecast_low) == len(signal.forecast_high):
+        return ()
+    widths = zip(signal.forecast_low[step:], signal.forecast_high[step:], strict=True)
+    found = tuple(max(0.0, high - low) / _INTERVAL_DEVIATIONS for low, high in widths)
+    if not all(math.isfinite(each) for each in found):
+        return ()
+    return (0.0, *found[1:]) if signal.at_s >= start_s else found
 
 
 def _without_gaps(values: tuple[float, ...]) -> tuple[float, ...]:

@@ -21,8 +21,9 @@ class Grid:
     """Carbon intensity of one zone in gCO2e/kWh: `values[i]` holds for `step_s` from `start_s + i * step_s`.
 
     `forecasts[i]` are the means of step i and the steps after it, as they were expected when step i began;
-    NaN stands where there was no forecast. Without `forecasts` the future itself is the forecast: that is an
-    oracle, and no service ever has one. NaN in `values`: the intensity is unknown.
+    `lows` and `highs` are the ends of their intervals, or None. NaN stands where there was no forecast.
+    Without `forecasts` the future itself is the forecast: that is an oracle, and no service ever has one. NaN
+    in `values`: the intensity is unknown.
     """
 
     zone: str
@@ -30,6 +31,8 @@ class Grid:
     step_s: float
     values: Floats
     forecasts: Floats | None = None
+    lows: Floats | None = None
+    highs: Floats | None = None
 
     def __post_init__(self) -> None:
         if self.forecasts is not None and len(self.forecasts) != len(self.values):
@@ -67,8 +70,20 @@ class Grid:
             return Signal(self.zone, at_s, None, "the trace has a gap here")
         rows = self.values[step : step + _ORACLE_STEPS] if self.forecasts is None else self.forecasts[step]
         gaps = np.flatnonzero(np.isnan(rows))
-        ahead = tuple(rows[: gaps[0] if len(gaps) else len(rows)].tolist())
-        return Signal(self.zone, at_s, value, forecast=ahead, forecast_start_s=at_s, step_s=self.step_s)
+        known = int(gaps[0]) if len(gaps) else len(rows)
+        low, high = (
+            () if each is None else tuple(each[step, :known].tolist()) for each in (self.lows, self.highs)
+        )
+        return Signal(
+            self.zone,
+            at_s,
+            value,
+            forecast=tuple(rows[:known].tolist()),
+            forecast_start_s=at_s,
+            step_s=self.step_s,
+            forecast_low=low,
+            forecast_high=high,
+        )
 
     def _integral(self, time_s: float) -> float:
         """Intensity summed up from the start, in g/kWh * s."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from extender.core.carbon.plan.horizon import Risk
 from extender.core.carbon.signal import Signal
 from extender.core.carbon.start.flexibility import Flexibility, HoldPolicy
 from extender.core.events import CarbonSeen
@@ -122,3 +123,27 @@ def test_nothing_now_beside_a_forecast_of_something_is_unknown(world: World) -> 
     assert world.store.state.carbon.value("DE", world.now) is None
     signal(world, 0.0, 0.0, 0.0)
     assert world.store.state.carbon.value("DE", world.now) == 0.0
+
+
+@pytest.mark.parametrize(("risk", "held"), [(Risk.LOW, False), (Risk.MODERATE, True), (Risk.HIGH, True)])
+def test_the_risk_setting_says_how_far_an_uncertain_hour_is_waited_for(risk: Risk, held: bool) -> None:
+    """The next hour is expected to be cleaner by 20 g/kWh, give or take 60."""
+    made = World(Policy(carbon=CarbonPolicy(risk=risk)))
+    made.now = 480 * HOUR
+    made.add(node("n1", 8, labels={"carbon-scheduler/carbon-zone": "DE"}))
+    values, low, high = (500.0, 480.0, 500.0), (500.0, 380.0, 400.0), (500.0, 580.0, 600.0)
+    seen = Signal(
+        "DE",
+        made.now,
+        values[0],
+        forecast=values,
+        forecast_start_s=made.now,
+        forecast_low=low,
+        forecast_high=high,
+    )
+    made.do(made.store.apply(CarbonSeen(seen), made.now))
+    made.leader("a", may_wait(3, hours=2))
+    answer = made.filter("a-driver")
+    assert (answer.outcome is Outcome.HELD_FOR_CARBON) is held
+    if held:
+        assert "(grid 480 instead of 500 g/kWh)" in answer.detail, "what is expected, without the risk"

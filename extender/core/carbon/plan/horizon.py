@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
@@ -15,6 +16,23 @@ from extender.core.carbon.signal import Outlook
 
 Floats = NDArray[np.float64]
 
+
+class Risk(StrEnum):
+    """How far the plan follows an uncertain forecast.
+
+    low        half a standard deviation of the forecast is added to each expected intensity: a delay must
+               promise more where less is certain
+    moderate   a tenth of one is added
+    high       expected intensities alone count
+    """
+
+    LOW = "low"
+    MODERATE = "moderate"
+    HIGH = "high"
+
+
+DEVIATIONS: Final = {Risk.LOW: 0.5, Risk.MODERATE: 0.1, Risk.HIGH: 0.0}
+"""Standard deviations of the forecast that are added to each expected intensity, by `Risk`."""
 SLOT_S: Final = 900.0
 """Length of a slot: short against a run, long against the time a start takes."""
 _DAY_S: Final = 86_400.0
@@ -24,7 +42,8 @@ _DAY_S: Final = 86_400.0
 class Horizon:
     """Slots from the one in which `now_s` lies. `prices[z, i]` is the intensity of zone z in slot i.
 
-    Prices are gCO2e/kWh as expected, plus what uncertainty adds (`priced`). `starts` slots may be started in;
+    Prices are gCO2e/kWh as expected, plus what uncertainty adds (`priced`); `expected` are those without it,
+    None where they are the same. `starts` slots may be started in;
     those after them serve only runs that last longer than the forecast.
     """
 
@@ -32,6 +51,7 @@ class Horizon:
     first_s: float
     prices: Floats
     starts: int
+    expected: Floats | None = None
 
     @property
     def slots(self) -> int:
@@ -52,9 +72,16 @@ class Horizon:
 
     @cached_property
     def _sums(self) -> Floats:
-        sums = np.zeros((len(self.prices), self.slots + 1))
-        np.cumsum(self.prices * SLOT_S, axis=1, out=sums[:, 1:])
-        return sums
+        return _summed(self.prices)
+
+    @cached_property
+    def _expected_sums(self) -> Floats:
+        return self._sums if self.expected is None else _summed(self.expected)
+
+    @cached_property
+    def flat(self) -> bool:
+        """Whether all slots of all zones have the same price."""
+        return bool(self.prices.max() == self.prices.min())
 
     def slot_of(self, time_s: float) -> int:
         """The slot a moment lies in; 0 for the past, `slots` beyond the end."""
@@ -76,6 +103,13 @@ class Horizon:
         means: Floats = emitted / (ends - starts)
         return means
 
+    def expected_mean(self, zone: int, runtime_s: float, slot: int) -> float:
+        """Expected mean intensity over a run of this length from a start slot on, in gCO2e/kWh."""
+        start_s = float(self.start_times[slot])
+        ends = np.array([start_s, min(start_s + max(runtime_s, 1.0), float(self._edges[-1]))])
+        emitted = np.diff(_interpolated(ends, self._edges, self._expected_sums[zone]))
+        return float(emitted[0]) / float(ends[1] - ends[0])
+
 
 def horizon_of(
     outlooks: Sequence[Outlook | None], now: float, risk: float = 0.0, longest_run_s: float = _DAY_S
@@ -92,13 +126,16 @@ def horizon_of(
     reach_s = max((each.start_s + each.step_s * len(each.values) for each in known), default=first_s + SLOT_S)
     starts = max(1, math.floor((reach_s - first_s) / SLOT_S))
     slots = starts + math.ceil(longest_run_s / SLOT_S)
-    rows = [
-        None if each is None else _in_slots(each, priced(each, risk), first_s, slots) for each in outlooks
-    ]
-    present = [row for row in rows if row is not None]
-    mean = np.mean(present, axis=0) if present else np.ones(slots)
-    prices = np.array([mean if row is None else row for row in [*rows, None]])
-    return Horizon(now, first_s, prices, starts)
+
+    def table(risk: float) -> Floats:
+        rows = [
+            None if each is None else _in_slots(each, priced(each, risk), first_s, slots) for each in outlooks
+        ]
+        present = [row for row in rows if row is not None]
+        mean = np.mean(present, axis=0) if present else np.ones(slots)
+        return np.array([mean if row is None else row for row in [*rows, None]])
+
+    return Horizon(now, first_s, table(risk), starts, table(0.0) if risk else None)
 
 
 def priced(outlook: Outlook, risk: float) -> Floats:
@@ -110,6 +147,12 @@ def priced(outlook: Outlook, risk: float) -> Floats:
     if risk == 0.0 or not outlook.deviations:
         return values
     return values + risk * np.asarray(outlook.deviations, dtype=np.float64)
+
+
+def _summed(prices: Floats) -> Floats:
+    sums = np.zeros((len(prices), prices.shape[1] + 1))
+    np.cumsum(prices * SLOT_S, axis=1, out=sums[:, 1:])
+    return sums
 
 
 def _interpolated(at: Floats, edges: Floats, sums: Floats) -> Floats:

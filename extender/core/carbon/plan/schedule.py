@@ -53,7 +53,8 @@ class Start:
 
     `by_choice`: it could start earlier, and waits for cleaner power. `due`: it is to start as soon as there
     is room, in the place of its creation. `late`: there is no room for it by its latest start. `at_once`: it
-    may start whenever it finds room, also before it is planned. Prices are None where nothing was compared.
+    may start whenever it finds room, also before it is planned. `rather_now`: now would be no dirtier. Means
+    are what is expected, and None where nothing was compared.
     """
 
     at_s: float
@@ -64,6 +65,7 @@ class Start:
     due: bool = False
     late: bool = False
     at_once: bool = False
+    rather_now: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +101,8 @@ class _Kept:
 class Plan:
     """The starts, and the room that is left beside them. `overloaded`: nothing is held.
 
-    `choosing`: there is somebody for whom a later start is cleaner than the earliest. `promised` is the room
-    that is left where everybody who may wait starts as late as possible: who takes only of that makes nobody
-    late. `kept` is what was promised to each.
+    `promised` is the room that is left where everybody who may wait starts as late as possible: who takes
+    only of that makes nobody late. `kept` is what was promised to each.
     """
 
     horizon: Horizon
@@ -109,7 +110,6 @@ class Plan:
     options: Options
     starts: dict[Hashable, Start] = field(default_factory=dict[Hashable, Start])
     overloaded: bool = False
-    choosing: bool = False
     promised: Room = field(init=False)
     kept: dict[Hashable, _Kept] = field(default_factory=dict[Hashable, "_Kept"])
 
@@ -165,11 +165,11 @@ class Plan:
         room, kept, start = self.promised, self.kept.get(job.key), self.starts[job.key]
         if start.by_choice or start.due:
             return
-        if not self.choosing:
-            # Nobody waits for cleaner power: the queue is what it is without a plan.
+        if self.horizon.flat:
+            # There is nothing to wait for: the queue is what it is without a plan.
             self.starts[job.key] = replace(start, at_once=True)
             return
-        if not self._no_dirtier_now(start):
+        if not start.rather_now:
             return
         if kept is not None:
             room.take(kept.place, -job.need, kept.first, kept.end)
@@ -181,11 +181,6 @@ class Plan:
                 return
         if kept is not None:
             room.take(kept.place, job.need, kept.first, kept.end)
-
-    def _no_dirtier_now(self, start: Start) -> bool:
-        if start.mean is None or start.mean_now is None:
-            return False
-        return start.mean_now <= start.mean * (1 + self.options.dirtier)
 
     def earliest(self, job: Waiting, not_before: int, due: bool = False) -> Start:
         """As soon as it fits; without any room ahead it is written nowhere."""
@@ -211,12 +206,13 @@ class Plan:
         last = self._last(job)
         ends = self._ends(job, last)
         means = np.full((len(job.places), last + 1), np.inf)
-        now = math.inf
+        now, expected_now = math.inf, math.inf
         for number, (place, zone) in enumerate(job.places):
             costs = horizon.run_means(zone, job.runtime_s, last)
             ok = startable(room.fits(place, job.need), ends)
             means[number, ok] = costs[ok]
             now = min(now, float(costs[0]))
+            expected_now = min(expected_now, horizon.expected_mean(zone, job.runtime_s, 0))
         by_slot = means.min(axis=0, initial=np.inf)
         least = float(by_slot.min())
         if not math.isfinite(least):
@@ -227,16 +223,16 @@ class Plan:
             if kept <= last and by_slot[kept] <= least * (1 + self.options.keep):
                 slot = kept
         number = int(means[:, slot].argmin())
-        place = job.places[number][0]
+        place, zone = job.places[number]
         room.take(place, job.need, slot, int(ends[slot]))
         earliest = int(np.isfinite(by_slot).argmax())
-        self.choosing |= slot > earliest
         return Start(
             float(horizon.start_times[slot]),
             place,
-            float(means[number, slot]),
-            now,
+            horizon.expected_mean(zone, job.runtime_s, slot),
+            expected_now,
             by_choice=slot > earliest,
+            rather_now=now <= float(means[number, slot]) * (1 + self.options.dirtier),
         )
 
     def _last(self, job: Waiting) -> int:

@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from extender.core.carbon.plan.horizon import SLOT_S, Floats, Horizon, horizon_of
+from extender.core.carbon.plan.horizon import DEVIATIONS, SLOT_S, Floats, Horizon, horizon_of
 from extender.core.carbon.plan.room import Place, Room
 from extender.core.carbon.plan.runtimes import Estimate, Runtimes
 from extender.core.carbon.plan.schedule import Options, Plan, Running, Start, Waiting, planning
@@ -243,7 +243,7 @@ class PlannedStarts:
         state, table = self._state, self._state.nodes
         names = table.carbon_zones
         outlooks = [state.carbon.outlook(name, now) if name else None for name in names]
-        horizon = horizon_of(outlooks, now)
+        horizon = horizon_of(outlooks, now, DEVIATIONS[state.policy.carbon.risk])
         alive = np.flatnonzero(table.class_of >= 0)
         pairs = np.stack([table.carbon_zone[alive], table.class_of[alive]])
         kinds, numbers = np.unique(pairs, axis=1, return_inverse=True)
