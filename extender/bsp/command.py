@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from enum import StrEnum
@@ -150,6 +151,8 @@ def profile_command(
         _fail(f"--member {unknown[0]}: choose from {', '.join(profiler.OPERATIONS)}")
     if picture is not None and find_spec("matplotlib") is None:
         _fail("--picture needs matplotlib: pip install 'carbon-scheduler[plots]'")
+    # So that a run which is broken off by a signal ends, and its control group goes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         wanted = profiler.points(members, profiler.sequence(sizes), profiler.sequence(cpu), runs)
         done = profiler.finished(output)

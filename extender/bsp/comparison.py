@@ -244,7 +244,7 @@ Part = tuple[str, Callable[..., Iterable[Any]], dict[str, Any]]
 
 def parts(members: int, published: list[dict[str, Any]]) -> list[Part]:
     """Everything that a whole report runs, the longest first: title, function, and what it is called with."""
-    one = {"penalties_s": (15.0,)}
+    one, all_of_them = {"penalties_s": (15.0,)}, {"penalties_s": PENALTIES_S}
     some: list[Part] = [
         ("ours", ours, {"part": "penalty", "forecast": "quantiles", "penalties_s": PENALTIES_S}),
         ("ours, monotone", ours, {"part": "model", "forecast": "quantiles", "monotone": True, **one}),
@@ -261,7 +261,7 @@ def parts(members: int, published: list[dict[str, Any]]) -> list[Part]:
             (
                 f"ours, {each} members",
                 ours,
-                {"part": "members", "forecast": "quantiles", "members": each, **one},
+                {"part": "members", "forecast": "quantiles", "members": each, **all_of_them},
             )
             for each in range(members - 1, FEWEST_MEMBERS - 1, -1)
         ),
@@ -269,7 +269,7 @@ def parts(members: int, published: list[dict[str, Any]]) -> list[Part]:
             (
                 f"original, {each} members",
                 originals,
-                {"part": "members", "forecast": "lstm", "members": each, **one},
+                {"part": "members", "forecast": "lstm", "members": each, **all_of_them},
             )
             for each in range(members - 1, FEWEST_MEMBERS - 1, -1)
         ),

@@ -64,7 +64,22 @@ def _by_members(results: Sequence[Result]) -> list[str]:
         part = "penalty" if members == most else "members"
         pair = (best(results, origin, 15.0, members, part) for origin in ("original", "ours"))
         lines.append(_against(str(members), *pair))
+    penalties = sorted({each.penalty_s for each in results if each.part == "penalty"})
+    lines += [
+        "\n## Gain over the best original, by members and penalty\n",
+        "| members | " + " | ".join(f"{penalty_s:g} s" for penalty_s in penalties) + " |",
+        "| ---: |" + " ---: |" * len(penalties),
+    ]
+    for members in sorted({each.members for each in results}):
+        part = "penalty" if members == most else "members"
+        gains = [_gain(results, penalty_s, members, part) for penalty_s in penalties]
+        lines.append(f"| {members} | " + " | ".join(gains) + " |")
     return lines
+
+
+def _gain(results: Sequence[Result], penalty_s: float, members: int, part: str) -> str:
+    theirs, own = (best(results, origin, penalty_s, members, part) for origin in ("original", "ours"))
+    return f"{1 - own.total_s / theirs.total_s:.1%}" if theirs and own else "not run"
 
 
 def _against(label: str, theirs: Result | None, own: Result | None) -> str:

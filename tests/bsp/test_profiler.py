@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from extender.bsp.profiler import (
 )
 
 GROUPS = Path("/sys/fs/cgroup")
+ROOT = Path(__file__).resolve().parents[2]
 WANTED = points(["zero", "cap"], [10, 20], [1000, 2000], 3)
 
 
@@ -138,6 +142,24 @@ def test_a_run_that_fails_is_an_error_with_its_text() -> None:
         run_in(group, ["/bin/sh", "-c", "echo no such stressor >&2; exit 2"])
     with pytest.raises(ProfilingFailed, match="apt-get install stress-ng"):
         StressNg(program="stress-ng-is-not-here")(Point("zero", 10, 500, 1))
+
+
+@pytest.mark.skipif(not can_limit(), reason="needs control groups that this user may make")
+def test_a_profile_that_is_ended_by_a_signal_leaves_nothing_behind(tmp_path: Path) -> None:
+    program, begun, file = tmp_path / "endless", tmp_path / "begun", tmp_path / "runs.csv"
+    program.write_text(f"#!/bin/sh\necho $$ > {begun}.new && mv {begun}.new {begun}\nsleep 1000\n")
+    program.chmod(0o755)
+    command = [sys.executable, "-m", "extender.cli", "bsp", "profile", "--output", str(file)]
+    command += ["--program", str(program), "--member", "zero", "--cpu", "500"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ROOT) as running:
+        while not begun.exists():
+            assert running.poll() is None
+            select.select([], [], [], 0.02)
+        running.terminate()
+        assert running.wait() == 128 + signal.SIGTERM
+    assert not list(GROUPS.glob(f"**/carbon-scheduler-bsp-{running.pid}"))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(begun.read_text()), 0)
 
 
 @pytest.mark.skipif(
