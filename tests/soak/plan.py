@@ -343,6 +343,21 @@ def killed(seed: int) -> list[Step]:
     ]
 
 
+def storm(seed: int) -> list[Step]:
+    """Everything at once, and more of it."""
+    draw = random.Random(seed)
+    steps = everything(seed)
+
+    def add(kind: str, **values: Any) -> None:
+        steps.append(Step(round(draw.uniform(1.0, BUSY_S), 1), kind, values))
+
+    for _ in range(8):
+        _fault(draw, add)
+    for _ in range(5):
+        _users(draw, add)
+    return _in_order(steps)
+
+
 PRESSING: Final = (
     handed_over,
     crowded,
@@ -358,6 +373,7 @@ PRESSING: Final = (
     silent,
     slow,
     killed,
+    storm,
 )
 """Every tenth seed is of one of these; the others are of everything."""
 

@@ -276,7 +276,7 @@ class World:
             before.scheduler.cancel()
         self._lead(1 - self.leader)
         await asyncio.sleep(both_s)
-        if before.scheduler is not None:
+        if before.scheduler is not None and self.replicas[self.leader] is not before:
             before.scheduler.cancel()
 
     async def _do_requests(
