@@ -13,7 +13,7 @@ from typing import Final
 from grimp import ImportGraph
 from importlinter import Contract, ContractCheck, fields, output
 
-INSIDE: Final = frozenset({"state", "changes", "waiting", "entitlements", "free_room"})
+INSIDE: Final = frozenset({"state", "handlers", "waiting", "entitlements", "free_room"})
 """Parts of `Store` that only the core may touch."""
 
 

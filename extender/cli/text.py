@@ -12,6 +12,7 @@ from extender.adapters.api.tables import age, amount
 NONE: Final = "-"
 _GAP: Final = "   "
 _LABEL: Final = 10
+_STORY_LINES: Final = 8
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -78,14 +79,12 @@ def explained(found: Mapping[str, Any], now: float, width: int) -> str:
             "Executors",
             f"{summary['workers_bound']} bound, {waiting} waiting, {summary['slots_open']} slots open",
         )
-        return "\n".join(out)
-    _say_waiting(found, now, say)
+    else:
+        _say_waiting(found, now, say)
     for number, each in enumerate(found["would_help"], 1):
-        out.append(
-            labelled(
-                "Would help" if number == 1 else "", f"{number}. {each['change']}: {each['gives']}", width
-            )
-        )
+        say("Would help" if number == 1 else "", f"{number}. {each['change']}: {each['gives']}")
+    for number, each in enumerate(found["story"][-_STORY_LINES:]):
+        say("" if number else "Story", f"{clock(each['at_s'], now)} {each['phase']}: {each['why']}")
     return "\n".join(out)
 
 

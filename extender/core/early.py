@@ -55,7 +55,7 @@ class EarlyDecisions:
             return []
         if known.gated or pod.uid in self._queued or pod.uid in self._made or not self._acts(now):
             return []
-        if self._store.changes.parked.refused.get(pod.uid) is not None:
+        if self._store.handlers.wakes.refused.get(pod.uid) is not None:
             return []
         first = len(self._queued) < _AHEAD
         self._queued[pod.uid] = None
@@ -98,7 +98,7 @@ class EarlyDecisions:
         if pod.role is Role.LEADER and pod.gang is not None:
             return False  # its turn comes with the queue
         gang = self._store.state.gang_of(pod)
-        return gang is None or (gang.owner is not None and any(gang.open_slots()))
+        return gang is None or (gang.admission is not None and gang.admission.has_open_slot)
 
     def _decide(self, pod: PodFacts, now: float) -> list[NameNode]:
         if pod.nominated or pod.uid in self._store.state.claims:

@@ -1,4 +1,4 @@
-"""The one place that catches exceptions of the core: what cannot be judged costs itself only.
+"""The one place that catches exceptions of the core: a gang that cannot be judged costs itself only.
 
 Every step that looks at one gang, pod, node or observer runs through `Faults.guard`. When the step raises,
 the state is put in order, the fault is counted and kept for `/healthz` and explain, and the subject is left
@@ -72,7 +72,7 @@ class Faults:
 
     def __init__(
         self,
-        mend: Callable[[], None] = lambda: None,
+        mend: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._mend = mend
         self._faults: dict[Subject, Fault] = {}
@@ -128,7 +128,7 @@ class Faults:
 
     def _repair(self, step: str, now: float) -> None:
         try:
-            self._mend()
+            self._mend(now)
         except Exception as problem:
             self._failed(Subject("part", "repair"), "repair", step, problem, now)
 

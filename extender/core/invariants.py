@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from extender.core.gangs.reservation import NOWHERE, Gang
+from extender.core.gangs.gang import NOWHERE, Gang
+from extender.core.gangs.phases import phase_of
 from extender.core.nodes.arrays import IntArray
 from extender.core.state import State
 
@@ -35,14 +36,17 @@ def violations(state: State) -> list[str]:
 
 def _gang(state: State, gang: Gang) -> list[str]:
     out: list[str] = []
-    owner = gang.owner
-    if owner is None:
-        if gang.slots:
-            out.append(f"gang {gang.key} holds slots without a leader")
+    if gang.phase is not phase_of(gang):
+        out.append(f"gang {gang.key} is in phase {gang.phase}, its members say {phase_of(gang)}")
+    admission = gang.admission
+    if admission is None:
         return out
+    owner = admission.leader
+    if gang.leaders.get(owner.uid) is not owner:
+        out.append(f"gang {gang.key} has slots without a leader")
     if owner.finished or owner.deleting:
         out.append(f"gang {gang.key} is reserved for a leader that has ended")
-    if gang.spec is None or len(gang.slots) != gang.spec.min_workers:
+    if len(admission.slots) != admission.spec.min_workers:
         out.append(f"gang {gang.key} has {len(gang.slots)} slots, not its minimum")
     if not owner.node and owner.uid not in state.claims:
         out.append(f"gang {gang.key} is reserved for a leader without a place")
@@ -103,14 +107,13 @@ def snapshot(state: State) -> dict[str, Any]:
     }
     gangs = {
         str(gang.key): (
-            gang.owner_uid,
+            gang.leader.uid,
             gang.spec.min_workers,
             gang.spec.max_workers,
             dict(gang.spec.worker),
             sorted("" if slot.row == NOWHERE else table.names[slot.row] for slot in gang.slots),
             sorted(slot.pod_uid for slot in gang.slots),
         )
-        for gang in state.gangs.values()
-        if gang.owner is not None and gang.spec is not None
+        for gang in state.admissions()
     }
     return {"nodes": nodes, "gangs": gangs}

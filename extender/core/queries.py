@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
+from typing import Final
 
 import numpy as np
 
@@ -24,8 +25,10 @@ from extender.core.explain.expected import starts_by_room
 from extender.core.explain.names import Found, NotFound
 from extender.core.facts import GangKey, NodeFacts, PodFacts, Role
 from extender.core.faults import Subject
-from extender.core.gangs.reservation import NOWHERE, Gang
+from extender.core.gangs.gang import NOWHERE, Gang
+from extender.core.gangs.phases import Phase
 from extender.core.gangs.spec import GangSpec
+from extender.core.gangs.story import Entry
 from extender.core.nodes.arrays import IntArray, Rows
 from extender.core.nodes.resources import CPU, MEMORY, NOT_OFFERED, Resources
 from extender.core.nodes.table import FloatArray, NodeTable
@@ -53,6 +56,18 @@ class GangState(StrEnum):
     RUNNING = "running"
     ENDED = "ended"
     LEADERLESS = "leaderless"
+
+
+_STATE_IN: Final = {
+    Phase.LEADERLESS: GangState.LEADERLESS,
+    Phase.WAITING: GangState.WAITING,
+    Phase.HELD: GangState.WAITING,
+    Phase.ADMITTED: GangState.ADMITTED,
+    Phase.RUNNING: GangState.RUNNING,
+    Phase.UNRESERVED: GangState.RUNNING,
+    Phase.ENDING: GangState.ENDED,
+    Phase.GONE: GangState.ENDED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +159,7 @@ class Application:
     """A gang explained. `request` is None while it is not known; `waiting` is None unless it waits.
 
     `workers_fit_now` is how many of its workers would find room at this moment. `faults` are errors of the
-    extender with this gang or a pod of it.
+    extender with this gang or a pod of it. `story` is what happened to the gang, oldest first.
     """
 
     summary: Summary
@@ -155,6 +170,7 @@ class Application:
     workers_fit_now: int | None
     shortages: list[Shortage]
     faults: list[str]
+    story: list[Entry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +223,7 @@ def pod(store: Store, uid: str) -> PodFacts | None:
 
 def unconfirmed(store: Store, uid: str) -> bool:
     """Whether only a caller of the webhooks named this pod: neither watch nor API server has shown it."""
-    return store.changes.unconfirmed(uid)
+    return store.handlers.pods.unconfirmed(uid)
 
 
 def find(store: Store, name: str, namespace: str = "") -> Found | NotFound:
@@ -247,11 +263,11 @@ class Extent:
 def extent(store: Store, key: GangKey) -> Extent:
     """How large a gang may be. Raises `KeyError` for a gang that is not known."""
     gang = store.state.gangs[key]
-    spec = gang.spec
+    admission = gang.admission
     return Extent(
-        app_name=gang.owner.app_name if gang.owner is not None else "",
-        min_workers=spec.min_workers if spec is not None else 0,
-        max_workers=spec.max_workers if spec is not None else 0,
+        app_name=admission.leader.app_name if admission is not None else "",
+        min_workers=admission.spec.min_workers if admission is not None else 0,
+        max_workers=admission.spec.max_workers if admission is not None else 0,
         running_since_s=store.entitlements.planned.running_since_s(key),
     )
 
@@ -371,8 +387,10 @@ def application(store: Store, namespace: str, app_id: str, now: float) -> Applic
     gang = store.state.gangs.get(GangKey(namespace, app_id))
     if gang is None:
         return None
-    leader = leader_of(gang)
-    spec = gang.spec or (gang.specs.get(leader.uid) if leader is not None else None)
+    leader = gang.first_leader()
+    spec = gang.specs.get(leader.uid) if leader is not None else None
+    if gang.admission is not None:
+        spec = gang.admission.spec
     waiting = _waiting(store, leader, now) if leader is not None else None
     fits, shortages = None, []
     if waiting is not None and leader is not None and isinstance(spec, GangSpec):
@@ -390,6 +408,7 @@ def application(store: Store, namespace: str, app_id: str, now: float) -> Applic
         workers_fit_now=fits,
         shortages=shortages,
         faults=faults_of(store, gang),
+        story=list(gang.story),
     )
 
 
@@ -450,7 +469,7 @@ def missing_room(store: Store) -> dict[str, int]:
 
     Base units; costs no planning. 0 where enough is free, although perhaps in pieces too small.
     """
-    table, refused = store.state.nodes, store.changes.parked.refused
+    table, refused = store.state.nodes, store.handlers.wakes.refused
     requested = np.zeros(len(table.columns), dtype=np.int64)
     for gang in store.state.gangs.values():
         for leader in gang.leaders.values():
@@ -598,7 +617,7 @@ def totals(store: Store) -> Totals:
         states[state] += 1
         slots += len(gang.slots)
         slots_open += sum(1 for slot in gang.slots if slot.open)
-        leader = leader_of(gang)
+        leader = gang.first_leader()
         if state is GangState.WAITING and leader is not None:
             pool = pool_of(leader.terms, label)
             pools[pool] = pools.get(pool, 0) + 1
@@ -614,25 +633,14 @@ def totals(store: Store) -> Totals:
     )
 
 
-def leader_of(gang: Gang) -> PodFacts | None:
-    """The leader that matters: the owner of the reservation, else the oldest one."""
-    if gang.owner is not None:
-        return gang.owner
-    return min(gang.leaders.values(), key=lambda pod: (pod.created_s, pod.uid), default=None)
-
-
 def state_of(gang: Gang) -> GangState:
-    """Where a gang is in its life."""
-    if gang.owner is not None:
-        return GangState.RUNNING if gang.owner.node else GangState.ADMITTED
-    if any(leader.waiting for leader in gang.leaders.values()):
-        return GangState.WAITING
-    return GangState.ENDED if gang.leaders or gang.leader_ended else GangState.LEADERLESS
+    """The phase of a gang in the words of the API."""
+    return _STATE_IN[gang.phase]
 
 
 def summary_of(store: Store, gang: Gang) -> Summary:
     """A gang in one line."""
-    leader = leader_of(gang)
+    leader = gang.first_leader()
     bound = sum(1 for pod in gang.workers.values() if pod.occupies)
     return Summary(
         namespace=gang.key.namespace,
@@ -713,7 +721,9 @@ def entitlement(store: Store, key: GangKey, now: float) -> Entitlement | None:
 def target(store: Store, key: GangKey, now: float) -> int | None:
     """Workers a running gang is to have at the present intensity; None while nothing steers it."""
     gang = store.state.gangs.get(key)
-    return None if gang is None else store.entitlements.width(gang, now).target
+    if gang is None or gang.admission is None:
+        return None
+    return store.entitlements.width(gang.admission, now).target
 
 
 def deferral(store: Store, key: GangKey, now: float) -> Deferral | None:
@@ -721,9 +731,15 @@ def deferral(store: Store, key: GangKey, now: float) -> Deferral | None:
     return store.entitlements.stage_deferral.deferral(key, now)
 
 
+def stages_heard_s(store: Store, key: GangKey) -> float | None:
+    """The moment of the last report of a gang's stages; None while there was none."""
+    gang = store.state.gangs.get(key)
+    return None if gang is None else gang.stages_heard_s
+
+
 def withheld(store: Store, key: GangKey) -> list[tuple[PodFacts, Outcome]]:
     """Workers of a gang that wait for cleaner power, and why, by name."""
-    refused = store.changes.parked.refused
+    refused = store.handlers.wakes.refused
     workers = sorted(store.state.gangs[key].workers.items(), key=lambda item: item[1].name)
     found = ((pod, refused.get(uid)) for uid, pod in workers if pod.waiting)
     return [(pod, outcome) for pod, outcome in found if outcome is not None and outcome in FOR_CARBON]
@@ -745,7 +761,7 @@ def _held(store: Store, leaders: Iterable[PodFacts], now: float) -> list[HeldGan
     found: list[HeldGang] = []
     for pod in leaders:
         gang = store.state.gang_of(pod)
-        if gang is None or gang.owner is not None or not pod.waiting or pod.gated != pod.hold_gate:
+        if gang is None or gang.admission is not None or not pod.waiting or pod.gated != pod.hold_gate:
             continue
         hold = store.entitlements.start(pod, gang.specs.get(pod.uid), now).hold
         if hold is not None and (not hold.zones or _waits_for_clean_room(store, pod, now)):
@@ -847,16 +863,17 @@ def _room_of(store: Store, gang: Gang, now: float) -> RoomOfGang:
     leaders = (pod for pod in gang.leaders.values() if not pod.finished)
     workers = (pod for uid, pod in gang.workers.items() if state.runs(pod) or uid in state.claims)
     there = [pod.requests for pod in (*leaders, *workers)]
-    if gang.owner is None or gang.spec is None:
+    admission = gang.admission
+    if admission is None:
         return RoomOfGang(there)
-    open_slots = sum(1 for slot in gang.slots if slot.open)
-    growth = max(0, state.most_workers(gang) - state.workers_counted(gang) - open_slots)
+    open_slots = sum(1 for slot in admission.slots if slot.open)
+    growth = max(0, state.most_workers(admission) - state.workers_counted(gang) - open_slots)
     return RoomOfGang(
         there,
-        gang.spec.worker,
+        admission.spec.worker,
         open_slots,
         growth,
-        exempt=growth > 0 and store.entitlements.width(gang, now).exempt,
+        exempt=growth > 0 and store.entitlements.width(admission, now).exempt,
         created=sum(1 for pod in gang.workers.values() if pod.waiting and pod.uid not in state.claims),
     )
 
@@ -915,7 +932,7 @@ def stage_progress(store: Store, key: GangKey, now: float) -> StageProgress | No
     state = store.state
     if key not in state.stages:
         return None
-    graph, heard_s = state.stages.graph(key), state.stages_heard_s.get(key)
+    graph, heard_s = state.stages.graph(key), stages_heard_s(store, key)
     return StageProgress(
         heard_age_s=None if heard_s is None else max(0.0, now - heard_s),
         left_out=0 if graph is None else graph.refused,

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from extender.core.gangs.reservation import NOWHERE, Gang
+from extender.core.gangs.gang import NOWHERE, Admission
+from extender.core.gangs.phases import restore
 
 if TYPE_CHECKING:
     from extender.core.state import State
 
 
-def repair(state: State) -> None:
-    """Make claims, slots and the amounts of all nodes agree again."""
+def repair(state: State, now: float) -> None:
+    """Make claims, slots, phases and the amounts of all nodes agree again."""
     for uid in list(state.claims):
         _check_claim(state, uid)
     for gang in state.gangs.values():
-        _check_slots(state, gang)
+        if gang.admission is not None:
+            _check_slots(state, gang.admission)
+        restore(gang, now)
     recount(state)
 
 
@@ -33,18 +36,18 @@ def _check_claim(state: State, uid: str) -> None:
         del state.claims[uid]
 
 
-def _check_slots(state: State, gang: Gang) -> None:
-    owner = gang.owner
-    placed = owner is not None and (bool(owner.node) or owner.uid in state.claims)
-    complete = gang.spec is not None and len(gang.slots) == gang.spec.min_workers
-    if gang.owner_uid and not (placed and complete):
-        for slot in gang.slots:
+def _check_slots(state: State, admission: Admission) -> None:
+    gang, leader, spec = admission.gang, admission.leader, admission.spec
+    known = gang.leaders.get(leader.uid)
+    placed = known is not None and (bool(known.node) or leader.uid in state.claims)
+    if not placed or len(admission.slots) != spec.min_workers:
+        for slot in admission.slots:
             state.claims.pop(slot.pod_uid, None)
-        gang.slots, gang.owner_uid, gang.spec, gang.written = [], "", None, ""
-        state.claims.pop(owner.uid if owner is not None else "", None)
-        state.dirty.pop(gang.key, None)
+        gang.admission = None
+        state.claims.pop(leader.uid, None)
+        state.todo.write.pop(gang.key, None)
         return
-    for slot in gang.slots:
+    for slot in admission.slots:
         if slot.pod_uid and slot.pod_uid not in state.claims:
             pod = gang.workers.get(slot.pod_uid)
             if pod is not None and state.counts(gang, pod):
@@ -53,8 +56,8 @@ def _check_slots(state: State, gang: Gang) -> None:
             slot.pod_uid = ""
         if slot.row == NOWHERE:
             slot.reserved = None
-        elif slot.reserved is None and gang.spec is not None:
-            slot.reserved = state.nodes.accountable(gang.spec.worker)
+        elif slot.reserved is None:
+            slot.reserved = state.nodes.accountable(spec.worker)
 
 
 def recount(state: State) -> None:

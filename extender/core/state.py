@@ -1,22 +1,26 @@
 """The shared state and the moves it allows. Every move keeps the accounts of the NodeTable right.
 
-Nothing here decides: `store` turns events into moves, `members` and `queue` choose places.
+Nothing here decides: `handlers` and `requests` make the moves, `gangs.placement` and `queue` choose places.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from extender.core.carbon.signal import CarbonBook
 from extender.core.events import AnnotatePod
 from extender.core.facts import DEFAULT_PROFILE, GangKey, PodFacts
-from extender.core.faults import Faults
+from extender.core.faults import Faults, Subject
+from extender.core.gangs.gang import NOWHERE, Admission, Claim, Gang, Slot
 from extender.core.gangs.membership import Bond, bond
-from extender.core.gangs.reservation import NOWHERE, RESERVATION, Claim, Gang, Reservation, Slot, encode
+from extender.core.gangs.other_schedulers import WorkersOfOtherSchedulers
+from extender.core.gangs.phases import Phase, enter, follow
+from extender.core.gangs.reservation import RESERVATION, Reservation, encode
 from extender.core.gangs.spec import GangSpec
+from extender.core.gangs.todo import Todo
 from extender.core.nodes.arrays import IntArray
 from extender.core.nodes.resources import Resources
 from extender.core.nodes.table import NodeTable
@@ -27,7 +31,8 @@ from extender.core.repair import repair
 from extender.core.stages.events import StageEvent
 from extender.core.stages.store import StageStore
 
-_MOST_TOMBSTONES: Final = 20_000
+_MOST_ENDED: Final = 20_000
+_MOST_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,47 +45,15 @@ class Seat:
     uncounted: Resources | None = None
 
 
-class WorkersOfOtherSchedulers:
-    """Workers that another scheduler bound, by gang: nothing is made of them until a leader of ours comes."""
-
-    def __init__(self) -> None:
-        self._workers: dict[GangKey, dict[str, PodFacts]] = {}
-        self._keys: dict[str, GangKey] = {}
-
-    def __contains__(self, uid: str) -> bool:
-        return uid in self._keys
-
-    def see(self, worker: PodFacts) -> None:
-        """A worker runs."""
-        assert worker.gang is not None
-        self._keys[worker.uid] = worker.gang
-        self._workers.setdefault(worker.gang, {})[worker.uid] = worker
-
-    def lose(self, uid: str) -> None:
-        """A worker ended or is gone."""
-        key = self._keys.pop(uid, None)
-        if key is not None:
-            del self._workers[key][uid]
-            if not self._workers[key]:
-                del self._workers[key]
-
-    def of(self, key: GangKey) -> dict[str, PodFacts]:
-        """Workers that name this gang, by uid."""
-        return self._workers.get(key, {})
-
-
 class State:
     """Nodes, gangs, claims and seats.
 
-    `pods` are the pods that matter to us: pods of our scheduler that have not ended. Every other
-    bound pod is a seat and nothing more. `other_schedulers` are workers that another scheduler bound: they
-    count for a gang of ours that they belong to. `ended` remembers uids of pods that are gone, so that a late
-    request cannot revive them. Gangs are collected in `unsettled` when slots and workers must be matched
-    again, in `owed` while no node has room for an open slot, in `dirty` when the written reservation may be
-    out of date. `budget` is how many executors the carbon intensity allows (None: no limit), `intensities`
-    are gCO2e/kWh by carbon zone as scored now. `stages` are the stage graphs of gangs that tell theirs,
-    `stages_heard_s` says when each was heard last. `faults` are the gangs, pods and nodes that could not be
-    handled.
+    `pods` are the pods that this extender serves and that have not ended. Every other bound pod is a seat and
+    nothing more; `other_schedulers` are workers among them that name a gang. `ended` remembers uids of pods
+    that are gone, so that a late request cannot revive them. `todo` says which gangs are not in order yet.
+    `budget` is how many executors the carbon intensity allows (None: no limit), `intensities` are gCO2e/kWh
+    by carbon zone as scored now. `stages` are the stage graphs that drivers report. `faults` are the gangs,
+    pods and nodes that could not be handled.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -94,18 +67,14 @@ class State:
         self.seats: dict[str, Seat] = {}
         self._incomplete: dict[str, None] = {}
         self.claims: dict[str, Claim] = {}
-        self.unsettled: dict[GangKey, None] = {}
-        self.owed: dict[GangKey, None] = {}
-        self.dirty: dict[GangKey, None] = {}
+        self.todo = Todo()
         self.ended: OrderedDict[str, None] = OrderedDict()
         self.budget: int | None = None
         self.intensities: dict[str, float | None] = {}
         self.stages = StageStore()
-        self.stages_heard_s: dict[GangKey, float] = {}
-        self._stages_of: dict[GangKey, str] = {}
         self.switches = Switches()
         self.synced = False
-        self.faults = Faults(lambda: repair(self))
+        self.faults = Faults(lambda now: repair(self, now))
 
     # -- seats -----------------------------------------------------------------------------------
 
@@ -168,17 +137,17 @@ class State:
                 nodes.release(claim.row, claim.reserved)
                 claim.reserved = nodes.accountable(claim.pod.requests)
                 nodes.reserve(claim.row, claim.reserved)
-        for gang in self.gangs.values():
-            for slot in gang.slots:
+        for admission in self.admissions():
+            for slot in admission.slots:
                 claim = self.claims.get(slot.pod_uid)
-                size = claim.pod.requests if claim is not None else gang.spec.worker if gang.spec else None
-                if slot.reserved is not None and size is not None:
+                if slot.reserved is not None:
+                    size = admission.spec.worker if claim is None else claim.pod.requests
                     self.put(slot, slot.row, nodes.accountable(size))
 
     def remember_ended(self, uid: str) -> None:
         """Remember that a pod object is gone."""
         self.ended[uid] = None
-        if len(self.ended) > _MOST_TOMBSTONES:
+        if len(self.ended) > _MOST_ENDED:
             self.ended.popitem(last=False)
 
     def _fulfil(self, claim: Claim, used: IntArray) -> None:
@@ -193,37 +162,42 @@ class State:
     # -- claims ----------------------------------------------------------------------------------
 
     def claim_room(self, pod: PodFacts, row: int, expires_s: float) -> None:
-        """Hold the room of a pod that was answered a node (leader, extra worker or single pod)."""
+        """Reserve room for a pod that was answered a node (leader, elastic worker or single pod)."""
         assert pod.uid not in self.claims
         self.nominations.lose(pod.uid)
         reserved = self.nodes.accountable(pod.requests)
         self.nodes.reserve(row, reserved)
         self.claims[pod.uid] = Claim(pod, row, expires_s, reserved=reserved)
 
-    def claim_slot(self, gang: Gang, pod: PodFacts, slot: Slot, row: int, expires_s: float) -> None:
+    def claim_slot(self, admission: Admission, pod: PodFacts, slot: Slot, row: int, expires_s: float) -> None:
         """Give an open slot to a pod, on the slot's node or moved to `row`, at the pod's real size."""
         assert slot.open
         assert pod.uid not in self.claims
         self.nominations.lose(pod.uid)
         if slot.row != row:
-            self.dirty[gang.key] = None
+            self.todo.write[admission.key] = None
         self.put(slot, row, self.nodes.accountable(pod.requests))
         slot.pod_uid = pod.uid
         self.claims[pod.uid] = Claim(pod, row, expires_s, slot=slot)
 
-    def release_claim(self, uid: str) -> None:
-        """A claim expired or was refused at bind: its room is given back (a leader's: the whole gang's)."""
+    def release_claim(self, uid: str, now: float, why: str) -> None:
+        """Give the room of a claim back, because it expired or was refused at bind.
+
+        A leader's claim takes the room of its whole gang with it.
+        """
         claim = self.claims.pop(uid, None)
         if claim is None:
             return
         self._give_back(claim)
         gang = self.gang_of(claim.pod)
-        if gang is not None and gang.owner_uid == uid:
+        if gang is not None and gang.owned_by(uid):
             self.disband(gang)
+            follow(gang, now, why)
 
     def _give_back(self, claim: Claim) -> None:
         if claim.slot is not None:
-            self.reopen(claim.slot, self.gang_of(claim.pod))
+            gang = self.gang_of(claim.pod)
+            self.reopen(claim.slot, None if gang is None else gang.admission)
         elif claim.reserved is not None:
             self.nodes.release(claim.row, claim.reserved)
 
@@ -240,20 +214,19 @@ class State:
         if slot.reserved is not None:
             self.nodes.reserve(row, slot.reserved)
 
-    def reopen(self, slot: Slot, gang: Gang | None) -> None:
-        """A slot is open again, at the size the gang asks for."""
+    def reopen(self, slot: Slot, admission: Admission | None) -> None:
+        """A slot is open again, at the size that the gang requests."""
         slot.pod_uid = ""
-        if gang is not None and gang.spec is not None:
-            self.unsettled[gang.key] = None
-            self.put(slot, slot.row, self.nodes.accountable(gang.spec.worker))
+        if admission is not None:
+            self.todo.match[admission.key] = None
+            self.put(slot, slot.row, self.nodes.accountable(admission.spec.worker))
 
-    def move_slot(self, gang: Gang, slot: Slot, row: int) -> None:
-        """Hold an open slot on another node, or NOWHERE."""
+    def move_slot(self, admission: Admission, slot: Slot, row: int) -> None:
+        """Reserve the room of an open slot on another node, or NOWHERE."""
         assert slot.open
-        assert gang.spec is not None
         if slot.row != row:
-            self.put(slot, row, self.nodes.accountable(gang.spec.worker))
-            self.dirty[gang.key] = None
+            self.put(slot, row, self.nodes.accountable(admission.spec.worker))
+            self.todo.write[admission.key] = None
 
     # -- gangs -----------------------------------------------------------------------------------
 
@@ -268,11 +241,24 @@ class State:
         """The gang a pod belongs to, if it is known."""
         return self.gangs.get(pod.gang) if pod.gang is not None else None
 
-    def admit(self, gang: Gang, leader: PodFacts, spec: GangSpec, packing: Packing, expires_s: float) -> None:
-        """Hold the room of a leader and all its minimum workers; those that run already take their slots."""
+    def admissions(self) -> Iterator[Admission]:
+        """Gangs that are admitted or run."""
+        return (gang.admission for gang in self.gangs.values() if gang.admission is not None)
+
+    def admit(
+        self, gang: Gang, leader: PodFacts, spec: GangSpec, packing: Packing, expires_s: float, now: float
+    ) -> None:
+        """Reserve the room of a leader and all its minimum workers; those that run take their slots."""
         self.claim_room(leader, packing.leader_row, expires_s)
         rows: list[int] = packing.worker_rows.tolist()
         self._open_slots(gang, leader, spec, rows + [NOWHERE] * (spec.min_workers - len(rows)))
+        follow(gang, now, f"room is reserved: {self._places(packing.leader_row, rows)}")
+
+    def _places(self, leader_row: int, rows: list[int]) -> str:
+        names = self.nodes.names
+        workers = [f"{number} on {names[row]}" for row, number in Counter(rows).items()]
+        more = f" and {len(workers) - _MOST_NAMED} more nodes" if len(workers) > _MOST_NAMED else ""
+        return f"leader on {names[leader_row]}, workers: {', '.join(workers[:_MOST_NAMED]) or 'none'}{more}"
 
     def adopt(self, gang: Gang, leader: PodFacts, reservation: Reservation) -> None:
         """Take over the reservation of a leader that was bound before this process knew it."""
@@ -287,52 +273,58 @@ class State:
         if isinstance(known, GangSpec):
             spec = with_unwritten(spec, known)
         rows = [self.nodes.row(name) if name else NOWHERE for name in reservation.nodes]
-        self._open_slots(gang, leader, spec, rows)
+        admission = self._open_slots(gang, leader, spec, rows)
         gang.sequence = max(gang.sequence, reservation.sequence)
-        gang.written = self.reservation(gang)
+        admission.written = self.reservation(admission)
 
     def adopt_bare(self, gang: Gang, leader: PodFacts, spec: GangSpec) -> None:
-        """Take over a bound leader that carries no reservation: its slots are owed until room is found."""
+        """Take over a bound leader without a reservation: its slots get room as soon as there is some."""
         self._open_slots(gang, leader, spec, [NOWHERE] * spec.min_workers)
-        self.dirty[gang.key] = None
+        self.todo.write[gang.key] = None
 
-    def _open_slots(self, gang: Gang, leader: PodFacts, spec: GangSpec, rows: list[int]) -> None:
-        if self._stages_of.get(gang.key, leader.uid) != leader.uid:
-            self.forget_stages(gang.key)  # another run under the same name
+    def _open_slots(self, gang: Gang, leader: PodFacts, spec: GangSpec, rows: list[int]) -> Admission:
+        if gang.stages_of not in ("", leader.uid):
+            self.forget_stages(gang)  # another run under the same name
         worker = self.nodes.accountable(spec.worker)
         for row, number in Counter(rows).items():
             if row != NOWHERE:
                 self.nodes.reserve(row, worker * number)
-        gang.owner_uid = leader.uid
-        gang.spec = spec
-        self.unsettled[gang.key] = None
-        gang.slots = [Slot(row, reserved=None if row == NOWHERE else worker) for row in rows]
+        slots = [Slot(row, reserved=None if row == NOWHERE else worker) for row in rows]
+        gang.admission = Admission(gang, leader, spec, slots)
+        self.todo.match[gang.key] = None
+        return gang.admission
 
     def disband(self, gang: Gang) -> None:
-        """The leader ended, is ending, or was never bound: nothing is reserved for the gang any more."""
+        """Give all room of a gang back: its leader ended, is ending, or was never bound."""
         for slot in gang.slots:
             claim = self.claims.get(slot.pod_uid)
             if claim is not None and claim.slot is slot:
                 del self.claims[slot.pod_uid]
             if slot.reserved is not None:
                 self.nodes.release(slot.row, slot.reserved)
-        gang.slots = []
-        gang.owner_uid = ""
-        gang.spec = None
-        gang.written = ""
-        self.dirty.pop(gang.key, None)
+        gang.admission = None
+        self.todo.write.pop(gang.key, None)
 
-    def settle(self, gang: Gang) -> None:
+    def forget(self, gang: Gang, now: float) -> None:
+        """No pod of a gang is left: nothing is kept of it."""
+        enter(gang, Phase.GONE, now, "no pod of the gang is left")
+        del self.gangs[gang.key]
+        self.todo.forget(gang.key)
+        self.stages.forget(gang.key)
+        self.faults.forget(Subject.gang(gang.key))
+
+    def settle(self, admission: Admission) -> None:
         """Match bound workers with slots: a worker without a slot takes one, on its own node if it can.
 
         Afterwards a slot is open only if every bound worker has one: a lost minimum worker's place
-        goes to an extra worker before room is reserved for a replacement.
+        goes to an elastic worker before room is reserved for a replacement.
         """
+        gang = admission.gang
         live = {pod.uid: pod for pod in gang.workers.values() if self.counts(gang, pod)}
-        for slot in gang.slots:
+        for slot in admission.slots:
             if slot.pod_uid and slot.pod_uid not in live and slot.pod_uid not in self.claims:
-                self.reopen(slot, gang)
-        seated = {slot.pod_uid for slot in gang.slots}
+                self.reopen(slot, admission)
+        seated = {slot.pod_uid for slot in admission.slots}
         homeless = [pod for uid, pod in live.items() if uid not in seated]
         if not homeless:
             return
@@ -340,85 +332,87 @@ class State:
         away: list[PodFacts] = []
         for pod in homeless:
             row = self.nodes.row(pod.node)
-            slot = next((slot for slot in gang.open_slots() if slot.row == row), None)
+            slot = next((slot for slot in admission.open_slots() if slot.row == row), None)
             if slot is None:
                 away.append(pod)
             else:
-                self._fill(gang, slot, pod)
-        last_first = [slot for slot in reversed(gang.slots) if slot.open]
+                self._fill(admission, slot, pod)
+        last_first = [slot for slot in reversed(admission.slots) if slot.open]
         for slot, pod in zip(last_first, away, strict=False):
-            self._fill(gang, slot, pod)
+            self._fill(admission, slot, pod)
 
-    def _fill(self, gang: Gang, slot: Slot, pod: PodFacts) -> None:
+    def _fill(self, admission: Admission, slot: Slot, pod: PodFacts) -> None:
         row = self.nodes.row(pod.node)
         if slot.row != row:
-            self.dirty[gang.key] = None
+            self.todo.write[admission.key] = None
         self.put(slot, row, None)
         slot.pod_uid = pod.uid
 
     # -- stages ----------------------------------------------------------------------------------
 
-    def hear_stages(self, gang: Gang, events: Sequence[StageEvent], now: float) -> None:
-        """The leader, or who watches it, told of its stages; without events that is a sign of life."""
-        self.stages_heard_s[gang.key] = now
-        self._stages_of[gang.key] = gang.owner_uid
+    def hear_stages(self, admission: Admission, events: Sequence[StageEvent], now: float) -> None:
+        """The leader, or its event log, reported stages; a report without events is a sign of life."""
+        gang = admission.gang
+        gang.stages_heard_s, gang.stages_of = now, admission.leader.uid
         if events:
             self.stages.apply(gang.key, events)
-            self.widen_stages(gang)
+            self.widen_stages(admission)
             self.stages.widen()
 
-    def widen_stages(self, gang: Gang) -> None:
+    def widen_stages(self, admission: Admission) -> None:
         """Tell a gang's stage graph how many tasks run at once, if it has a graph."""
-        if gang.key in self.stages and gang.spec is not None:
+        if admission.key in self.stages:
+            gang, spec = admission.gang, admission.spec
             workers = sum(1 for pod in gang.workers.values() if self.counts(gang, pod))
-            self.stages.set_width(gang.key, workers, workers * gang.spec.tasks_at_once, gang.spec.weight)
+            self.stages.set_width(gang.key, workers, workers * spec.tasks_at_once, spec.weight)
 
     def offer_room(self, most: float) -> None:
         """Tell the stage graphs how many more workers of their gangs fit now, `most` at most."""
         for key in self.stages:
             gang = self.gangs.get(key)
-            if gang is not None and gang.spec is not None:
-                _, room = self.nodes.rooms(self.nodes.vector(gang.spec.worker), gang.spec.worker_terms)
+            if gang is not None and gang.admission is not None:
+                spec = gang.admission.spec
+                _, room = self.nodes.rooms(self.nodes.vector(spec.worker), spec.worker_terms)
                 self.stages.offer(key, int(min(room, most)))
 
-    def forget_stages(self, key: GangKey) -> None:
-        """A gang is gone."""
-        self.stages.forget(key)
-        self.stages_heard_s.pop(key, None)
-        self._stages_of.pop(key, None)
+    def forget_stages(self, gang: Gang) -> None:
+        """Another run began under the same name, or the driver restarted: its stages are others."""
+        self.stages.forget(gang.key)
+        gang.stages_heard_s, gang.stages_of = None, ""
 
     # -- what is written down --------------------------------------------------------------------
 
-    def reservation(self, gang: Gang) -> str:
-        """The annotation text of the gang as it stands, under its present sequence number."""
-        assert gang.spec is not None
+    def reservation(self, admission: Admission) -> str:
+        """The annotation text of a gang as it stands, under its present sequence number."""
         names = self.nodes.names
-        nodes = ("" if slot.row == NOWHERE else names[slot.row] for slot in gang.slots)
-        return encode(gang.spec, nodes, gang.sequence)
+        nodes = ("" if slot.row == NOWHERE else names[slot.row] for slot in admission.slots)
+        return encode(admission.spec, nodes, admission.gang.sequence)
 
-    def write(self, gang: Gang) -> str:
+    def write(self, admission: Admission) -> str:
         """The annotation text, under a new sequence number if it says something new."""
-        if self.reservation(gang) != gang.written:
-            gang.sequence += 1
-            gang.written = self.reservation(gang)
-        return gang.written
+        if self.reservation(admission) != admission.written:
+            admission.gang.sequence += 1
+            admission.written = self.reservation(admission)
+        return admission.written
 
     def unwritten(self) -> list[AnnotatePod]:
         """Reservations of bound leaders that changed since they were last written."""
         out: list[AnnotatePod] = []
-        for key in list(self.dirty):
+        for key in list(self.todo.write):
             gang = self.gangs.get(key)
-            owner = gang.owner if gang is not None else None
-            if gang is None or owner is None:
-                del self.dirty[key]
+            admission = gang.admission if gang is not None else None
+            if admission is None:
+                del self.todo.write[key]
                 continue
-            if not owner.node:
+            if not admission.runs:
                 continue  # the Binding itself will carry it
-            del self.dirty[key]
-            if self.reservation(gang) != gang.written:
-                text = self.write(gang)
+            del self.todo.write[key]
+            if self.reservation(admission) != admission.written:
+                owner, text = admission.leader, self.write(admission)
                 out.append(AnnotatePod(owner.uid, owner.namespace, owner.name, {RESERVATION: text}))
         return out
+
+    # -- workers ---------------------------------------------------------------------------------
 
     def workers_counted(self, gang: Gang, profile: str | None = None) -> int:
         """Members that run or hold a claim: of one resource profile, or (None) of all."""
@@ -431,14 +425,13 @@ class State:
         )
 
     def workers_there(self, gang: Gang) -> int:
-        """Members that run while no leader of ours does: a leader that was started again finds them."""
+        """Members that run while no leader does: a leader that was started again finds them."""
         return sum(1 for pod in gang.workers.values() if not pod.deleting and self.counts(gang, pod))
 
-    def most_workers(self, gang: Gang) -> int:
+    def most_workers(self, admission: Admission) -> int:
         """Workers that a gang may have of all its resource profiles: Spark's maximum is for each of them."""
-        assert gang.spec is not None
-        profiles = {DEFAULT_PROFILE, *(pod.profile for pod in gang.workers.values())}
-        return gang.spec.max_workers * len(profiles)
+        profiles = {DEFAULT_PROFILE, *(pod.profile for pod in admission.gang.workers.values())}
+        return admission.spec.max_workers * len(profiles)
 
     def runs(self, pod: PodFacts) -> bool:
         """Whether a worker is bound and counts: not one being deleted on a node that does not answer.
@@ -448,7 +441,7 @@ class State:
         return pod.occupies and not (pod.deleting and self.nodes.lost(pod.node))
 
     def bond(self, worker: PodFacts) -> Bond:
-        """What ties a worker to the gang that its labels name."""
+        """The tie between a worker and the gang that its labels name."""
         return bond(self.gang_of(worker), worker, self._lives)
 
     def counts(self, gang: Gang, worker: PodFacts) -> bool:

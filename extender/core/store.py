@@ -19,9 +19,11 @@ from extender.core.facts import PodFacts, Role
 from extender.core.faults import Subject
 from extender.core.gangs import placement as members
 from extender.core.gangs import preemption
-from extender.core.gangs.reservation import NOWHERE, RESERVATION, Claim, Gang
+from extender.core.gangs.gang import NOWHERE, Admission, Claim
+from extender.core.gangs.reservation import RESERVATION
 from extender.core.gangs.spec import GangSpec
-from extender.core.handlers import Changes
+from extender.core.handlers import Handlers
+from extender.core.leadership import Leadership
 from extender.core.nodes.arrays import BoolArray
 from extender.core.offers import Everywhere, Listed, Offer, Offered
 from extender.core.outcomes import Outcome
@@ -46,10 +48,10 @@ class Store:
         self.state = State(self.policy)
         self.entitlements = Entitlements(self.state)
         self.waiting = WaitingGangs(self.state, self.entitlements)
-        self.changes = Changes(self.state, self.waiting, self.entitlements)
-        self.leadership = self.changes.leadership
+        self.leadership = Leadership()
+        self.handlers = Handlers(self.state, self.waiting, self.entitlements, self.leadership)
         self.faults = self.state.faults
-        self.free_room = FreeRoom(self.state, self.waiting, self.changes.elastic)
+        self.free_room = FreeRoom(self.state, self.waiting, self.handlers.elastic)
         if self.policy.carbon.scores:
             scoring = Scoring(self.state)
             self.state.nodes.cost = scoring.cost
@@ -58,7 +60,7 @@ class Store:
 
     def apply(self, event: Event, now: float) -> list[Instruction]:
         """Change the state; returns what the shell has to do about it. `now` is seconds since the epoch."""
-        return self.changes.apply(event, now)
+        return self.handlers.apply(event, now)
 
     def rate_stages(self, provider: ImportanceProvider) -> None:
         """Rate stages with this from now on (by default: `CriticalPath`)."""
@@ -84,12 +86,12 @@ class Store:
         return self._guarded(pod, "filter", now, lambda: self._filter(pod, offer, now), _NOT_JUDGED)
 
     def _filter(self, pod: PodFacts, offer: Offer, now: float) -> FilterDecision:
-        pod = self.changes.meet(pod, now)
-        self.changes.settle(now)
+        pod = self.handlers.pods.meet(pod, now)
+        self.handlers.settling.settle(now)
         if _leads(pod):
             self.waiting.asked(pod.uid, now)
         decision = self._decide(pod, offer, now)
-        self.changes.parked.answered(pod.uid, None if decision.node else decision.outcome)
+        self.handlers.wakes.answered(pod, decision, now)
         return decision
 
     def decide_early(self, pod: PodFacts, now: float) -> FilterDecision:
@@ -103,7 +105,7 @@ class Store:
     def _decide(self, pod: PodFacts, offer: Offer, now: float) -> FilterDecision:
         offered = Offered(self.state.nodes, offer)
         decision = self._leader(pod, offered, now) if _leads(pod) else self._one_pod(pod, offered, now)
-        self.changes.settle(now)
+        self.handlers.settling.settle(now)
         return decision
 
     def _guarded(self, pod: PodFacts, step: str, now: float, work: Callable[[], T], otherwise: T) -> T:
@@ -124,7 +126,7 @@ class Store:
         answer = self._answered(pod, offered, now)
         if answer is not None:
             return answer
-        if gang.owner is not None:
+        if gang.admission is not None:
             return FilterDecision(Outcome.LEADER_EXISTS)
         verdict = self.waiting.verdict(pod.uid, now)
         if verdict is not None and not verdict.holds_for(offered):
@@ -142,7 +144,7 @@ class Store:
             # Gangs planned in the same pass have used up the carbon budget in the meantime.
             self.waiting.replan()
             return FilterDecision(Outcome.HELD_FOR_CARBON, detail=hold.detail)
-        state.admit(gang, pod, spec, verdict.packing, now + self.policy.hold_ttl_s)
+        state.admit(gang, pod, spec, verdict.packing, now + self.policy.hold_ttl_s, now)
         self.waiting.admitted(pod.uid)
         return FilterDecision(Outcome.ADMITTED, state.nodes.names[verdict.packing.leader_row])
 
@@ -177,8 +179,7 @@ class Store:
             return FilterDecision(
                 Outcome.ALREADY_ADMITTED, detail="the pod is being bound to a node not offered"
             )
-        state.release_claim(pod.uid)
-        self.changes.requeue(pod.uid, now)
+        self._give_back(pod.uid, now, "the node that was answered is not offered any more")
         return None
 
     # -- bind, prioritize, preempt ---------------------------------------------------------------
@@ -205,37 +206,41 @@ class Store:
         state, uid = self.state, pod.uid
         claim = state.claims.get(uid)
         if claim is not None and not claim.binding and self._asks_otherwise(pod, claim):
-            self._release(uid, now)
+            self._give_back(uid, now, "the pod is not what it was said to be")
             claim = None
         if claim is None or state.nodes.names[claim.row] != node:
             decision = self.filter(pod, Listed((node,)), now)
             if decision.node != node:
                 return BindDecision(error=f"no room is reserved for the pod on {node}: {decision.reason}")
             claim = state.claims[uid]
-        gang = state.gang_of(pod)
+        admission = self._led_by(pod)
         if not claim.binding:
-            lost = self._room_lost(pod, claim, gang)
+            lost = self._room_lost(pod, claim, admission)
             if lost:
-                self._release(uid, now)
+                self._give_back(uid, now, lost)
                 return BindDecision(error=f"{lost}; the pod is planned again")
         claim.binding = True
-        if gang is None or gang.owner_uid != uid:
+        if admission is None:
             return BindDecision()
-        return BindDecision({RESERVATION: state.write(gang)})
+        return BindDecision({RESERVATION: state.write(admission)})
 
-    def _release(self, uid: str, now: float) -> None:
-        self.state.release_claim(uid)
-        self.changes.requeue(uid, now)
+    def _led_by(self, pod: PodFacts) -> Admission | None:
+        """The admitted gang that this pod leads."""
+        gang = self.state.gang_of(pod)
+        return gang.admission if gang is not None and gang.owned_by(pod.uid) else None
+
+    def _give_back(self, uid: str, now: float, why: str) -> None:
+        self.handlers.ownership.give_back(uid, now, why)
 
     def _asks_otherwise(self, pod: PodFacts, claim: Claim) -> bool:
         """Whether the pod is not what it was said to be when its room was claimed."""
         then = claim.pod
         if (then.requests, then.terms, then.role, then.gang) != (pod.requests, pod.terms, pod.role, pod.gang):
             return True
-        gang = self.state.gang_of(pod)
-        if gang is None or gang.owner_uid != pod.uid or gang.spec is None:
+        admission = self._led_by(pod)
+        if admission is None:
             return False
-        asked, admitted = gang.specs.get(pod.uid), gang.spec
+        asked, admitted = admission.gang.specs.get(pod.uid), admission.spec
         if not isinstance(asked, GangSpec):
             return True
         return (
@@ -244,7 +249,7 @@ class Store:
             or any(amount > admitted.worker.get(name, 0) for name, amount in asked.worker.items())
         )
 
-    def _room_lost(self, pod: PodFacts, claim: Claim, gang: Gang | None) -> str:
+    def _room_lost(self, pod: PodFacts, claim: Claim, admission: Admission | None) -> str:
         """Why the pod must not be bound although its room was reserved: another took it. Empty: it may.
 
         A leader needs the room of all its minimum workers as well; slots without room move first, if they
@@ -256,11 +261,11 @@ class Store:
         left = (table.allocatable - table.used)[:, claim.row]
         if not table.eligible(pod.terms)[claim.row] or (left < table.widened(own)).any():
             return f"node {table.names[claim.row]} is no longer free for the pod"
-        if gang is None or gang.spec is None or gang.owner_uid != pod.uid:
+        if admission is None:
             return ""
-        members.move_open_slots(self.state, gang)
-        rows = [slot.row for slot in gang.slots if slot.reserved is not None or slot.row == NOWHERE]
-        if NOWHERE in rows or not table.eligible(gang.spec.worker_terms)[rows].all():
+        members.move_open_slots(self.state, admission)
+        rows = [slot.row for slot in admission.slots if slot.reserved is not None or slot.row == NOWHERE]
+        if NOWHERE in rows or not table.eligible(admission.spec.worker_terms)[rows].all():
             return "room reserved for workers of the gang is gone, and no other node has room for them"
         if (table.free[:, [claim.row, *rows]] < 0).any():
             return "a node with room reserved for the gang is over-committed"
@@ -292,7 +297,7 @@ class Store:
             return []
 
         def judge() -> list[str]:
-            return preemption.useful(self.state, self.changes.meet(pod, now), victims)
+            return preemption.useful(self.state, self.handlers.pods.meet(pod, now), victims)
 
         return self._guarded(pod, "preempt", now, judge, [])
 

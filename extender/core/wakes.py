@@ -13,9 +13,11 @@ from typing import Final, TypeVar
 
 from extender.core.carbon.entitlement import Entitlements
 from extender.core.carbon.width.elastic import FOR_CARBON, ElasticExecutors
+from extender.core.decisions import FilterDecision
 from extender.core.events import AnnotatePod, Instruction, RemoveGate
 from extender.core.facts import PodFacts, Role
 from extender.core.faults import Subject
+from extender.core.gangs.phases import refused
 from extender.core.gangs.spec import WAIT_FOR_CONFIGURATION
 from extender.core.outcomes import Outcome
 from extender.core.queue.waiting import WAKE_AGAIN_S, WaitingGangs
@@ -48,7 +50,8 @@ class Parked:
 
     def forget(self, uid: str) -> None:
         """A pod is gone."""
-        self.answered(uid, None)
+        self._elastic.asked(uid)
+        self.refused.pop(uid, None)
         self._gates_asked.pop(uid, None)
         self._reminded.discard(uid)
 
@@ -83,11 +86,11 @@ class Parked:
         gang = self._state.gang_of(pod)
         if gang is None:
             return
-        if pod.role is Role.LEADER and gang.owner is None:
+        if pod.role is Role.LEADER and gang.admission is None:
             if self._entitlements.start(pod, gang.specs.get(pod.uid), now).hold is not None:
                 self.refused[pod.uid] = Outcome.HELD_FOR_CARBON
-        elif pod.role is Role.WORKER and gang.owner is not None and not any(gang.open_slots()):
-            outcome = self._elastic.refuses(gang, now)
+        elif pod.role is Role.WORKER and gang.admission is not None and not gang.admission.has_open_slot:
+            outcome = self._elastic.refuses(gang.admission, now)
             if outcome is not None:
                 self.refused[pod.uid] = outcome
 
@@ -103,7 +106,7 @@ class Parked:
             if left == 0:
                 return
             gang = self._state.gang_of(pod)
-            leads = gang is not None and gang.owner is not None and bool(gang.owner.node)
+            leads = gang is not None and gang.runs
             if (
                 pod.role is not Role.WORKER
                 or not leads
@@ -116,18 +119,21 @@ class Parked:
                 self._reminded.add(pod.uid)
                 yield pod
 
-    def answered(self, uid: str, outcome: Outcome | None) -> None:
-        """kube-scheduler asked for a pod and was answered a node (None), or why there is none."""
-        self._elastic.asked(uid)
-        if outcome is None:
-            self.refused.pop(uid, None)
-        else:
-            self.refused[uid] = outcome
+    def answered(self, pod: PodFacts, decision: FilterDecision, now: float) -> None:
+        """kube-scheduler asked for a pod and was answered a node, or why there is none."""
+        self._elastic.asked(pod.uid)
+        if decision.node:
+            self.refused.pop(pod.uid, None)
+            return
+        self.refused[pod.uid] = decision.outcome
+        gang = self._state.gang_of(pod)
+        if gang is not None and pod.role is Role.LEADER:
+            refused(gang, decision, now)
 
     def _gate_opens(self, pod: PodFacts, now: float) -> bool:
         gang = self._state.gang_of(pod)
         if pod.role is Role.WORKER and gang is not None:
-            return gang.owner is not None
+            return gang.admission is not None
         spec = gang.specs.get(pod.uid) if gang is not None else None
         if gang is not None and spec in (None, WAIT_FOR_CONFIGURATION):
             return False

@@ -223,8 +223,8 @@ def test_what_is_promised_can_always_be_created(data: st.DataObject) -> None:
             apps += 1
         elif action == "create" and gangs:
             gang = data.draw(st.sampled_from(gangs))
-            assert gang.spec is not None
-            requests, used, quota = gang.spec.worker, namespace.used, namespace.quota()
+            assert gang.admission is not None
+            requests, used, quota = gang.admission.spec.worker, namespace.used, namespace.quota()
             with_it = used.plus(Share.of(requests))
             if quota.at_least(with_it) == quota:
                 world.worker(gang.key.app_id, step, requests=requests)
@@ -237,10 +237,10 @@ def test_what_is_promised_can_always_be_created(data: st.DataObject) -> None:
             world.foreign(f"foreign{step}", "n0")
         needed = namespace.used
         for gang in world.store.state.gangs.values():
-            if gang.spec is not None:
+            if gang.admission is not None:
                 waiting = sum(1 for pod in gang.workers.values() if pod.waiting)
                 missing = sum(1 for slot in gang.slots if slot.open) - waiting
-                needed = needed.plus(Share.of(gang.spec.worker).times(max(0, missing)))
+                needed = needed.plus(Share.of(gang.admission.spec.worker).times(max(0, missing)))
         quota = namespace.quota()
         assert needed == namespace.used or quota.at_least(needed) == quota
 

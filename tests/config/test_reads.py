@@ -27,7 +27,7 @@ def test_the_parts_are_those_of_the_store() -> None:
         "self._store.state.claims.get(uid).binding = False",
         "len(self._engine.store.waiting)",
         "state = service.engine.store.state",
-        "Store(policy).changes.parked",
+        "Store(policy).handlers.wakes",
     ],
 )
 def test_a_reach_inside_is_noticed(line: str) -> None:

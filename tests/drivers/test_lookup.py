@@ -65,7 +65,7 @@ async def test_executors_that_wait_for_cleaner_power_are_named_with_the_reason(
     async with listening(cluster, names, "a") as (service, client, _):
         cluster.put("pods", executor("a", 1))
         await client.filter(executor("a", 2), names)
-        service.store.changes.parked.refused["uid-a-exec-2"] = outcome
+        service.store.handlers.wakes.refused["uid-a-exec-2"] = outcome
         _, found = await client.get("/v1/applications/ns/a")
         assert found["withheld"] == [{"pod": "a-exec-2", "outcome": outcome, "reason": EXPLANATIONS[outcome]}]
 

@@ -19,6 +19,7 @@ from aiohttp.test_utils import TestServer
 from extender.adapters.spark.driver_rest import session
 from extender.adapters.spark.eventlog.follow import LogsFollower
 from extender.core.facts import GangKey
+from extender.core.queries import stages_heard_s
 from extender.core.stages.events import JobStarted
 from extender.core.stages.store import StageStore
 from extender.runtime.service import Service
@@ -162,18 +163,18 @@ async def test_what_is_known_holds_as_long_as_its_source_can_be_read(
         "stages.driver_rest.port": rest_api.port,
     }
     async with world(cluster, names, "a", "b", **flags) as (made, http):
-        heard_s = made.service.store.state.stages_heard_s
+        store = made.service.store
         write(tmp_path, "a", *logged_job(0, [10]))
         for _ in range(2):  # the second time without anything new
             await made.sources.read_logs()
             await made.sources.ask_drivers(http)
-            assert heard_s[KEY] == heard_s[OTHER] == made.hand.now_s
+            assert stages_heard_s(store, KEY) == stages_heard_s(store, OTHER) == made.hand.now_s
             made.hand.now_s += 10.0
         (tmp_path / "a.inprogress").unlink()
         rest_api.reply = web.Response(status=500)
         await made.sources.read_logs()
         await made.sources.ask_drivers(http)
-        assert heard_s[KEY] == heard_s[OTHER] == made.hand.now_s - 10.0
+        assert stages_heard_s(store, KEY) == stages_heard_s(store, OTHER) == made.hand.now_s - 10.0
 
 
 async def test_the_next_context_of_a_driver_begins_with_nothing(
@@ -219,7 +220,7 @@ async def test_a_log_that_comes_late_is_no_sign_of_life_and_leaves_room_for_the_
         "stages.driver_rest.port": rest_api.port,
     }
     async with world(cluster, names, "a", **flags) as (made, http):
-        heard_s, told_s = made.service.store.state.stages_heard_s, made.hand.now_s
+        store, told_s = made.service.store, made.hand.now_s
 
         async def look() -> None:
             await made.sources.read_logs()
@@ -227,14 +228,14 @@ async def test_a_log_that_comes_late_is_no_sign_of_life_and_leaves_room_for_the_
 
         for _ in range(30):
             await look()
-            assert heard_s[KEY] == told_s
+            assert stages_heard_s(store, KEY) == told_s
             made.hand.now_s += 10.0
         assert rest_api.asked == []
         rest_api.stages = [rest_stage(2, done=2)]
         made.hand.now_s += 10.0
         await look()
         assert made.stages() == {0: 1, 1: 1, 2: 2}
-        assert heard_s[KEY] == made.hand.now_s
+        assert stages_heard_s(store, KEY) == made.hand.now_s
         asked = len(rest_api.asked)
         logs.pipe(part(2), b"".join(logged_job(1, [10] * 8)))
         await look()

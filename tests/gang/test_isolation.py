@@ -16,7 +16,7 @@ from extender.core.decisions import FilterDecision
 from extender.core.events import Event, NodeSeen, PodSeen
 from extender.core.facts import NodeFacts, PodFacts, Role
 from extender.core.gangs import placement
-from extender.core.handlers import Changes
+from extender.core.gangs.ownership import Ownership
 from extender.core.invariants import violations
 from extender.core.nodes.table import NodeTable
 from extender.core.outcomes import Outcome
@@ -58,7 +58,7 @@ def _of_victim(thing: Any) -> bool:
 
 
 GANG_FAULTS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
-    "seen": (Changes, "_see_leader", lambda _self, gang, *_, **__: _of_victim(gang)),
+    "seen": (Ownership, "see_leader", lambda _self, gang, *_, **__: _of_victim(gang)),
     "queue": (QueuePass, "_judge", lambda _self, waiting: _of_victim(waiting)),
 }
 """Where judging a gang may raise: function and the arguments with which it does."""

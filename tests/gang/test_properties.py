@@ -269,7 +269,7 @@ class GangMachine(RuleBasedStateMachine):
         kept = copy.deepcopy(world, {id(world.store.state.stages): StageStore()})
         kept.store.filter(PROBE, Listed(()), kept.now)  # being asked makes it the replica that writes
         for uid in list(kept.store.state.claims):
-            kept.store.state.release_claim(uid)
+            kept.store.state.release_claim(uid, kept.now, "expired")
         kept.do(kept.store.apply(Tick(), kept.now))
         rebuilt = copy.deepcopy(kept)
         rebuilt.restart()
@@ -287,7 +287,7 @@ class GangMachine(RuleBasedStateMachine):
         broken = violations(self.world.store.state)
         for key, gang in self.world.store.state.gangs.items():
             wanted = target(self.world.store, key, self.world.now)
-            assert wanted is None or gang.spec is None or wanted >= gang.spec.min_workers
+            assert wanted is None or gang.admission is None or wanted >= gang.admission.spec.min_workers
         if self.foreign:
             broken = [text for text in broken if "over-committed" not in text]
         assert not broken, broken

@@ -280,8 +280,8 @@ def test_a_corrected_size_survives_a_restart() -> None:
     world.tick()
     world.restart()
     gang = world.store.state.gangs[GangKey("ns", "a")]
-    assert gang.spec is not None
-    assert gang.spec.worker[CPU] == 3_000
+    assert gang.admission is not None
+    assert gang.admission.spec.worker[CPU] == 3_000
 
 
 def test_executors_of_another_resource_profile_say_nothing_of_the_slots() -> None:
@@ -480,5 +480,6 @@ def test_the_maximum_is_for_each_resource_profile() -> None:
         assert decision.outcome is outcome
         assert ("profile 1" in decision.reason) is (outcome is Outcome.GANG_FULL and profile == "1")
     state = world.store.state
-    assert state.most_workers(state.gangs[GangKey("ns", "a")]) == 6
+    (admission,) = state.admissions()
+    assert state.most_workers(admission) == 6
     world.sound()

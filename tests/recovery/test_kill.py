@@ -163,7 +163,7 @@ def test_what_is_bound_is_rebuilt_as_it_was(step: Callable[[World], None]) -> No
     for uid in list(world.pods):
         world.see(uid)  # the watch catches up
     for uid in list(world.store.state.claims):
-        world.store.state.release_claim(uid)  # tentative holds are not kept
+        world.store.state.release_claim(uid, world.now, "expired")  # tentative claims are not kept
     kept = snapshot(world.store.state)
     world.restart()
     assert snapshot(world.store.state) == kept

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 
 from extender.core.facts import GangKey
-from extender.core.gangs.reservation import MOST_HELD, MOST_WORKERS, RESERVATION, Reservation, decode, encode
+from extender.core.gangs.reservation import (
+    MOST_RESERVED,
+    MOST_WORKERS,
+    RESERVATION,
+    Reservation,
+    decode,
+    encode,
+)
 from extender.core.gangs.spec import GangSpec
 from extender.core.outcomes import Outcome
 from tests.gang.world import World, node, size, spec
@@ -18,7 +25,7 @@ GOOD = {"v": 1, "min": 2, "max": 3, "packer": "", "worker": {"cpu": 1000}, "slot
 
 NAMES = st.text(max_size=8)
 REQUESTS = st.dictionaries(
-    st.sampled_from(["cpu", "memory", "example.com/x"]), st.integers(0, MOST_HELD // 12)
+    st.sampled_from(["cpu", "memory", "example.com/x"]), st.integers(0, MOST_RESERVED // 12)
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -74,7 +81,7 @@ BROKEN = {
     "not-a-number": '{"v":1,"min":NaN,"max":1,"worker":{},"slots":[]}',
     "size-beyond-int64": json.dumps({**GOOD, "worker": {"cpu": 2**63}}),
     "sum-beyond-int64": json.dumps({**GOOD, "worker": {"cpu": 2**62}}),
-    "more-than-there-is": json.dumps({**GOOD, "worker": {"cpu": MOST_HELD // 2 + 1}}),
+    "more-than-there-is": json.dumps({**GOOD, "worker": {"cpu": MOST_RESERVED // 2 + 1}}),
 }
 
 
@@ -104,9 +111,8 @@ def bound(reservation: dict[str, object], **fields: object) -> World:
 
 def test_a_reservation_is_believed_before_the_request() -> None:
     world = bound({**GOOD, "worker": {"cpu": 3000}})
-    gang = world.store.state.gangs[GangKey("ns", "a")]
-    assert gang.spec is not None
-    assert (gang.spec.worker, gang.spec.max_workers) == ({"cpu": 3000}, 3)
+    (admission,) = world.store.state.admissions()
+    assert (admission.spec.worker, admission.spec.max_workers) == ({"cpu": 3000}, 3)
     assert world.held() == {"n1": 2}
 
 

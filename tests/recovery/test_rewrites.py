@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from extender.core.gangs.ownership import REWRITE_AFTER_S
 from extender.core.gangs.reservation import RESERVATION, decode
-from extender.core.handlers import REWRITE_AFTER_S
 from extender.core.leadership import LEADS_FOR_S
 from extender.core.policy import Policy
 from tests.gang.world import World, node, spec

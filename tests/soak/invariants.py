@@ -285,16 +285,16 @@ class Judge:
 
     def _texts(self, service: Service) -> None:
         """The newest reservation is what a driver carries, by its number and by what the leader knows."""
-        for gang in service.store.state.gangs.values():
-            owner = gang.owner
-            if owner is None or not owner.node:
+        for admission in service.store.state.admissions():
+            owner, written = admission.leader, admission.written
+            if not owner.node:
                 continue
             found = self._registry.find(POD, owner.namespace, owner.name)
             if found is None or uid_of(found) != owner.uid:
                 continue
             carried = annotation(found, RESERVATION)
-            if carried != gang.written:
-                self.broken("a driver does not carry the newest reservation", f"{carried} not {gang.written}")
+            if carried != written:
+                self.broken("a driver does not carry the newest reservation", f"{carried} not {written}")
         for uid, pod in self.accounts.taken.items():
             number = pod.reservation.sequence if pod.reservation is not None else -1
             if pod.holds and number < self._newest.get(uid, 0):

@@ -19,7 +19,8 @@ from extender.adapters.webhooks.calls import Calls
 from extender.core.carbon import signal
 from extender.core.carbon.start.flexibility import Flexibility
 from extender.core.gangs import preemption
-from extender.core.handlers import Changes
+from extender.core.gangs.ownership import Ownership
+from extender.core.pods import Pods
 from extender.core.store import Store
 from extender.runtime.handover import Handover
 from extender.runtime.pod_checks import PodChecks
@@ -68,8 +69,8 @@ def _fixed_time_outs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _lies(monkeypatch: pytest.MonkeyPatch) -> None:
-    _returns(Changes, "unconfirmed", False)(monkeypatch)
-    _returns(Changes, "_unsay", None)(monkeypatch)
+    _returns(Pods, "unconfirmed", False)(monkeypatch)
+    _returns(Pods, "_correct", None)(monkeypatch)
 
 
 def _filter_without_catching_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,14 +127,14 @@ def _held_longer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 MUTATIONS: Final[dict[str, tuple[Patch, Callable[[int], list[Step]]]]] = {
     "the caller of the webhooks is believed": (_lies, lied_to),
-    "what the watch shows does not replace a lie": (_returns(Changes, "_unsay", None), lied_to),
+    "what the watch shows does not replace a lie": (_returns(Pods, "_correct", None), lied_to),
     "a silent watch is not noticed": (_silence, silent),
     "time-outs do not follow the answers": (_fixed_time_outs, slow),
     "a new leader does not catch up": (_no_catching_up, handed_over),
     "filter does not wait until a new leader has caught up": (_filter_without_catching_up, handed_over),
     "bind does not check the room again": (_returns(Store, "_room_lost", ""), crowded),
     "nothing is looked at before a Binding": (_returns(Binder, "_fits", None), overtaken),
-    "a reservation that is lost is not written again": (_returns(Changes, "_rewrite", []), rewritten),
+    "a reservation that is lost is not written again": (_returns(Ownership, "rewrite", []), rewritten),
     "an unknown outcome counts as a failure": (_failures, unknown_outcomes),
     "whether a pod exists is not checked": (_returns(PodChecks, "submit", None), haunted),
     "the text of a refusal changes from call to call": (_changing_text, plan),

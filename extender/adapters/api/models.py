@@ -91,6 +91,14 @@ class Summary(Model):
     workers_waiting: int
 
 
+class StoryEntry(Model):
+    """Something that happened to a gang."""
+
+    at_s: float = Field(description="Seconds since the epoch.")
+    phase: str = Field(description="The phase that it entered, or was in.")
+    why: str
+
+
 class Application(Model, Progress):
     """A gang explained."""
 
@@ -102,6 +110,7 @@ class Application(Model, Progress):
     workers_fit_now: int | None
     shortages: list[Shortage]
     faults: list[str] = Field(description="Errors of the extender with this gang or its pods; retried.")
+    story: list[StoryEntry] = Field(description="The last entries of its story, oldest first.")
     hold: Held | None = Field(default=None, description="Null unless it is kept waiting for cleaner power.")
 
 

@@ -1,4 +1,4 @@
-"""What the carbon policies in force allow a gang: when and where it may start, and how wide it may run.
+"""Judges gangs by the carbon policies in force: when and where each may start, and how wide it may run.
 
 The queue, elastic executors, the agent's target, the quota, the API and explain all read it here. A gang is
 judged once for each state of nodes, carbon and stages, as the least that the policies allow; the judgement is
@@ -18,13 +18,12 @@ from extender.core.carbon.start.planned import PlannedStarts
 from extender.core.carbon.width.budget import Budget
 from extender.core.carbon.width.limit import Limit
 from extender.core.carbon.width.stage_deferral import StageDeferral
-from extender.core.facts import GangKey, PodFacts
-from extender.core.gangs.reservation import Gang
+from extender.core.facts import PodFacts
+from extender.core.gangs.gang import Admission, Gang
 from extender.core.gangs.spec import GangSpec, SpecProblem
 from extender.core.outcomes import Outcome
 from extender.core.state import State
 
-_MOST_KEPT: Final = 16_384
 _AT_ONCE: Final = Start(None, math.inf)
 
 
@@ -68,14 +67,14 @@ class Width:
 
 @dataclass(frozen=True, slots=True)
 class Entitlement:
-    """What a gang is allowed now: `start` while it waits, `width` once it is admitted."""
+    """All that a gang is allowed now: `start` while it waits, `width` once it is admitted."""
 
     start: Start | None
     width: Width | None
 
 
 class Entitlements:
-    """Judges gangs, and keeps what was found."""
+    """Judges gangs, and keeps each judgement in the gang's record."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -84,19 +83,16 @@ class Entitlements:
         self.planned = PlannedStarts(state)
         self._start_policies = start_policies(state, self.planned)
         self._width_policies = width_policies(state, self.budget, self.stage_deferral)
-        self._starts: dict[str, tuple[object, Start]] = {}
-        self._widths: dict[GangKey, tuple[object, Width]] = {}
 
     def refresh(self, now: float) -> None:
         """Judge running gangs again: with time even an unchanged signal moves."""
-        self._widths.clear()
         self.stage_deferral.refresh(now)
 
     def of(self, gang: Gang, now: float) -> Entitlement:
-        """What a gang is allowed now."""
-        if gang.owner is not None:
-            return Entitlement(None, self.width(gang, now))
-        leader = min(gang.leaders.values(), key=lambda pod: (pod.created_s, pod.uid), default=None)
+        """All that a gang is allowed now."""
+        if gang.admission is not None:
+            return Entitlement(None, self.width(gang.admission, now))
+        leader = gang.first_leader()
         if leader is None:
             return Entitlement(None, None)
         return Entitlement(self.start(leader, gang.specs.get(leader.uid), now), None)
@@ -114,42 +110,39 @@ class Entitlements:
         state, nodes = self._state, self._state.nodes
         load = (nodes.version, state.budget) if policy.by_load else ()
         seen = (spec, leader.created_s, leader.terms, nodes.capacity_epoch, state.carbon.version, load)
-        known = self._starts.get(leader.uid)
+        gang = state.gang_of(leader)
+        known = gang.starts.get(leader.uid) if gang is not None else None
         if known is None or known[0] != seen or now >= known[1].valid_until_s:
             found = policy.start(Asks(leader, spec, flexibility, latest_s), now)
             known = (seen, Start(found.hold, min(found.valid_until_s, latest_s)))
-            if len(self._starts) >= _MOST_KEPT:
-                self._starts.clear()
-            self._starts[leader.uid] = known
+            if gang is not None:
+                gang.starts[leader.uid] = known
         return known[1]
 
-    def width(self, gang: Gang, now: float) -> Width:
+    def width(self, admission: Admission, now: float) -> Width:
         """How many workers an admitted gang may have."""
-        state, owner, spec = self._state, gang.owner, gang.spec
-        if owner is None or spec is None:
-            return Width(exempt=False, limits=(), valid_until_s=now)
+        state, gang = self._state, admission.gang
         seen = (
-            owner.uid,
-            spec,
+            admission.leader.uid,
+            admission.spec,
             state.nodes.version,
             state.carbon.version,
             state.workers_counted(gang),
-            state.most_workers(gang),
+            state.most_workers(admission),
             self.stage_deferral.seen(gang.key),
         )
-        known = self._widths.get(gang.key)
+        known = gang.width
         if known is None or known[0] != seen or now >= known[1].valid_until_s:
-            if len(self._widths) >= _MOST_KEPT:
-                self._widths.clear()
-            known = self._widths[gang.key] = (seen, self._width(gang, owner, spec, now))
+            known = gang.width = (seen, self._width(admission, now))
         return known[1]
 
-    def _width(self, gang: Gang, owner: PodFacts, spec: GangSpec, now: float) -> Width:
+    def _width(self, admission: Admission, now: float) -> Width:
+        owner, spec = admission.leader, admission.spec
         flexibility = self._state.policy.carbon.flexibility(owner.namespace, spec.flexibility)
         exempt_s = exempt_from_s(owner, spec, flexibility)
         if now >= exempt_s:
             return Width(exempt=True, limits=(), valid_until_s=math.inf)
-        found = (policy.limit(gang, flexibility, now) for policy in self._width_policies)
+        found = (policy.limit(admission, flexibility, now) for policy in self._width_policies)
         limits = tuple(limit for limit in found if limit is not None)
         return Width(False, limits, min([exempt_s, *(limit.valid_until_s for limit in limits)]))
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from extender.core.carbon.plan.horizon import SLOT_S, Floats
 from extender.core.facts import GangKey, PodFacts
-from extender.core.gangs.reservation import NOWHERE, Gang
+from extender.core.gangs.gang import NOWHERE, Admission
 from extender.core.gangs.spec import GangSpec
 from extender.core.nodes.resources import CPU
 from extender.core.queries import QueueEntry
@@ -43,11 +43,10 @@ def work_ahead(store: Store, queue: list[QueueEntry], now: float, hours: int = 4
         row[start:end] += amount
 
     planned = store.entitlements.planned
-    for gang in store.state.gangs.values():
-        if gang.owner is not None:
-            until_s = planned.end_of(gang, now).at_s
-            for zone, amount in _running(store, gang).items():
-                add(zone, amount, now, until_s)
+    for admission in store.state.admissions():
+        until_s = planned.end_of(admission, now).at_s
+        for zone, amount in _running(store, admission).items():
+            add(zone, amount, now, until_s)
     for entry in queue:
         found = None if entry.expected_s is None else _waiting(store, entry)
         if found is None or entry.expected_s is None:
@@ -61,14 +60,13 @@ def work_ahead(store: Store, queue: list[QueueEntry], now: float, hours: int = 4
     )
 
 
-def _running(store: Store, gang: Gang) -> dict[str, float]:
+def _running(store: Store, admission: Admission) -> dict[str, float]:
     """Cores that the pods of a gang request, and that are reserved for it, by carbon zone of the nodes."""
     table, found = store.state.nodes, dict[str, float]()
-    pods = (*gang.leaders.values(), *gang.workers.values())
+    pods = (*admission.gang.leaders.values(), *admission.gang.workers.values())
     taken = [(table.carbon_zone_of(pod.node), pod.requests) for pod in pods if pod.occupies]
-    if gang.spec is not None:
-        rows = (slot.row for slot in gang.slots if slot.reserved is not None and slot.row != NOWHERE)
-        taken += [(table.carbon_zones[int(table.carbon_zone[row])], gang.spec.worker) for row in rows]
+    rows = (slot.row for slot in admission.slots if slot.reserved is not None and slot.row != NOWHERE)
+    taken += [(table.carbon_zones[int(table.carbon_zone[row])], admission.spec.worker) for row in rows]
     for zone, requests in taken:
         found[zone] = found.get(zone, 0.0) + requests.get(CPU, 0) / 1000
     return found

@@ -16,7 +16,7 @@ import numpy as np
 
 from extender.core.carbon.start.hold import Hold
 from extender.core.carbon.start.planned import End
-from extender.core.gangs.reservation import NOWHERE, Gang
+from extender.core.gangs.gang import NOWHERE, Admission
 from extender.core.gangs.spec import GangSpec
 from extender.core.nodes.arrays import IntArray, Rows
 from extender.core.policy import FifoMode
@@ -51,7 +51,7 @@ def by_hold(hold: Hold, now: float) -> Expected:
 class _Leaving:
     """A gang that gives its room back at its end."""
 
-    gang: Gang
+    gang: Admission
     end: End
 
 
@@ -80,10 +80,10 @@ def starts_by_room(state: State, queue: Iterable[Waiting], ends: Ends, now: floa
 
 
 def _leaving(state: State, ends: Ends, now: float) -> list[_Leaving]:
-    return [_Leaving(gang, ends(gang, now)) for gang in state.gangs.values() if gang.owner is not None]
+    return [_Leaving(each, ends(each, now)) for each in state.admissions()]
 
 
-Ends = Callable[[Gang, float], End]
+Ends = Callable[[Admission, float], End]
 
 
 def _ahead(queue: Iterable[Waiting], entry: Waiting) -> list[Waiting]:
@@ -143,20 +143,20 @@ def _play(
     return found
 
 
-def _amounts(state: State, gang: Gang) -> list[tuple[Rows, IntArray]]:
+def _amounts(state: State, admission: Admission) -> list[tuple[Rows, IntArray]]:
     """Amounts that an admitted gang takes, each with its rows: of its pods, and of its open slots."""
     taken: dict[int, tuple[list[int], IntArray]] = {}
 
     def add(row: int, amount: IntArray) -> None:
         taken.setdefault(id(amount), ([], amount))[0].append(row)
 
-    for uid in (*gang.leaders, *gang.workers):
+    for uid in (*admission.gang.leaders, *admission.gang.workers):
         seat, claim = state.seats.get(uid), state.claims.get(uid)
         if seat is not None:
             add(seat.row, seat.used)
         elif claim is not None and claim.slot is None and claim.reserved is not None:
             add(claim.row, claim.reserved)
-    for slot in gang.slots:
+    for slot in admission.slots:
         if slot.reserved is not None and slot.row != NOWHERE:
             add(slot.row, slot.reserved)
     return [(np.array(rows, dtype=np.intp), amount) for rows, amount in taken.values()]

@@ -16,8 +16,9 @@ from extender.core.explain.expected import Expected, by_hold, by_room
 from extender.core.explain.names import Found
 from extender.core.explain.remedies import Obstacles, Remedy, Trial
 from extender.core.facts import PodFacts
-from extender.core.gangs.reservation import Gang
+from extender.core.gangs.gang import Gang
 from extender.core.gangs.spec import GangSpec
+from extender.core.gangs.story import Entry
 from extender.core.nodes.resources import CPU
 from extender.core.outcomes import EXPLANATIONS, FOR_GOOD, Outcome
 from extender.core.queries import (
@@ -28,7 +29,6 @@ from extender.core.queries import (
     Summary,
     faults_of,
     hold_of,
-    leader_of,
     request_of,
     shortage,
     state_of,
@@ -115,12 +115,13 @@ class Explanation:
     faults: tuple[str, ...] = ()
     pod: NamedPod | None = None
     kube_scheduler: str = ""
+    story: tuple[Entry, ...] = ()
 
 
 def explain(store: Store, found: Found, now: float, watts_per_core: float) -> Explanation:
     """Explain a known application. Changes nothing."""
     gang = store.state.gangs[found.key]
-    leader = leader_of(gang)
+    leader = gang.first_leader()
     if leader is None or state_of(gang) is not GangState.WAITING:
         return _settled(store, gang, leader, found)
     return _waiting(store, gang, leader, found, now, watts_per_core)
@@ -128,7 +129,8 @@ def explain(store: Store, found: Found, now: float, watts_per_core: float) -> Ex
 
 def _settled(store: Store, gang: Gang, leader: PodFacts | None, found: Found) -> Explanation:
     """A gang that does not wait."""
-    spec, summary = gang.spec, summary_of(store, gang)
+    spec = gang.admission.spec if gang.admission is not None else None
+    summary = summary_of(store, gang)
     least = spec.min_workers if spec is not None else 0
     headline = {
         GangState.ADMITTED: "room for leader and minimum workers is reserved; the leader is being bound",
@@ -144,6 +146,7 @@ def _settled(store: Store, gang: Gang, leader: PodFacts | None, found: Found) ->
         request=request_of(leader, spec) if leader is not None and spec is not None else None,
         faults=tuple(faults_of(store, gang)),
         pod=_pod(store, found, leader),
+        story=tuple(gang.story),
     )
 
 
@@ -173,6 +176,7 @@ def _waiting(
         would_help=_remedies(store, queue, entry, verdict, hold, now),
         faults=tuple(faults_of(store, gang)),
         pod=_pod(store, found, leader),
+        story=tuple(gang.story),
     )
     # 3. Facts that follow from its request, once that is known.
     spec = gang.specs.get(leader.uid)
@@ -309,7 +313,7 @@ def _pod(store: Store, found: Found, leader: PodFacts | None) -> NamedPod | None
     pod = found.pod
     if pod is None or (leader is not None and pod.uid == leader.uid):
         return None
-    outcome = None if pod.node else store.changes.parked.refused.get(pod.uid)
+    outcome = None if pod.node else store.handlers.wakes.refused.get(pod.uid)
     reason = EXPLANATIONS[outcome] if outcome is not None else ""
     if not pod.node and outcome is None:
         reason = "kube-scheduler has not asked for it"

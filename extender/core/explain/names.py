@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from extender.core.facts import GangKey, PodFacts
-from extender.core.gangs.reservation import Gang
+from extender.core.gangs.gang import Gang
 from extender.core.state import State
 
 _MOST_NAMED: Final = 5

@@ -70,7 +70,7 @@ def released(store: Store, uid: str, now: float) -> Notice | None:
 
 def _waiting(store: Store) -> Iterator[PodFacts]:
     """Drivers that kube-scheduler was refused, and those that our gate keeps from it."""
-    state, refused = store.state, store.changes.parked.refused
+    state, refused = store.state, store.handlers.wakes.refused
     for uid in list(refused):
         pod = state.pods.get(uid)
         if pod is not None and pod.role is Role.LEADER and pod.waiting:
@@ -84,7 +84,7 @@ def _notice(store: Store, pod: PodFacts, now: float) -> Notice | None:
     hold = _hold(store, pod, now)
     if hold is not None:
         return _held(pod, hold)
-    outcome = store.changes.parked.refused.get(pod.uid)
+    outcome = store.handlers.wakes.refused.get(pod.uid)
     verdict = store.waiting.judged(pod.uid)
     if outcome in FOR_GOOD:
         return _refused(pod, verdict)

@@ -1,4 +1,4 @@
-"""Which worker pods are members of a gang: known from uid and role of their owner, never from labels alone.
+"""Tells which worker pods are members of a gang: by uid and role of their owner, never by labels alone.
 
 Labels name a gang, but two runs may use one name one after the other, and an executor may name an
 application whose driver is no pod of ours. The owner reference tells them apart.
@@ -10,13 +10,13 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from extender.core.facts import PodFacts
-from extender.core.gangs.reservation import Gang
+from extender.core.gangs.gang import Gang
 
 POD = "Pod"
 
 
 class Bond(Enum):
-    """What ties a worker pod to the gang that its labels name."""
+    """The tie between a worker pod and the gang that its labels name."""
 
     MEMBER = auto()
     """It counts for the gang, waits for the gang's leader, and may take a slot."""
@@ -34,17 +34,15 @@ def bond(gang: Gang | None, worker: PodFacts, lives: Callable[[str], bool]) -> B
     the leader has the same kind and name and another uid: then theirs was deleted and made again.
     """
     owner = worker.owner_ref
-    leads = gang is not None and bool(gang.leaders)
     if owner is not None and owner.kind == POD:
         if gang is not None and owner.uid in gang.leaders:
             return Bond.MEMBER
         if not lives(owner.uid):
             return Bond.LEFT_OVER
         return Bond.ALONE if worker.leader_optional else Bond.MEMBER
-    if not leads:
+    if gang is None or not gang.leaders:
         ended = gang is not None and gang.leader_ended
         return Bond.ALONE if worker.leader_optional and not ended else Bond.MEMBER
-    assert gang is not None
     leader = gang.owner or next(iter(gang.leaders.values()))
     theirs = leader.owner_ref
     if owner is not None and theirs is not None and owner[:2] == theirs[:2] and owner.uid != theirs.uid:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from extender.core.facts import PodFacts, Role
-from extender.core.gangs.reservation import NOWHERE
+from extender.core.gangs.gang import NOWHERE
 from extender.core.gangs.spec import GangSpec
 from extender.core.queue.queue_pass import Waiting, plan, pool_of
 from extender.core.queue.workspace import Workspace
@@ -55,24 +55,27 @@ def _helps(state: State, pod: PodFacts, node: str, uids: Sequence[str]) -> bool:
 def _without(state: State, row: int, victims: set[str]) -> Workspace:
     """Free amounts as they would be without the victims, which all run on `row`.
 
-    A leader takes with it what is reserved for its gang. The slot of a worker is reserved again, unless a
-    worker above the gang's minimum takes its place.
+    A leader takes with it all room that is reserved for its gang. The room of a worker's slot is reserved
+    again, unless an elastic worker of the gang takes its place.
     """
     space = Workspace(state.nodes)
     for uid in victims:
         space.give(row, state.seats[uid].used)
     gangs = {pod.gang for uid in victims if (pod := state.pods.get(uid)) is not None and pod.gang is not None}
-    for gang in (state.gangs[key] for key in gangs if key in state.gangs):
-        if gang.owner_uid in victims:
-            for slot in gang.slots:
+    for admission in (state.gangs[key].admission for key in gangs if key in state.gangs):
+        if admission is None:
+            continue
+        if admission.leader.uid in victims:
+            for slot in admission.slots:
                 if slot.reserved is not None:
                     space.give(slot.row, slot.reserved)
             continue
-        seated = {slot.pod_uid for slot in gang.slots}
+        gang = admission.gang
+        seated = {slot.pod_uid for slot in admission.slots}
         extra = sum(
             1 for pod in gang.workers.values() if state.counts(gang, pod) and pod.uid not in seated | victims
         )
         reopened = len(seated & victims) - extra
-        if reopened > 0 and gang.spec is not None:
-            space.give(row, -reopened * state.nodes.accountable(gang.spec.worker))
+        if reopened > 0:
+            space.give(row, -reopened * state.nodes.accountable(admission.spec.worker))
     return space

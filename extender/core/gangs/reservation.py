@@ -1,4 +1,4 @@
-"""Gangs that run or wait, the slots reserved for their members, and how a reservation is written down.
+"""The text of a reservation.
 
 The reservation is the annotation `carbon-scheduler/reservation` on the leader pod. It travels in the
 Binding, so it is durable exactly when the leader is bound; a slot that moves later is patched in.
@@ -8,86 +8,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from extender.core.facts import GangKey, PodFacts
-from extender.core.gangs.spec import GangSpec, SpecProblem
-from extender.core.nodes.arrays import IntArray
+from extender.core.gangs.spec import GangSpec
 from extender.core.nodes.resources import Resources
 
 RESERVATION: Final = "carbon-scheduler/reservation"
 VERSION: Final = 1
 MOST_WORKERS: Final = 100_000
 """A reservation of more workers than this is not believed."""
-MOST_HELD: Final = 1 << 56
-"""Nor is one that holds more than this of a resource (64 PiB of memory): sums must stay exact."""
-NOWHERE: Final = -1
-"""Row of a slot for which no node has room now: it is owed, and placed as soon as room appears."""
-
-
-@dataclass(slots=True, eq=False)
-class Slot:
-    """Room for one worker on a node. `pod_uid` is empty while nobody has it.
-
-    `reserved` is the amount reserved on the node now. It is None once the pod that has the slot is bound
-    (its own request is then accounted as used), and while the slot is NOWHERE.
-    """
-
-    row: int
-    reserved: IntArray | None = None
-    pod_uid: str = ""
-
-    @property
-    def open(self) -> bool:
-        """Whether a worker may still take it."""
-        return not self.pod_uid
-
-
-@dataclass(slots=True, eq=False)
-class Claim:
-    """Room answered to filter for a pod that is not bound yet. It expires: there is no un-reserve call.
-
-    `slot` is the reserved slot the pod will use, None for leaders, extra workers and single pods, whose
-    room is then reserved by the claim itself (`reserved`).
-    """
-
-    pod: PodFacts
-    row: int
-    expires_s: float
-    reserved: IntArray | None = None
-    slot: Slot | None = None
-    binding: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Gang:
-    """One application: its leader pods (normally one), its workers, its slots.
-
-    `sequence` numbers the reservation texts, whichever replica wrote them: a text with a lower number is an
-    echo of an older state. `written` is what the latest text says.
-    """
-
-    key: GangKey
-    leaders: dict[str, PodFacts] = field(default_factory=dict[str, PodFacts])
-    specs: dict[str, GangSpec | SpecProblem] = field(default_factory=dict[str, "GangSpec | SpecProblem"])
-    workers: dict[str, PodFacts] = field(default_factory=dict[str, PodFacts])
-    owner_uid: str = ""
-    spec: GangSpec | None = None
-    slots: list[Slot] = field(default_factory=list[Slot])
-    sequence: int = 0
-    written: str = ""
-    leader_ended: bool = False
-
-    @property
-    def owner(self) -> PodFacts | None:
-        """The leader whose reservation this is: admitted or bound, not ended."""
-        return self.leaders.get(self.owner_uid)
-
-    def open_slots(self) -> Iterator[Slot]:
-        """Slots nobody has yet, in slot order."""
-        return (slot for slot in self.slots if not slot.pod_uid)
+MOST_RESERVED: Final = 1 << 56
+"""Nor is one of more than this of a resource (64 PiB of memory): sums must stay exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +68,6 @@ def decode(text: str) -> Reservation | None:
         return None
     if version != VERSION or not 0 <= low <= high or len(nodes) != low or not 0 <= sequence < 1 << 53:
         return None
-    if any(amount < 0 or amount * max(low, 1) > MOST_HELD for amount in worker.values()):
+    if any(amount < 0 or amount * max(low, 1) > MOST_RESERVED for amount in worker.values()):
         return None
     return Reservation(worker, low, high, packer, nodes, sequence)

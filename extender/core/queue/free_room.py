@@ -8,7 +8,7 @@ from __future__ import annotations
 from extender.core.carbon.width.elastic import ElasticExecutors
 from extender.core.decisions import FilterDecision
 from extender.core.facts import PodFacts
-from extender.core.gangs.reservation import Gang
+from extender.core.gangs.gang import Admission
 from extender.core.outcomes import Outcome
 from extender.core.queue.queue_pass import pool_of, rank_of
 from extender.core.queue.waiting import WaitingGangs
@@ -23,13 +23,12 @@ class FreeRoom:
         self._waiting = waiting
         self._elastic = elastic
 
-    def above_minimum(self, gang: Gang, worker: PodFacts, now: float) -> FilterDecision | None:
+    def above_minimum(self, admission: Admission, worker: PodFacts, now: float) -> FilterDecision | None:
         """Why one more worker above its gang's minimum must wait, if it must."""
-        assert gang.owner is not None
-        behind = self._behind(worker, gang.owner, now)
+        behind = self._behind(worker, admission.leader, now)
         if behind is not None:
             return behind
-        refusal = self._elastic.refuses(gang, now)
+        refusal = self._elastic.refuses(admission, now)
         return None if refusal is None else FilterDecision(refusal)
 
     def single(self, pod: PodFacts, now: float) -> FilterDecision | None:

@@ -67,7 +67,7 @@ class WaitingGangs:
     def update(self, leader: PodFacts, now: float) -> None:
         """Put a leader into the queue, change it there, or take it out, as its gang stands."""
         gang = self._state.gang_of(leader)
-        if gang is None or not leader.waiting or leader.gated or gang.owner is not None:
+        if gang is None or not leader.waiting or leader.gated or gang.admission is not None:
             self.remove(leader.uid)
             return
         assert leader.gang is not None

@@ -19,7 +19,7 @@ from extender.core.facts import GangKey
 from extender.core.gangs.spec import GangSpec
 from extender.core.outcomes import Outcome
 from extender.core.policy import CapPolicy, CarbonPolicy, PcapsPolicy, Policy, Switches
-from extender.core.queries import target
+from extender.core.queries import stages_heard_s, target
 from extender.core.stages.events import (
     JobEnded,
     JobStarted,
@@ -469,7 +469,7 @@ def test_stages_of_a_gang_that_is_gone_are_forgotten() -> None:
     for pod in [*world.pods.values()]:
         world.delete(pod.name)
     assert key not in world.store.state.stages
-    assert not world.store.state.stages_heard_s
+    assert stages_heard_s(world.store, key) is None
     report(world, key, JobStarted(0, (LONG,)))
     assert key not in world.store.state.stages, "nobody knows that gang"
 

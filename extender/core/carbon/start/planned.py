@@ -21,7 +21,7 @@ from extender.core.carbon.plan.runtimes import Estimate, Runtimes
 from extender.core.carbon.plan.schedule import Options, Plan, Running, Start, Waiting, planning
 from extender.core.carbon.start.flexibility import Flexibility, HoldPolicy
 from extender.core.facts import GangKey, PodFacts
-from extender.core.gangs.reservation import NOWHERE, Gang
+from extender.core.gangs.gang import NOWHERE, Admission
 from extender.core.gangs.spec import GangSpec
 from extender.core.state import State
 
@@ -117,13 +117,11 @@ class PlannedStarts:
         """How long a gang is expected to run."""
         return self._estimate(leader, self._flexibility(leader), spec.min_workers)
 
-    def end_of(self, gang: Gang, now: float) -> End:
+    def end_of(self, admission: Admission, now: float) -> End:
         """When an admitted gang is expected to end."""
-        owner, spec = gang.owner, gang.spec
-        assert owner is not None
-        since_s = self._running_since_s.get(gang.key, now)
-        size = spec.min_workers if spec is not None else 0
-        found = self._estimate(owner, self._flexibility(owner), size)
+        owner = admission.leader
+        since_s = self._running_since_s.get(admission.key, now)
+        found = self._estimate(owner, self._flexibility(owner), admission.spec.min_workers)
         over_s = now - since_s - found.seconds
         if over_s >= 0:
             return End(now + max(_OVERRUN_S, over_s), found.text)
@@ -166,7 +164,7 @@ class PlannedStarts:
 
     def _begin(self, leaders: Iterable[tuple[PodFacts, GangSpec, Flexibility]], now: float) -> None:
         world = self._look(now)
-        running = [self._run(gang, world, now) for gang in self._state.gangs.values() if gang.owner]
+        running = [self._run(each, world, now) for each in self._state.admissions()]
         for each in running:
             world.capacity += each.used
         plan = Plan(world.horizon, Room(world.capacity, world.horizon.slots), _OPTIONS)
@@ -256,9 +254,8 @@ class PlannedStarts:
         known = frozenset(zone for zone, outlook in enumerate(outlooks) if outlook is not None)
         return _World(horizon, capacity, row_of, kinds[0].tolist(), known)
 
-    def _run(self, gang: Gang, world: _World, now: float) -> Running:
-        table, spec, owner = self._state.nodes, gang.spec, gang.owner
-        assert owner is not None
+    def _run(self, admission: Admission, world: _World, now: float) -> Running:
+        table, spec, owner = self._state.nodes, admission.spec, admission.leader
         used = np.zeros_like(world.capacity)
 
         def add(row: int, amount: np.ndarray) -> None:
@@ -270,14 +267,14 @@ class PlannedStarts:
             claim.row if claim is not None else table.row_of.get(owner.node, -1), table.vector(owner.requests)
         )
         seated: set[str] = set()
-        for slot in gang.slots:
+        for slot in admission.slots:
             seated.add(slot.pod_uid)
-            if spec is not None and slot.row != NOWHERE:
+            if slot.row != NOWHERE:
                 add(slot.row, table.vector(spec.worker))
-        for pod in gang.workers.values():
+        for pod in admission.gang.workers.values():
             if pod.occupies and pod.uid not in seated:
                 add(table.row_of.get(pod.node, -1), table.vector(pod.requests))
-        return Running(used, self.end_of(gang, now).at_s + _OPTIONS.spare_s)
+        return Running(used, self.end_of(admission, now).at_s + _OPTIONS.spare_s)
 
     def _job(
         self, leader: PodFacts, spec: GangSpec, flexibility: Flexibility, world: _World, now: float
@@ -322,7 +319,7 @@ class PlannedStarts:
 
     def _waiting(self) -> Iterable[tuple[PodFacts, GangSpec, Flexibility]]:
         for gang in self._state.gangs.values():
-            if gang.owner is not None:
+            if gang.admission is not None:
                 continue
             for leader in gang.leaders.values():
                 spec = gang.specs.get(leader.uid)
@@ -333,7 +330,7 @@ class PlannedStarts:
         gang = self._state.gang_of(leader)
         spec = gang.specs.get(leader.uid) if gang is not None else None
         if not isinstance(spec, GangSpec):
-            spec = gang.spec if gang is not None else None
+            spec = gang.admission.spec if gang is not None and gang.admission is not None else None
         own = spec.flexibility if spec is not None else Flexibility()
         return self._state.policy.carbon.flexibility(leader.namespace, own)
 
@@ -359,18 +356,17 @@ class PlannedStarts:
 
     def _watch_runs(self, now: float) -> None:
         """Learn how long applications run: from the Binding of the leader to its end."""
-        for key, gang in self._state.gangs.items():
-            owner, spec = gang.owner, gang.spec
-            if owner is not None and owner.node and spec is not None and key not in self._running:
-                self._running[key] = (owner.name, spec.min_workers, spec)
-                self._running_since_s[key] = now
+        for each in self._state.admissions():
+            if each.runs and each.key not in self._running:
+                self._running[each.key] = (each.leader.name, each.spec.min_workers, each.spec)
+                self._running_since_s[each.key] = now
         for key in [key for key in self._running if not self._runs(key)]:
             name, size, _ = self._running.pop(key)
             self.runtimes.learn(key.namespace, name, size, now - self._running_since_s.pop(key))
 
     def _runs(self, key: GangKey) -> bool:
         gang = self._state.gangs.get(key)
-        return gang is not None and gang.owner is not None and bool(gang.owner.node)
+        return gang is not None and gang.runs
 
 
 def _sentence(start: Start, latest_s: float, estimate: Estimate) -> str:

@@ -10,7 +10,7 @@ from extender.core.carbon.signal import mean_intensity
 from extender.core.carbon.start.flexibility import Flexibility
 from extender.core.carbon.width import cap
 from extender.core.carbon.width.limit import Limit
-from extender.core.gangs.reservation import Gang
+from extender.core.gangs.gang import Admission
 from extender.core.outcomes import Outcome
 from extender.core.state import State
 
@@ -42,7 +42,7 @@ class Budget:
             ):
                 self._state.budget = wanted
         if self._state.budget != present:
-            self._state.carbon.version += 1  # gangs held by the budget are judged anew
+            self._state.carbon.version += 1  # gangs held by the budget are judged again
         return self._state.budget
 
     def left(self) -> int:
@@ -50,11 +50,11 @@ class Budget:
         limit = self._state.budget
         return 1 << 30 if limit is None else max(0, limit - self._state.workers_promised())
 
-    def limit(self, gang: Gang, flexibility: Flexibility, now: float) -> Limit | None:
+    def limit(self, admission: Admission, flexibility: Flexibility, now: float) -> Limit | None:
         """As many more workers as the budget leaves to all gangs together."""
         if self._state.budget is None:
             return None
-        workers = self._state.workers_counted(gang) + self.left()
+        workers = self._state.workers_counted(admission.gang) + self.left()
         return Limit(workers, Outcome.OVER_CARBON_BUDGET, math.inf, shared=True)
 
     def _maximum(self) -> int:

@@ -1,4 +1,4 @@
-"""Elastic executors, those above their gang's minimum: which of them wait for cleaner power, and are woken.
+"""Elastic executors, those above their gang's minimum: judges which of them wait for cleaner power.
 
 A gang's minimum is never touched, and no running worker is.
 """
@@ -14,7 +14,7 @@ from typing import Final
 from extender.core.carbon.entitlement import Entitlements
 from extender.core.facts import GangKey, PodFacts
 from extender.core.faults import Subject
-from extender.core.gangs.reservation import Gang
+from extender.core.gangs.gang import Admission
 from extender.core.outcomes import Outcome
 from extender.core.queue.waiting import WAKE_AGAIN_S
 from extender.core.state import State
@@ -31,15 +31,17 @@ class ElasticExecutors:
         self._entitlements = entitlements
         self._woken_s: dict[str, float] = {}
 
-    def refuses(self, gang: Gang, now: float, coming: int = 0, coming_in_all: int = 0) -> Outcome | None:
+    def refuses(
+        self, admission: Admission, now: float, coming: int = 0, coming_in_all: int = 0
+    ) -> Outcome | None:
         """Why one more worker of an admitted gang must wait for cleaner power, if it must.
 
         `coming` are workers of the gang, `coming_in_all` of all gangs, that are on their way and not counted.
         """
-        width = self._entitlements.width(gang, now)
+        width = self._entitlements.width(admission, now)
         if not width.limits:
             return None
-        return width.refuses(self._state.workers_counted(gang), coming, coming_in_all)
+        return width.refuses(self._state.workers_counted(admission.gang), coming, coming_in_all)
 
     def released(self, refused: Iterable[str], now: float) -> Iterator[PodFacts]:
         """Of these workers (uids) those to be woken now: as many as may be added, no more.
@@ -50,9 +52,9 @@ class ElasticExecutors:
         for uid in refused:
             pod = self._state.pods.get(uid)
             gang = self._state.gang_of(pod) if pod is not None else None
-            if pod is None or not pod.waiting or gang is None or gang.owner is None:
+            if pod is None or not pod.waiting or gang is None or gang.admission is None:
                 continue
-            judge = partial(self.refuses, gang, now, coming[gang.key], coming.total())
+            judge = partial(self.refuses, gang.admission, now, coming[gang.key], coming.total())
             outcome = self._state.faults.guard(
                 Subject.gang(gang.key), "width", now, judge, Outcome.INTERNAL_ERROR, reads_only=True
             )

@@ -1,4 +1,4 @@
-"""What a width policy says of a running gang: how many workers it may have."""
+"""The answer of a width policy about a running gang: how many workers it may have."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from extender.core.carbon.start.flexibility import Flexibility
-from extender.core.gangs.reservation import Gang
+from extender.core.gangs.gang import Admission
 from extender.core.outcomes import Outcome
 
 
@@ -32,6 +32,6 @@ class WidthPolicy(Protocol):
     It is not asked about gangs that are exempt, and never takes a gang's minimum or a running worker.
     """
 
-    def limit(self, gang: Gang, flexibility: Flexibility, now: float) -> Limit | None:
-        """The limit for a gang whose leader is admitted; None: there is none. Unknown carbon never limits."""
+    def limit(self, admission: Admission, flexibility: Flexibility, now: float) -> Limit | None:
+        """The limit for an admitted gang; None: there is none. Unknown carbon never limits."""
         ...

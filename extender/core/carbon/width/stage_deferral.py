@@ -18,7 +18,7 @@ from extender.core.carbon.width.limit import Limit
 from extender.core.carbon.width.pcaps import Candidate, Carbon, admit
 from extender.core.facts import GangKey
 from extender.core.faults import Subject
-from extender.core.gangs.reservation import Gang
+from extender.core.gangs.gang import Admission, Gang
 from extender.core.gangs.spec import GangSpec
 from extender.core.outcomes import Outcome
 from extender.core.stages.store import Priorities
@@ -53,7 +53,7 @@ class _Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
+class Judgement:
     """A deferral, and what it was found from."""
 
     grid: _Grid
@@ -72,8 +72,8 @@ class StageDeferral:
     def __init__(self, state: State) -> None:
         self._state = state
         self._epoch = 0
+        self._looked_s = -math.inf
         self._grids: dict[str, _Grid] = {}
-        self._verdicts: dict[GangKey, _Verdict] = {}
 
     @property
     def on(self) -> bool:
@@ -84,51 +84,60 @@ class StageDeferral:
     def seen(self, key: GangKey) -> tuple[object, ...]:
         """Changes whenever the limit of an application may."""
         told = self._state.stages.priorities(key)
-        heard_s = self._state.stages_heard_s.get(key)
+        gang = self._state.gangs.get(key)
+        heard_s = None if gang is None else gang.stages_heard_s
         return self._epoch, told.ready, told.idle, told.executor_limit, heard_s
 
-    def limit(self, gang: Gang, flexibility: Flexibility, now: float) -> Limit | None:
+    def limit(self, admission: Admission, flexibility: Flexibility, now: float) -> Limit | None:
         """The workers that its ready stages may use, its minimum and one at least.
 
         One, because a gang may have a minimum of 0, and what it reports of its stages may be late.
         """
-        deferral, spec = self.deferral(gang.key, now), gang.spec
-        if deferral is None or spec is None:
+        deferral = self.deferral(admission.key, now)
+        if deferral is None:
             return None
-        workers = min(self._state.most_workers(gang), max(spec.min_workers, 1, deferral.let_in))
-        until_s = self._state.stages_heard_s.get(gang.key, now) + TRUSTED_FOR_S
+        least = max(admission.spec.min_workers, 1, deferral.let_in)
+        workers = min(self._state.most_workers(admission), least)
+        heard_s = admission.gang.stages_heard_s
+        until_s = (now if heard_s is None else heard_s) + TRUSTED_FOR_S
         return Limit(workers, Outcome.DEFERRED_BY_IMPORTANCE, until_s, steers=True)
 
     def refresh(self, now: float) -> None:
         """Look at all grids and the greatest importance in each: with time even an unchanged signal moves."""
         self._epoch += 1
+        self._looked_s = now
         self._grids.clear()
-        self._verdicts.clear()
         if not self.on:
             return
         state = self._state
         for key in state.stages:
             gang = state.gangs.get(key)
+            if gang is None:
+                continue
+            gang.deferral = None
             ready = state.stages.priorities(key).ready
-            if gang is not None and ready:
+            if ready:
                 look = partial(self._look_at, gang, ready[0].importance, now)
                 state.faults.guard(Subject.gang(key), "precedence", now, look, None, reads_only=True)
 
     def _look_at(self, gang: Gang, importance: float, now: float) -> None:
-        if self._judgeable(gang, now):
-            grid = self._grid(gang, now)
+        admission = self._judgeable(gang, now)
+        if admission is not None:
+            grid = self._grid(admission)
             grid.most_important = max(grid.most_important, importance)
 
     def deferral(self, key: GangKey, now: float) -> Deferral | None:
         """How an application stands; None where nothing limits it, whatever its stages are."""
         state = self._state
         gang = state.gangs.get(key)
-        if not self.on or gang is None or key not in state.stages or not self._judgeable(gang, now):
+        if not self.on or gang is None or key not in state.stages:
             return None
-        spec, priorities, grid = gang.spec, state.stages.priorities(key), self._grid(gang, now)
-        assert spec is not None
+        admission = self._judgeable(gang, now)
+        if admission is None:
+            return None
+        spec, priorities, grid = admission.spec, state.stages.priorities(key), self._grid(admission)
         scale = max([grid.most_important, *(stage.importance for stage in priorities.ready[:1])])
-        known = self._verdicts.get(key)
+        known = gang.deferral
         if (
             known is None
             or known.grid is not grid
@@ -137,20 +146,21 @@ class StageDeferral:
             or known.spec is not spec
         ):
             deferral = None if grid.carbon is None else self._judge(spec, priorities, grid.carbon, scale)
-            known = self._verdicts[key] = _Verdict(grid, scale, priorities, spec, deferral)
+            known = gang.deferral = Judgement(grid, scale, priorities, spec, deferral)
         return known.deferral
 
-    def _judgeable(self, gang: Gang, now: float) -> bool:
-        """Whether it runs, and was heard of lately."""
-        owner, heard_s = gang.owner, self._state.stages_heard_s.get(gang.key, -math.inf)
-        return owner is not None and bool(owner.node) and now - heard_s < TRUSTED_FOR_S
+    def _judgeable(self, gang: Gang, now: float) -> Admission | None:
+        """The gang, if it runs and has reported its stages lately."""
+        if not gang.runs or gang.stages_heard_s is None or now - gang.stages_heard_s >= TRUSTED_FOR_S:
+            return None
+        return gang.admission
 
-    def _grid(self, gang: Gang, now: float) -> _Grid:
-        assert gang.owner is not None
-        zone = self._state.nodes.carbon_zone_of(gang.owner.node)
+    def _grid(self, admission: Admission) -> _Grid:
+        """The grid of its zone as of the last look at all grids: a question in between changes nothing."""
+        zone = self._state.nodes.carbon_zone_of(admission.leader.node)
         grid = self._grids.get(zone)
         if grid is None:
-            carbon = Carbon.of(self._state.carbon.outlook(zone, now)) if zone else None
+            carbon = Carbon.of(self._state.carbon.outlook(zone, self._looked_s)) if zone else None
             # At the cleanest moment there is nothing to wait for.
             if carbon is not None and carbon.dirtiness <= 0:
                 carbon = None
