@@ -13,7 +13,6 @@ STILL_TO_DO = (
     "benchmarks",
     "extender/adapters/kubernetes",
     "extender/adapters/webhooks",
-    "extender/bsp",
     "extender/core",
     "extender/runtime",
 )
