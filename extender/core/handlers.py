@@ -40,7 +40,7 @@ from extender.core.queue.waiting import WaitingGangs
 from extender.core.settling import Settling
 from extender.core.state import State
 from extender.core.ticks import Ticks
-from extender.core.wakes import Parked, wake
+from extender.core.wakes import Wakes, wake
 
 _FAILED: Final[list[Instruction]] = []
 
@@ -91,7 +91,7 @@ class Handlers:
         self._entitlements = entitlements
         self._faults = state.faults
         self.elastic = ElasticExecutors(state, entitlements)
-        self.wakes = Parked(state, waiting, entitlements, self.elastic)
+        self.wakes = Wakes(state, waiting, entitlements, self.elastic)
         self.ownership = Ownership(state, waiting)
         self.pods = Pods(state, waiting, self.ownership, self.wakes, self._step_down)
         self.settling = Settling(state)

@@ -18,7 +18,7 @@ from extender.core.gangs.ownership import Ownership
 from extender.core.gangs.phases import follow
 from extender.core.queue.waiting import WaitingGangs
 from extender.core.state import State
-from extender.core.wakes import Parked
+from extender.core.wakes import Wakes
 
 VERIFY_EVERY_S: Final = 10.0
 """A pod that this replica bound and that the watch has not shown for so long is read from the API server."""
@@ -37,7 +37,7 @@ class Pods:
         state: State,
         waiting: WaitingGangs,
         ownership: Ownership,
-        wakes: Parked,
+        wakes: Wakes,
         step_down: Callable[[float], None],
     ) -> None:
         self._state = state

@@ -13,7 +13,7 @@ from extender.core.pods import Pods
 from extender.core.queue.waiting import WaitingGangs
 from extender.core.settling import Settling
 from extender.core.state import State
-from extender.core.wakes import Parked, wake
+from extender.core.wakes import Wakes, wake
 
 
 class Ticks:
@@ -27,7 +27,7 @@ class Ticks:
         ownership: Ownership,
         pods: Pods,
         settling: Settling,
-        wakes: Parked,
+        wakes: Wakes,
     ) -> None:
         self._state = state
         self._waiting = waiting

@@ -1,4 +1,4 @@
-"""Pods that kube-scheduler keeps in its queue, and whom it must be told to try again.
+"""Pods that kube-scheduler keeps in its queue, and the moment at which it must try each again.
 
 No event of Kubernetes tells that a clean hour has begun, so what was refused for carbon is woken by an
 annotation on the pod, and what was created with our scheduling gate has it taken off.
@@ -33,8 +33,8 @@ _GATE_AGAIN_S: Final = 15.0
 """A gate that is still there this long after it was to be taken off is taken off again."""
 
 
-class Parked:
-    """Who was answered no, and when that ends. `refused` are outcomes by uid."""
+class Wakes:
+    """Pods that were refused, and the end of each refusal. `refused` are outcomes by uid."""
 
     def __init__(
         self, state: State, waiting: WaitingGangs, entitlements: Entitlements, elastic: ElasticExecutors
