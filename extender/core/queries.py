@@ -780,8 +780,8 @@ class ZoneView:
     """The signal of a carbon zone that has nodes. Intensities are gCO2e/kWh, ages seconds.
 
     `value` is None while the zone is neutral: nothing is known, or it is too old. `good` is the last signal
-    with a value, `reason` says what the last answer of the source lacked. `outlook` is the present and the
-    forecast, None while there is none.
+    with a value, `reason` says why value or outlook are missing, or what the last answer
+    lacked. `outlook` is the present and the forecast, None while there is none.
     """
 
     zone: str
@@ -801,7 +801,6 @@ def zones(store: Store, now: float) -> list[ZoneView]:
     for name, count in zip(table.carbon_zones, numbers, strict=True):
         if not name or not count:
             continue
-        last = book.signals.get(name)
         out.append(
             ZoneView(
                 zone=name,
@@ -809,7 +808,7 @@ def zones(store: Store, now: float) -> list[ZoneView]:
                 value=book.value(name, now),
                 age_s=book.age_s(name, now),
                 good=book.good.get(name),
-                reason=last.reason if last is not None else "not asked yet",
+                reason=book.reason(name, now),
                 outlook=book.outlook(name, now),
             )
         )

@@ -23,7 +23,9 @@ class Zone(BaseModel):
     stale: bool = Field(description="The zone is neutral: nothing is held and nothing preferred for it.")
     kind: str | None = Field(description="`average` or `marginal`.")
     estimated: bool | None
-    reason: str = Field(description="What the last answer of the source lacked, or empty.")
+    reason: str = Field(
+        description="Why the zone has no value or no forecast now, or what the last answer lacked."
+    )
     lower: float | None = Field(description="L: lower bound of the forecast.")
     upper: float | None = Field(description="U: its upper bound.")
     forecast_until: str | None

@@ -145,6 +145,25 @@ class CarbonBook:
             return math.inf
         return signal.at_s + min(self.stale_after_s, signal.stale_after_s or math.inf)
 
+    def reason(self, zone: str, now: float) -> str:
+        """Why a zone has no value or no forecast now, or what the last answer of its source lacked.
+
+        Empty only while the zone has both and the source complained of nothing.
+        """
+        last = self.signals.get(zone)
+        if last is None:
+            return "not asked yet"
+        if not believed(last.g_per_kwh):
+            return last.reason or _why_not_believed(last.g_per_kwh)
+        if self.value(zone, now) is None:
+            if now <= self.stale_at(zone):
+                return "the source states 0 gCO2e/kWh, with more in its forecast: a gap in its data"
+            good = self.good[zone]
+            return f"the last value is too old: it counts for {self.stale_at(zone) - good.at_s:.0f} s"
+        if self.outlook(zone, now) is None:
+            return last.reason or "no usable forecast for the present time"
+        return last.reason
+
     def outlook(self, zone: str, now: float) -> Outlook | None:
         """Present value and forecast of a zone; None when the value is unknown or no step is forecast."""
         value, signal = self.value(zone, now), self.good.get(zone)
@@ -211,6 +230,12 @@ def other_kind(kind: str, wanted: str) -> str:
     if kind == wanted:
         return ""
     return f"the source states {kind} intensity, and carbon_kind asks for {wanted}"
+
+
+def _why_not_believed(value: float | None) -> str:
+    if value is None:
+        return "the source gave no value and no reason"
+    return f"{value:g} gCO2e/kWh is not believed: an intensity lies between 0 and {ABSURD_G_PER_KWH:g}"
 
 
 def believed(value: float | None) -> bool:
