@@ -30,7 +30,7 @@ _BOUND = b'{"kind":"Status","apiVersion":"v1","status":"Success","code":201}'
 
 
 class Templates:
-    """Objects of about 3 kB as bytes, numbers put in when they are asked for."""
+    """Objects of about 3 kB as bytes, numbers put in when they are requested."""
 
     def __init__(self, nodes: int, pods: int) -> None:
         self.nodes = nodes

@@ -1,4 +1,4 @@
-"""What a run measures, and the machine it was measured on."""
+"""Measurements of a run, and the machine they were made on."""
 
 from __future__ import annotations
 

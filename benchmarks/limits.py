@@ -1,4 +1,4 @@
-"""What a run is held against: limits on ratios measured side by side, and goals that are reached or not.
+"""Limits of a run, on ratios measured side by side, and goals that are reached or not.
 
 Times of two machines, or of one machine under two loads, cannot be compared; the ratio of two things measured
 in the same minute can. So a limit is a range for the ratio of two figures of one run, set from several

@@ -39,7 +39,7 @@ NAMESPACE = "benchmark"
 _CONNECTIONS = 16
 _TIMEOUT_S = 240.0
 _QUIET_S = 4.0
-"""No call for this long: longer than kube-scheduler's back-off, so nobody is on the way to the queue."""
+"""No call for this long: longer than kube-scheduler's back-off, so no pod is on the way to the queue."""
 SCHEDULERS = ("bare", "bare sampling", "null extender", "ours", "ours without names")
 _SHARE = {"bare sampling": {}}
 """Settings of a scheduler where it is not to look at all nodes."""

@@ -1,7 +1,7 @@
 """Suite `stages`: importance of stages over real HTTP, and reports of drivers, for many applications at once.
 
 Each application has one job of 50 stages in five layers. `table kept` asks again about stages of which
-nothing changed; `table anew` asks after a report, which changed all importances of the application. A report
+nothing changed; `new table` asks after a report, which changed all importances of the application. A report
 carries the progress of every stage, as an agent sends it in one batch.
 """
 
@@ -19,7 +19,7 @@ APPLICATIONS = 100
 STAGES = 50
 _LAYER = 10
 _NAME = f"{APPLICATIONS} applications of {STAGES} stages"
-CALLS = ("transport alone", "priority, table kept", "priority, table anew", f"report of {STAGES} updates")
+CALLS = ("transport alone", "priority, table kept", "priority, new table", f"report of {STAGES} updates")
 
 
 def name_of(call: str) -> str:

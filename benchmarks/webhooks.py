@@ -2,8 +2,8 @@
 
 The service's own web stack runs in a process of its own on a filled store; Bindings go to an API server in a
 third process that answers at once. One round asks for a driver that is admitted, binds it, asks for its
-executor, and asks for a driver that is refused. What a foreign pod changes in between makes the plan of the
-queue worthless: `planned anew` are answers after that, `plan kept` are answers without such a change.
+executor, and asks for a driver that is refused. A foreign pod in between makes the plan of the
+queue worthless: `new plan` are answers after that, `plan kept` are answers without such a change.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Caller:
         refused = World.blocked_driver(self._scenario, f"refused-{app}", created=_YOUNGEST)
         self._watch(("ADDED", driver), self._disturbance())
         took["transport alone"], _ = self._connection.post("/bench/floor", self._offer.args(driver))
-        took["filter driver, admitted, planned anew"], node = self._filter(driver)
+        took["filter driver, admitted, new plan"], node = self._filter(driver)
         took["prioritize driver"], _ = self._connection.post("/prioritize", self._offer.args(driver))
         took["bind driver"], bound = self._connection.json("/bind", bind_args(driver, node))
         _expect(bound == {"Error": ""}, bound)
@@ -108,7 +108,7 @@ class Caller:
         _expect(bound == {"Error": ""}, bound)
         gone = (("DELETED", made) for made in (executor, second, driver))
         self._watch(*gone, ("ADDED", refused), self._disturbance())
-        took["filter driver, refused, planned anew"] = self._refuse(refused)
+        took["filter driver, refused, new plan"] = self._refuse(refused)
         took["filter driver, refused, plan kept"] = self._refuse(refused)
         self._watch(("DELETED", refused))
         return took

@@ -33,7 +33,7 @@ all other sizes leave 50m and 33Gi of every node, and every node runs something.
 
 
 class Queue(StrEnum):
-    """What the waiting drivers are.
+    """Kinds of waiting drivers.
 
     fits     each has room, oldest first: all of them are planned before the youngest is answered
     blocked  none has room, and each has to be tried: its executors fit in sum, but its driver takes the
@@ -70,7 +70,7 @@ class Scenario:
 
     @staticmethod
     def from_json(text: str) -> Scenario:
-        """What `to_json` wrote."""
+        """Read the text of `to_json`."""
         given = json.loads(text)
         return Scenario(**{**given, "queue": Queue(given["queue"]), "fifo": FifoMode(given["fifo"])})
 
@@ -80,7 +80,7 @@ class Scenario:
 
 
 class World:
-    """Fills a store through the sinks of the watches, as a service is filled, with nobody's help."""
+    """Fills a store through the sinks of the watches, as a service is filled."""
 
     def __init__(self, sinks: WatchSinks, projector: PodProjector, scenario: Scenario) -> None:
         self.scenario = scenario

@@ -1,1 +1,1 @@
-"""What holding work back for cleaner power is worth: `python -m benchmarks.holding`."""
+"""The saving of holding work for cleaner power: `python -m benchmarks.holding`."""

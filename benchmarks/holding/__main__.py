@@ -178,7 +178,7 @@ def _code() -> str:
 
 
 def _read(path: Path) -> dict[tuple[str, str], Row]:
-    """What was measured before; a line that was cut off is measured again."""
+    """Earlier results; a line that was cut off is measured again."""
     rows: dict[tuple[str, str], Row] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:

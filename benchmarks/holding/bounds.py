@@ -50,7 +50,7 @@ def window(gang: GangRun) -> tuple[float, float]:
 
 
 def best_start_grams(gang: GangRun, grid: Grid) -> float:
-    """What a gang emits when it starts at the best moment of its window.
+    """Emissions of a gang that starts at the best moment of its window.
 
     The mean over the run time bends only where a step begins or ends within the run, so only those starts and
     the ends of the window have to be looked at.
@@ -78,7 +78,7 @@ def fluid_grams(
     slower: float = 1.0,
     step_s: float = 3600.0,
 ) -> float:
-    """What all emit at least where work can be split and paused, but cores are limited.
+    """Least emissions of all where work can be split and paused, but cores are limited.
 
     Variables are core-seconds of a gang in a step of its window, bounded by its width. Gangs that do not
     count take room and cost nothing.

@@ -35,7 +35,7 @@ _SYNTHETIC_DAYS: Final = 366 + 365
 
 
 class Ahead(StrEnum):
-    """What is known of the future.
+    """Knowledge of the future.
 
     forecast  what the carbon service would have forecast then
     oracle    the future itself

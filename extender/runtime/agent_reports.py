@@ -28,7 +28,7 @@ from extender.engine import Engine
 from extender.settings.root import Settings
 
 _MOST_APPLICATIONS: Final = 5_000
-_MOST_DRIVERS: Final = 4  # contexts of one application, one after the other, that are told apart
+_MOST_DRIVERS: Final = 4  # contexts of one application, one after the other, that are kept apart
 _LONGEST_ID: Final = 128
 _COUNTED_OUT: Final = 2**53
 _MOST_LOST: Final = 1_000_000  # updates between two reports
@@ -58,7 +58,7 @@ class Observe(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What drivers are answered: seconds between reports, whether agents are listened to, what is allowed."""
+    """Options of the answer to drivers: seconds between reports, whether agents may report, features."""
 
     interval_s: float
     listen: bool
@@ -125,7 +125,7 @@ class DriverReports:
             try:
                 await self._apply(key, batch, now, restarted=restarted)
             except BaseException:
-                # What was known of its stages is gone: the next report is asked to tell all again.
+                # Its known stages are gone: the answer to the next report requests all again.
                 self._heard.pop(key, None)
                 raise
             self._observe.batch("taken")
@@ -177,7 +177,7 @@ class DriverReports:
         return Reply(
             interval_s=self._options.interval_s,
             priorities=priorities,
-            target_executors=None if target is None else max(1, target),  # Spark cannot be asked for none
+            target_executors=None if target is None else max(1, target),  # Spark accepts no target of 0
             resend=resend,
         )
 
@@ -195,7 +195,7 @@ def driver_application(
     clock: Callable[[], float],
     heard: Callable[[GangKey], None] = lambda _key: None,
 ) -> FastAPI:
-    """What answers on `drivers.port`. `heard` is called for each report of an application."""
+    """The receiver of reports on `drivers.port`. `heard` is called for each report of an application."""
     options = Options(settings.drivers.report_interval_s, settings.drivers.agent, settings.stages.allowed())
     reports = DriverReports(engine, perform, clock, observe, options, heard)
     reviews = TokenReviews(client, settings.drivers.audiences, time.monotonic, observe.reviewed)

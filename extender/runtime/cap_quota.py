@@ -42,7 +42,7 @@ def cap_quota(
 def quota_share(
     store: Store, namespace: str, executor: Share, spare_drivers: int, used: Share, now: float
 ) -> Share | None:
-    """What the pods of a namespace may request together; None while the intensity sets no limit.
+    """Amounts that the pods of a namespace may request together; None while the intensity sets no limit.
 
     It is the sum of
     - what drivers there request, and `spare_drivers` times `executor`: a full quota would refuse drivers;

@@ -99,9 +99,7 @@ def tls(settings: Settings) -> Iterator[Finding]:
         )
         return
     if options.client_ca_file is None:
-        yield Finding(
-            "tls", Grade.WARN, "on, and no client certificate is demanded: set http.tls.client_ca_file"
-        )
+        yield Finding("tls", Grade.WARN, "on, but clients need no certificate: set http.tls.client_ca_file")
     else:
         yield Finding(
             "tls", Grade.OK, f"mutual; clients: {', '.join(options.client_names) or 'any of that CA'}"

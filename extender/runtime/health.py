@@ -83,7 +83,7 @@ class Health:
         return self.sources.health if self.sources.enabled else None
 
     def problems(self) -> list[str]:
-        """What is wrong beside watches and nodes."""
+        """Problems besides watches and nodes."""
         problems = [f"missing right: {right} ({right.purpose})" for right in self.rights.missing]
         if self.quota is not None and self.quota.last_problem:
             problems.append(f"the ResourceQuota of CAP cannot be kept: {self.quota.last_problem}")
@@ -94,5 +94,5 @@ class Health:
         return problems
 
     def allowed(self) -> Switches:
-        """What the settings turn on."""
+        """Features that the settings turn on."""
         return self.settings.stages.allowed()

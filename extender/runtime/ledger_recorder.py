@@ -63,7 +63,7 @@ _log = logging.getLogger(__name__)
 
 
 class Bookkeeper:
-    """Keeps the ledger of one store. Whatever fails in it never reaches the scheduling: it is logged, told in
+    """Keeps the ledger of one store. A failure in it never reaches the scheduling: it is logged, shown in
     `problem`, and tried again.
 
     Of several replicas that share a ledger one writes: the one that wrote last, until another one leads
@@ -244,7 +244,7 @@ class Bookkeeper:
         )
 
     async def _open_later(self) -> None:
-        """Try the ledger again; the accountant is told what is there by now."""
+        """Try the ledger again; the accountant gets the present state first."""
         opening = self._opening or self._open()
         self._opening = opening
         try:
@@ -272,7 +272,7 @@ class Bookkeeper:
 
 
 class Arrivals:
-    """What is there, while there is no accountant to be told: the last word on each node and pod.
+    """The latest state of each node and pod, while there is no accountant to take it.
 
     Of pods that ended, and may be in the ledger, the end is kept, of the last `MOST_ENDS` at least.
     """

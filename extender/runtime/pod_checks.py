@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 class PodChecks:
     """Reads the pods that the store is in doubt about; the store does not wait for it.
 
-    A check that fails is not repeated: room held for a pod that stays unconfirmed expires by itself, and the
+    A failed check is not repeated: room reserved for a pod that stays unconfirmed expires by itself, and the
     store asks again about a pod that it bound.
     """
 

@@ -83,7 +83,7 @@ class Service:
         try:
             self.store.rate_stages(settings.stages.to_provider())
         except ValueError as problem:
-            raise ServiceFailed(f"the importance of stages cannot be told: {problem}") from None
+            raise ServiceFailed(f"the importance of stages cannot be computed: {problem}") from None
         self.patcher = PodPatcher(client, still_wanted=self.engine.early.wanted)
         self.rights = RightsCheck(client, needed_rights(settings), sleep=sleep)
         self._clock = clock
@@ -258,7 +258,7 @@ class Service:
         self._stop.set()
 
     def background(self) -> dict[str, Callable[[], Awaitable[None]]]:
-        """What runs beside the servers, by name, for as long as the service runs."""
+        """Tasks beside the servers, by name, for as long as the service runs."""
         background: dict[str, Callable[[], Awaitable[None]]] = {
             "annotations": self.patcher.run,
             "checks of pods": self.checks.run,
@@ -387,7 +387,7 @@ async def serve(settings: Settings) -> None:
 
 
 async def _freeze(service: Service) -> None:
-    """What fills the caches lives long: the collector need not look at it again with every round."""
+    """Objects in the caches live long: the collector need not look at them again with every round."""
     await service.ready.wait()
     gc.collect()
     gc.freeze()

@@ -1,6 +1,6 @@
 """Stages of running applications from outside their drivers: event logs, else the drivers' REST API.
 
-An application whose agent reports is left alone. Whatever fails here is a problem with a text, seen in
+It polls no application whose agent reports. A failure here is a problem with a text, seen in
 `health`; it never reaches the scheduling. Work on files runs on a thread of its own.
 """
 
@@ -64,7 +64,7 @@ class _Asked:
 class StageSources:
     """Follows the running Spark applications of a store of which no agent has reported for a minute.
 
-    What was read is applied to the store on the event loop, in slices. `clock` gives seconds since the epoch.
+    It applies events to the store on the event loop, in slices. `clock` gives seconds since the epoch.
     Call `run`.
     """
 
@@ -288,8 +288,8 @@ class StageSources:
     ) -> None:
         """Give events to the store. None are a sign of life: what is known of the stages still holds.
 
-        `restarted`: what was known of the stages before is void. What the store cannot take is a defect of
-        this project, and no reason to stop reading of other applications.
+        `restarted`: the stages known before are void. An event that the store cannot take is a defect of this
+        project, and no reason to stop reading other applications.
         """
         try:
             for portion in slices(events):
@@ -341,7 +341,7 @@ async def _on_thread(work: Callable[[], T]) -> T:
             result = work()
         except BaseException as error:
             problem = error
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed: no caller waits any more
             loop.call_soon_threadsafe(settle, result, problem)
 
     threading.Thread(target=run, name="event-logs", daemon=True).start()

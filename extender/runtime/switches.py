@@ -1,4 +1,4 @@
-"""What an operator turned off while everything runs, read from a ConfigMap."""
+"""Features that an operator turned off at run time, read from a ConfigMap."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VALUES: Final = {"on": True, "true": True, "off": False, "false": False}
 def read_switches(data: Mapping[str, str], before: Switches) -> tuple[Switches, list[str]]:
     """The switches in a ConfigMap's data, and what is wrong with it. A key that is absent means on.
 
-    What cannot be read stays as it was `before`: a slip of the pen turns nothing on.
+    A value that cannot be read stays as it was `before`: a typing error turns nothing on.
     """
     values: dict[str, bool] = {}
     problems: list[str] = []

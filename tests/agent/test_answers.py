@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from extender.adapters.spark.agent import sitecustomize as agent
 from extender.adapters.spark.agent.wire import Reply, encode_reply
-from tests.agent.test_agent import APPLICATION_END, JOB, Rig, Wishes
+from tests.agent.rig import APPLICATION_END, JOB, Rig, Wishes
 
 DEEP = b"[" * 100_000
 

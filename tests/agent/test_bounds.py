@@ -9,7 +9,7 @@ import pytest
 
 from extender.adapters.spark.agent import sitecustomize as agent
 from extender.adapters.spark.agent.wire import Reply, encode_reply
-from tests.agent.test_agent import JOB, Jvm, Rig, stage_event
+from tests.agent.rig import JOB, Jvm, Rig, stage_event
 
 
 def job(number: int, stages: int) -> str:

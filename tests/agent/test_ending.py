@@ -15,7 +15,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from extender.adapters.spark.agent import sitecustomize as agent
-from tests.agent.test_agent import APPLICATION_END, ENVIRON, JOB, Rig, Wishes
+from tests.agent.rig import APPLICATION_END, ENVIRON, JOB, Rig, Wishes
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from extender.adapters.spark.agent import sitecustomize as agent
-from tests.agent.test_agent import ENVIRON, JOB, Rig, Wishes
+from tests.agent.rig import ENVIRON, JOB, Rig, Wishes
 from tests.patience import PATIENCE_S
 from tests.wire.serving import Authority
 

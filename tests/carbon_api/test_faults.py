@@ -25,8 +25,8 @@ from carbon_api.sources.http import Web
 from carbon_api.sources.watttime import G_PER_KWH
 from carbon_api.store import Store, Zone
 from tests.carbon_api.documents import electricity_maps, generation, uk, watttime
+from tests.carbon_api.sources import ZONES, source
 from tests.carbon_api.support import START_S, Provider
-from tests.carbon_api.test_providers import ZONES, source
 
 END_S = START_S + 4 * 3600
 

@@ -17,24 +17,20 @@ from aiohttp import web
 
 from carbon_api import times
 from carbon_api.readings import Kind, Missing, Reason, Value
-from carbon_api.sources.base import Answer, Source, SourceError
-from carbon_api.sources.electricity_maps import ElectricityMaps
-from carbon_api.sources.entsoe import Entsoe
+from carbon_api.sources.base import Answer, SourceError
 from carbon_api.sources.http import Web, base_url
-from carbon_api.sources.keys import KeyFile
 from carbon_api.sources.uk import UkCarbonIntensity
-from carbon_api.sources.watttime import G_PER_KWH, WattTime
+from carbon_api.sources.watttime import G_PER_KWH
 from tests.carbon_api.documents import (
-    EIC,
     electricity_maps,
     generation,
     uk,
     watttime,
 )
-from tests.carbon_api.support import START_S, Hand, Provider, key_file
+from tests.carbon_api.sources import NOW_S, ZONES, source
+from tests.carbon_api.support import START_S, Provider
 
 END_S = START_S + 4 * 3600
-NOW_S = START_S + 5 * 3600
 
 
 @pytest.fixture
@@ -55,20 +51,6 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def source(name: str, client: Web, url: str, path: Path) -> Source:
-    key = KeyFile(key_file(path))
-    match name:
-        case "electricity-maps":
-            return ElectricityMaps(client, key, url, wall=lambda: NOW_S)
-        case "watttime":
-            return WattTime(client, key, key, url, Hand())
-        case "uk-carbon-intensity":
-            return UkCarbonIntensity(client, url)
-        case _:
-            return Entsoe(client, key, url)
-
-
-ZONES = {"electricity-maps": "XX", "watttime": "CAISO_NORTH", "uk-carbon-intensity": "GB", "entso-e": EIC}
 GOOD: Mapping[str, tuple[Any, list[float]]] = {
     "electricity-maps": (electricity_maps("XX", [298, 311]), [298, 311]),
     "watttime": (watttime("CAISO_NORTH", [861.5, 858.0]), [861.5 * G_PER_KWH, 858.0 * G_PER_KWH]),

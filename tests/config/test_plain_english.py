@@ -9,13 +9,7 @@ import pytest
 from tests.config.files import ROOT
 from tools.plain_english import find_in
 
-STILL_TO_DO = (
-    "benchmarks",
-    "extender/adapters/kubernetes",
-    "extender/adapters/webhooks",
-    "extender/core",
-    "extender/runtime",
-)
+STILL_TO_DO = ("extender/core",)
 """Rooms with findings. The list only gets shorter: take a finished room off it."""
 
 TEXTS = (

@@ -18,8 +18,8 @@ from extender.core.facts import GangKey
 from extender.core.outcomes import EXPLANATIONS
 from extender.core.stages.graph import Limits
 from extender.core.stages.store import NO_PRIORITIES, StageStore
+from tests.drivers.reporting import KEY, NOW, running
 from tests.drivers.support import DIAMOND, TokenCluster, batch, job, listening, progress
-from tests.drivers.test_reports import KEY, NOW, running
 from tests.service.cluster import executor
 
 

@@ -12,10 +12,10 @@ from aiohttp.test_utils import TestServer
 
 from extender.adapters.spark.patience import Patience
 from extender.adapters.spark.polls import Polls
+from tests.drivers.rest_api import Driver as RestApi
+from tests.drivers.rest_api import stage as rest_stage
+from tests.drivers.sources import KEY, OTHER, world
 from tests.drivers.support import TokenCluster
-from tests.drivers.test_driver_rest import Driver as RestApi
-from tests.drivers.test_driver_rest import stage as rest_stage
-from tests.drivers.test_stage_sources import KEY, OTHER, world
 from tests.patience import PATIENCE_S
 
 

@@ -16,7 +16,7 @@ from extender.adapters.spark.eventlog.lines import decode_line
 from extender.core.stages.store import StageView
 from extender.core.store import Store
 from extender.runtime.agent_reports import DriverReports
-from tests.drivers.test_reports import KEY, reports, running, take
+from tests.drivers.reporting import KEY, reports, running, take
 
 TASKS = 3
 ENVIRON = {"CARBON_SCHEDULER_URL": "http://extender:1", "CARBON_SCHEDULER_NAMESPACE": "ns"}

@@ -5,83 +5,30 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import aiohttp
 import fsspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from extender.adapters.spark.driver_rest import session
 from extender.adapters.spark.eventlog.follow import LogsFollower
 from extender.core.facts import GangKey
 from extender.core.queries import stages_heard_s
 from extender.core.stages.events import JobStarted
 from extender.core.stages.store import StageStore
-from extender.runtime.service import Service
-from extender.runtime.stage_polling import StageSources
 from extender.settings.loading import load
 from tests.cluster.apiserver import Object, answer
-from tests.drivers.support import DIAMOND, Driver, TokenCluster, job, listening
-from tests.drivers.test_driver_rest import Driver as RestApi
-from tests.drivers.test_driver_rest import stage as rest_stage
-from tests.eventlog.test_follow import job as logged_job
-from tests.eventlog.test_follow import job_start, task
-from tests.eventlog.test_follow import stage as logged_stage
-from tests.options import dotted
+from tests.drivers.rest_api import Driver as RestApi
+from tests.drivers.rest_api import stage as rest_stage
+from tests.drivers.sources import KEY, OTHER, run_pod, world
+from tests.drivers.support import DIAMOND, TokenCluster, job, listening
+from tests.eventlog.logs import job as logged_job
+from tests.eventlog.logs import job_start, task
+from tests.eventlog.logs import stage as logged_stage
 from tests.service.cluster import delivered, spark_pod
-
-KEY, OTHER = GangKey("ns", "a"), GangKey("ns", "b")
-
-
-class Hand:
-    """A clock moved by hand."""
-
-    def __init__(self) -> None:
-        self.now_s = 1e9
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-async def run_pod(cluster: TokenCluster, service: Service, app: str, phase: str = "Running") -> None:
-    pod = cluster.pod(f"{app}-driver")
-    seen = delivered(service, f"{app}-driver")
-    cluster.put("pods", {**pod, "status": {"phase": phase, "podIP": "127.0.0.1"}})
-    await asyncio.wait_for(seen.wait(), 20)
-
-
-class World:
-    """A service whose drivers run, and stage sources beside it that a test moves by hand."""
-
-    def __init__(self, cluster: TokenCluster, service: Service, drivers: list[Driver]) -> None:
-        self.cluster, self.service, self.drivers = cluster, service, drivers
-        self.hand = Hand()
-        self.sources: StageSources
-
-    def stages(self, key: GangKey = KEY) -> dict[int, int]:
-        """Finished tasks by stage number."""
-        return {each.stage_id: each.finished for each in self.service.store.state.stages.stages(key)}
-
-
-@asynccontextmanager
-async def world(
-    cluster: TokenCluster, names: list[str], *apps: str, **flags: Any
-) -> AsyncIterator[tuple[World, aiohttp.ClientSession]]:
-    options = {name: str(value) for name, value in flags.items()}
-    async with listening(cluster, names, *apps) as (service, _, drivers):
-        for app in apps:
-            await run_pod(cluster, service, app)
-        made = World(cluster, service, drivers)
-        async with await cluster.client() as client, session(2.0) as http:
-            made.sources = StageSources(
-                load(None, dotted(options)).stages, client, service.engine, service.perform, made.hand
-            )
-            yield made, http
 
 
 @pytest.fixture

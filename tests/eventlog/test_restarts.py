@@ -15,7 +15,7 @@ from extender.adapters.spark.eventlog.events import JobEnd
 from extender.adapters.spark.eventlog.follow import LogDirectory, LogFollower, LogsFollower, Round
 from extender.adapters.spark.eventlog.reader import EventLog
 from extender.core.stages import events as core
-from tests.eventlog.test_follow import END, Hand, frame, job, job_start, line, stage, standings, stepped, task
+from tests.eventlog.logs import END, Hand, frame, job, job_start, line, stage, standings, stepped, task
 
 APP = "spark-1"
 

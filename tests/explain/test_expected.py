@@ -10,7 +10,7 @@ from extender.core.events import CarbonSeen
 from extender.core.explain.names import Found, NotFound, find
 from extender.core.outcomes import Outcome
 from extender.core.policy import CarbonPolicy, Policy
-from tests.explain.test_remedies import WATTS, explained
+from tests.explain.support import WATTS, explained
 from tests.gang.world import World, node, size, spec
 
 HOUR = 3600.0

@@ -8,23 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extender.core.explain.explanation import Explanation, explain
-from extender.core.explain.names import Found, find
+from extender.core.explain.explanation import Explanation
 from extender.core.facts import NodeFacts
 from extender.core.gangs.spec import GangSpec
 from extender.core.nodes.resources import CPU, MEMORY
 from extender.core.nodes.terms import PlacementTerms, Taint
 from extender.core.outcomes import Outcome
 from extender.core.policy import FifoMode, Policy
+from tests.explain.support import explained
 from tests.gang.world import GIB, World, node, size, spec
-
-WATTS = 3.5
-
-
-def explained(world: World, name: str) -> Explanation:
-    found = find(world.store.state, name)
-    assert isinstance(found, Found), found
-    return explain(world.store, found, world.now, WATTS)
 
 
 def changes(explanation: Explanation) -> list[str]:

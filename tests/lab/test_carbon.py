@@ -20,9 +20,9 @@ from extender.lab.spark import MAX_DELAY
 from extender.lab.summary import summarize
 from extender.lab.workload import applications, demo_nodes, flexible
 from extender.lab.world import World
+from tests.lab.demos import QUICK, console, output_of
+from tests.lab.frames import drawn, frame
 from tests.lab.support import application
-from tests.lab.test_demo import QUICK, console, output_of
-from tests.lab.test_screen import drawn, frame
 
 HELD = "carbon-scheduler: held-for-carbon: carbon policy threshold holds it"
 INVARIANT = Invariant.NOT_HELD_PAST_LATEST_START

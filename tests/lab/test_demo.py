@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from extender.lab import demo
 from extender.lab.checks import Invariant
@@ -17,18 +15,8 @@ from extender.lab.demo import Script, run_demo
 from extender.lab.service_process import ServiceProcess, ServiceProcessFailed, kubeconfig
 from extender.lab.workload import Submission
 from extender.lab.world import World
+from tests.lab.demos import QUICK, console, output_of
 from tests.lab.support import application
-
-QUICK = Script(applications=12, gap_s=0.3, foreign_gap_s=1.0, speed=15.0, longest_s=40.0, delay_s=(1.0, 2.0))
-
-
-def console(**options: bool) -> Console:
-    return Console(file=io.StringIO(), width=120, height=40, **options)  # pyright: ignore[reportArgumentType]
-
-
-def output_of(made: Console) -> str:
-    assert isinstance(made.file, io.StringIO)
-    return made.file.getvalue()
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -27,7 +27,7 @@ from extender.lab.profiled import (
     read_profile,
 )
 from extender.lab.workload import demo_nodes
-from tests.lab.test_workload import read
+from tests.lab.specs import read
 
 described = st.builds(
     Described,

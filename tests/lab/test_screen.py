@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import io
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
-from extender.core.outcomes import FOR_GOOD
 from extender.lab.checks import Invariant
 from extender.lab.screen import Frame, Screen, bar, frame_of, note_line
 from extender.lab.workload import demo_nodes
 from extender.lab.world import Note, World
+from tests.lab.frames import drawn, entry, frame, node
 from tests.lab.support import application, small_nodes
 
 REASON = "carbon-scheduler/executor-count=4: contradicts carbon-scheduler/executor-min-count=2; keep one"
-
-
-def node(name: str, zone: str, used: int, held: int) -> dict[str, Any]:
-    return {
-        "name": name,
-        "zone": zone,
-        "allocatable": {"cpu": 8000},
-        "used": {"cpu": used},
-        "reserved": {"cpu": held},
-    }
-
-
-def entry(app_id: str, position: int, outcome: str, reason: str, blocked_by: str = "") -> dict[str, Any]:
-    told = {"app_id": app_id, "position": position, "outcome": outcome, "reason": reason}
-    told |= {"pool": "", "age_s": 3.2, "blocked_by": blocked_by, "leader": f"{app_id}-driver"}
-    return {**told, "refused_for_good": outcome in FOR_GOOD}
 
 
 def world_with(number: int) -> World:
@@ -41,20 +21,6 @@ def world_with(number: int) -> World:
     for each in range(number):
         world.submit(application(f"etl-{each:02d}"))
     return world
-
-
-def frame(number: int) -> Frame:
-    nodes = [node(each["metadata"]["name"], "zone-a", 3000, 2000) for each in demo_nodes()[:4]]
-    nodes += [node(each["metadata"]["name"], "zone-b", 0, 0) for each in demo_nodes()[4:8]]
-    queue = [entry(f"spark-etl-{each:02d}", each + 1, "no-room", "no room") for each in range(number)]
-    return Frame(nodes, queue, {})
-
-
-def drawn(screen: Screen, width: int, height: int) -> list[str]:
-    """The lines as `Live` shows them."""
-    console = Console(file=io.StringIO(), width=width, height=height)
-    lines = console.render_lines(screen, console.options.update(height=None), pad=False)
-    return ["".join(segment.text for segment in line) for line in lines]
 
 
 @pytest.mark.parametrize("size", [(120, 40), (80, 24), (100, 30), (200, 60)])

@@ -266,7 +266,7 @@ def test_failing_over_and_back_doubles_nothing() -> None:
 
 
 def test_a_binding_that_was_given_up_and_happened_after_all_counts_as_written() -> None:
-    """The answer was lost, the hold expired, the gang was planned anew; then the watch shows the Binding."""
+    """The answer was lost, the hold expired, the gang was new plan; then the watch shows the Binding."""
     world = pair(2, 3, 3)
     assert world.standby is not None
     held(world)

@@ -1,4 +1,4 @@
-"""Who we are to the API server: address, TLS and the Authorization header, kept fresh.
+"""The extender's identity at the API server: address, TLS and the Authorization header, kept fresh.
 
 Kubeconfig files and in-cluster service accounts are read by kubernetes_asyncio. Nothing else of it
 is used, and it is imported only when credentials are loaded. Tokens rotate (a mounted one about
@@ -92,7 +92,7 @@ class Credentials:
         return self._header()
 
     async def _read_again(self) -> None:
-        # What we have may still work, and if not the API server's 401 will say so.
+        # The present token may still work; if not, the API server's 401 will say so.
         try:
             await self._load()
         except Exception as problem:

@@ -14,7 +14,7 @@ from extender.objects.structs import DECODE_ERRORS, ObjectKey, ObjectList, decod
 
 _ITEMS: Final = b'"items":['
 _BETWEEN: Final = b'},{"metadata":{'
-"""What stands between two items in the API server's compact JSON. It cannot occur within a string
+"""The text between two items in the API server's compact JSON. It cannot occur within a string
 (its quotes would be escaped), but it can within an item, so every cut is proved by decoding."""
 
 
@@ -34,7 +34,7 @@ class ListSplitter:
         self._searched = 0
 
     def feed(self, chunk: bytes) -> Iterator[Item]:
-        """The items that are complete with this chunk, cut as they are asked for; ask for them all.
+        """The items that are complete with this chunk, cut as the caller iterates; iterate over them all.
 
         The last item of the list is never among them: see `finish`.
         """

@@ -1,9 +1,9 @@
 """The budget of executors as a ResourceQuota: pods above it are refused when they are created.
 
-What the quota was before us stands in an annotation on it, so that it is restored on exit, and also by the
+An annotation on the quota keeps its earlier amounts, so that they are restored on exit, and also by the
 next start after a crash. Another annotation names the replica that keeps it. Every replica knows the same
 budget, so it does not matter which one does, only that it is one: a pod that the quota refuses is never seen
-by kube-scheduler, so being asked by it (as for writes to pods) cannot decide who writes.
+by kube-scheduler, so its calls (as for writes to pods) cannot decide which replica writes.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class CapQuota:
     `wanted` gives that for what the namespace uses now; None while there is no limit: the quota is then as
     it was before us. `replica` names this process. `clock` gives seconds since the epoch. A replica that has
     just started takes the quota over, so that the one it replaces does not lift it on its exit; later it only
-    takes over what nobody keeps.
+    takes over a quota without a keeper.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class CapQuota:
         await self._client.patch(self._path, _encode({"metadata": metadata, "spec": {"hard": wanted.hard}}))
 
     def _original(self, found: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What must be remembered as the content before us, if it is anything new.
+        """The content to remember as the one before us, if it is new.
 
         Of a quota that was there before us, an amount that somebody changed is what they want after us.
         """

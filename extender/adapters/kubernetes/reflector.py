@@ -82,7 +82,7 @@ def namespaced_name_of(key: ObjectKey) -> str:
 
 @dataclass(slots=True)
 class ReflectorHealth:
-    """What a readiness probe and a metric want to know. Times are of the injected clock.
+    """State for the readiness probe and metrics. Times are of the injected clock.
 
     `last_event_s` is when an event, a bookmark or a list came last; `fresh_s` is when it was last certain
     that nothing is missing: then, or when a watch without events ended in order.

@@ -58,8 +58,8 @@ _DECODER: Final = msgspec.json.Decoder(_Review)
 class RightsCheck:
     """Checks `rights` again and again; `missing` are those that the last look did not find.
 
-    `looked` is set once there was a look. What the API server does not answer is not missing: the next look
-    asks for it again.
+    `looked` is set after the first look. A right that the API server does not answer for is not missing: the
+    next look asks for it again.
     """
 
     def __init__(self, client: ApiClient, rights: Sequence[Right], *, sleep: Sleep = asyncio.sleep) -> None:

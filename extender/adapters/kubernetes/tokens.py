@@ -1,4 +1,4 @@
-"""Who sends a bearer token: the API server is asked by TokenReview, and its answer remembered for a minute.
+"""Callers behind bearer tokens: the API server reviews a token, and its answer is remembered for a minute.
 
 Refusals are remembered apart and shorter, so that guesses push no good token out; and an address that keeps
 guessing is not listened to for a while, so that it takes neither our reviews nor the API server's time. Many
@@ -59,7 +59,7 @@ class PodIdentity:
 class Unproven(StrEnum):
     """Why a token does not name a pod.
 
-    invalid  the API server does not accept it, or not for an audience of ours
+    invalid  the API server does not accept it, or not for our audiences
     unbound  it is good, but not bound to a pod
     """
 
@@ -128,8 +128,8 @@ class _Table(Generic[T]):
 class TokenReviews:
     """Asks once for each token, however many requests carry it at a time.
 
-    `audiences`: what a token must have been issued for, one of them. `clock` gives seconds. `observe` is
-    told of every review: `accepted`, `invalid`, `unbound` or `failed`.
+    A token must have been issued for one of `audiences`. `clock` gives seconds. Every review calls `observe`
+    with `accepted`, `invalid`, `unbound` or `failed`.
     """
 
     def __init__(

@@ -88,7 +88,7 @@ class Calls:
         self._perform(self._engine.introduce(pod, now))
         decision = self._engine.filter(pod, offered, now)
         if not known and queries.unconfirmed(self._engine.store, pod.uid):
-            # A pod that does not exist, or is not what the caller says, must not hold room for long.
+            # A pod that does not exist, or is not what the caller says, must not keep room reserved for long.
             self._perform([VerifyPod(pod.uid, pod.namespace, pod.name)])
         if decision.outcome in BROKEN:
             return Reply(wire.failed(decision.reason), decision.outcome)
@@ -150,7 +150,7 @@ class Calls:
 
     def _preempt(self, body: bytes) -> Reply:
         call = wire.decode_preempt(body)
-        # kube-scheduler takes a node without victims for an error of ours.
+        # kube-scheduler takes a node without victims for an extender error.
         victims = {node: found for node, found in wire.victims_of(call).items() if found[0]}
         self.bounds().check(call.pod, len(victims))
         now = self._clock()

@@ -2,7 +2,7 @@
 
 kube-scheduler sends every node name with every call, and a refusal has to name each of them again.
 For 5,000 nodes that is 180 kB in and 600 kB out, so a refusal is made from the received bytes: in
-`["a","b"]` each comma becomes `:"reason",`. Whatever does not have this form takes the slow path
+`["a","b"]` each comma becomes `:"reason",`. Any other form takes the slow path
 through decoded names; both give the same answer.
 """
 

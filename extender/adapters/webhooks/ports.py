@@ -1,4 +1,4 @@
-"""What the webhooks need from other rooms. `service` provides it."""
+"""Protocols that the webhooks need from other rooms. `service` provides them."""
 
 from __future__ import annotations
 

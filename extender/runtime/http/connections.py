@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a client may take.
+    """Limits of a client.
 
     `port` is the setting that opens it, for the log. `connections` are all, and `of_one_address`. A header
     arrives within `head_s` seconds and has at most `head_bytes`; a request and its answer take at most
@@ -185,7 +185,7 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         # Requests that come before the one under way is answered would pile up: they are left out, and the
-        # client, told by `Connection: close`, sends them anew.
+        # client sees `Connection: close` and sends them again.
         self._surplus = self._phase is _Phase.REQUEST
         if self._surplus:
             self.cycle.keep_alive = False

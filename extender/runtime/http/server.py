@@ -167,8 +167,8 @@ class LimitedServer(Server):
 def webhook_server(application: Any, settings: Settings) -> LimitedServer:
     """The server of the webhooks.
 
-    Whoever reaches the port may connect before it is known who it is, so it has a limit of connections and
-    deadlines. They leave room for a bind that waits for a slow API server.
+    Every client that reaches the port may connect before it is identified, so the port has a limit of
+    connections and deadlines. They leave room for a bind that waits for a slow API server.
     """
     limits = Limits(
         "http.port",
@@ -186,7 +186,7 @@ def webhook_server(application: Any, settings: Settings) -> LimitedServer:
 def api_server(application: Any, settings: Settings) -> LimitedServer:
     """The server of probes, metrics and API on a port of its own, over plain HTTP.
 
-    No login is asked for, so it has a limit of connections; slow readers are given more time than drivers.
+    There is no login, so it has a limit of connections; slow readers are given more time than drivers.
     """
     assert settings.http.api_port is not None
     config = _config(application, settings.http.api_address, settings.http.api_port, {})
