@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -101,11 +100,7 @@ def _refused(pod: PodFacts, verdict: Verdict | None) -> Notice | None:
 
 
 def _held(pod: PodFacts, hold: Hold) -> Notice:
-    if hold.text:
-        return Notice(pod, Reason.PLANNED, hold.detail)
-    latest, expected = _clock(hold.latest_start_s), _clock(hold.expected_s)
-    until = f"expected to start at {expected}, at the latest {latest}"
-    return Notice(pod, Reason.HELD, f"carbon policy {hold.policy.value} holds it; {until}")
+    return Notice(pod, Reason.PLANNED if hold.text else Reason.HELD, hold.detail)
 
 
 def _blocked(pod: PodFacts, verdict: Verdict | None) -> Notice | None:
@@ -130,7 +125,3 @@ def _overdue(store: Store, pod: PodFacts, now: float) -> bool:
         return False
     flexibility = store.policy.carbon.flexibility(pod.namespace, own)
     return now >= flexibility.latest_start_s(pod.created_s)
-
-
-def _clock(at_s: float) -> str:
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M UTC")

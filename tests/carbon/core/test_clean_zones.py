@@ -68,6 +68,7 @@ def test_without_room_there_it_stays_held_and_lets_others_pass(fifo: FifoMode) -
     world.leader("waits", flexible())
     held = world.filter("waits-driver")
     assert held.outcome is Outcome.HELD_FOR_CARBON
+    assert "as soon as one has room" in held.detail, "when room comes is not known"
     world.leader("young", spec(2))
     assert world.schedule("young-driver").node == "n-a"
     assert world.filter("waits-driver") == held, "the text stays the same until the release"

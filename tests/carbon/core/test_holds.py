@@ -47,12 +47,23 @@ def test_a_flexible_gang_waits_for_the_clean_hours() -> None:
     held = world.filter("a-driver")
     assert held.outcome is Outcome.HELD_FOR_CARBON
     assert "threshold" in held.detail
+    assert "expected to start at 1970-01-01 02:16 UTC, at the latest 1970-01-01 04:16 UTC" in held.detail
     world.tick(HOUR)
     signal(world, DIRTY, CLEAN, DIRTY)
     assert world.filter("a-driver") == held, "the text stays the same until release"
     world.tick(HOUR)
     signal(world, CLEAN, DIRTY)
     assert world.filter("a-driver").outcome is Outcome.ADMITTED
+
+
+def test_a_hold_up_to_the_latest_start_names_no_earlier_one() -> None:
+    world = carbon_world()
+    signal(world, DIRTY, DIRTY, CLEAN, DIRTY)
+    world.leader("a", flexible(HoldPolicy.SUSPEND_RESUME, max_delay_s=2 * HOUR))
+    held = world.filter("a-driver")
+    assert held.outcome is Outcome.HELD_FOR_CARBON
+    assert "no earlier start is forecast than its latest, 1970-01-01 02:16 UTC" in held.detail
+    assert "expected" not in held.detail
 
 
 def test_it_is_woken_when_its_hold_ends() -> None:

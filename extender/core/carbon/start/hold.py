@@ -38,11 +38,24 @@ class Hold:
 
     @property
     def detail(self) -> str:
-        """What the user reads: the same until the gang is released."""
+        """What the user reads: the same until the gang is released or the forecast moves its start.
+
+        With clean zones only the want of room there keeps it, and when that ends is not known.
+        """
+        latest = _clock(self.latest_start_s)
         if self.text:
-            return f"carbon policy {self.policy.value} holds it; {self.text}"
-        latest = datetime.fromtimestamp(self.latest_start_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return f"carbon policy {self.policy.value} holds it; it starts by {latest} at the latest"
+            said = self.text
+        elif self.zones:
+            said = f"it starts in a clean carbon zone as soon as one has room, at the latest {latest}"
+        elif self.expected_s < self.latest_start_s:
+            said = f"expected to start at {_clock(self.expected_s)}, at the latest {latest}"
+        else:
+            said = f"no earlier start is forecast than its latest, {latest}"
+        return f"carbon policy {self.policy.value} holds it; {said}"
+
+
+def _clock(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 @dataclass(frozen=True, slots=True)
