@@ -170,3 +170,17 @@ def node_object(name: str) -> Any:
     from tests.cluster.apiserver import node as made
 
     return made(name)
+
+
+def test_a_driver_that_our_gate_holds_has_its_reason_once():
+    world, written = carbon_world(400, 400, 100, 400, 400, 400), Written()
+    notify = notifier(world, written)
+    flexible = Flexibility(HoldPolicy.THRESHOLD, max_delay_s=5 * HOUR, runtime_s=HOUR)
+    world.leader("a", spec(3, flexibility=flexible), gated=True, hold_gate=True)
+    world.tick(1)
+    notify.look(world.now)
+    assert "expected to start at 1970-01-05 06:00 UTC" in written.events[0].note
+    assert written.news == [("a-driver", "HeldForCarbon")], "kube-scheduler sends no request for it"
+    world.tick(10)
+    notify.look(world.now)
+    assert written.news == []
