@@ -199,7 +199,10 @@ class Kubelet:
                 self.forget(local)
         elif local:
             local.pod = local.sandbox.pod = pod
-            if "deletionTimestamp" in pod["metadata"] and local.stage in (Stage.WAITING, Stage.RUNNING):
+            # A pod that ended a moment before it was deleted has to be removed as well.
+            if "deletionTimestamp" in pod["metadata"] and not (
+                local.stage is Stage.STOPPING or local.removed
+            ):
                 self.begin_stop(local)
         elif pod.get("status", {}).get("phase") in ("Pending", "Running"):
             self.admit(pod)
@@ -322,7 +325,7 @@ class Kubelet:
             local.status = status if local.processes else None
             self.deliver(local)
             self.client.delete("pods", local.name, local.sandbox.namespace, grace_s=0, uid=local.uid)
-            local.stage = Stage.FINISHED
+            local.stage, local.removed = Stage.FINISHED, True
             return
         if now_s >= local.kill_at_s:
             number: int = signal.SIGKILL

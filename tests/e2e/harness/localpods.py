@@ -28,6 +28,7 @@ class LocalPod:
     pod: Object
     sandbox: Sandbox
     stage: Stage = Stage.WAITING
+    removed: bool = False
     processes: dict[str, Process] = field(default_factory=dict)
     started_at: str = ""
     retry_at_s: float = 0.0
