@@ -68,8 +68,9 @@ def test_fifty_gangs_at_once_into_room_for_twenty(
     def running() -> list[SimulatedDriver]:
         return [by_name[name] for name in watching.bound_order if name in by_name]
 
-    wait_for(lambda: len(running()) == FIT, "twenty gangs", 600, lambda: f"{len(running())} gangs run")
-    wait_for(lambda: len(watching.bound_order) == FIT * (1 + EXECUTORS), "all their executors", 600)
+    wait_for(lambda: len(running()) == FIT, "twenty gangs", 300, watching.describe)
+    all_bound = FIT * (1 + EXECUTORS)
+    wait_for(lambda: len(watching.bound_order) == all_bound, "all their executors", 300, watching.describe)
     holds_for(lambda: len(running()) == FIT, "no more than fit", 1)
     queue = extender.get("/v1/queue")
     assert len(queue) == GANGS - FIT
@@ -129,7 +130,7 @@ def test_pods_of_the_default_scheduler_beside_gangs(
     assert sum(held.values()) == 2000
     robbed = next(iter(held))
     amounts = next(node for node in extender.get("/v1/nodes") if node["name"] == robbed)
-    thief = plain_pod("thief", f"{amounts['free']['cpu'] + amounts['held']['cpu']}m")
+    thief = plain_pod("thief", f"{amounts['free']['cpu'] + amounts['reserved']['cpu']}m")
     thief["spec"]["nodeSelector"] = {"kubernetes.io/hostname": robbed}
     watching.check_gangs = False  # held room is taken now; that nodes are never over is still judged
     installed.admin.create("pods", thief, namespace)

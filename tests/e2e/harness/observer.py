@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from tests.e2e.harness.client import Client, Object
+from tests.e2e.harness.client import ApiError, Client, Object
 from tests.e2e.harness.extender import RESERVATION
 from tests.e2e.harness.quantities import amounts, pod_requests
 from tests.e2e.harness.waiting import wait_for
@@ -33,6 +35,8 @@ class Observer:
     broken: list[str] = field(default_factory=list)
     judged: int = 0
     check_gangs: bool = True
+    watches: int = 0
+    _stopped: bool = False
 
     def start(self) -> Observer:
         """Take the present state and follow from there."""
@@ -48,8 +52,10 @@ class Observer:
 
     def stop(self) -> None:
         """No more judging."""
-        self._watch.stop()
-        self._thread.join(10)
+        self._stopped = True
+        while self._thread.is_alive():  # it may be about to begin another watch
+            self._watch.stop()
+            self._thread.join(0.5)
 
     def assert_kept(self) -> None:
         """Every promise held at every observed moment, and there were such moments."""
@@ -68,10 +74,14 @@ class Observer:
             lambda: wanted <= set(self.bound_order),
             "pods bound",
             timeout_s,
-            lambda: (
-                f"missing: {sorted(wanted - set(self.bound_order))}, judged {self.judged} events, "
-                f"watch: {self._watch.failure}, broken: {self.broken[:3]}"
-            ),
+            lambda: f"missing: {sorted(wanted - set(self.bound_order))}, {self.describe()}",
+        )
+
+    def describe(self) -> str:
+        """What it has seen so far."""
+        return (
+            f"{len(self.bound_order)} bound, {self.judged} events judged in {self.watches} watches, "
+            f"failure: {self._watch.failure}, broken: {self.broken[:3]}"
         )
 
     def _follow(self) -> None:
@@ -82,16 +92,41 @@ class Observer:
             raise
 
     def _note_events(self) -> None:
-        for kind, pod in self._watch:
-            uid = pod["metadata"]["uid"]
-            before = self.pods.get(uid)
-            if kind == "DELETED":
-                self.pods.pop(uid, None)
-            else:
-                self.pods[uid] = pod
-                if pod["spec"].get("nodeName") and not (before and before["spec"].get("nodeName")):
-                    self.bound_order.append(pod["metadata"]["name"])
-            self._judge(pod)
+        """Follow watches; a server may end one at any time, and a list then shows what was missed."""
+        while True:
+            self.watches += 1
+            for kind, pod in self._watch:
+                self._note(kind, pod)
+            if self._stopped:
+                return
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Take the present state, and watch from there, as soon as the API server answers."""
+        while not self._stopped:
+            try:
+                pods, version = self.client.list_with_version("pods")
+                watch = self.client.watch("pods", version=version)
+            except (ApiError, OSError, http.client.HTTPException):
+                time.sleep(0.2)  # the scenario has stopped it
+                continue
+            self._watch = watch
+            for uid in self.pods.keys() - {pod["metadata"]["uid"] for pod in pods}:
+                del self.pods[uid]
+            for pod in pods:
+                self._note("MODIFIED", pod)
+            return
+
+    def _note(self, kind: str, pod: Object) -> None:
+        uid = pod["metadata"]["uid"]
+        before = self.pods.get(uid)
+        if kind == "DELETED":
+            self.pods.pop(uid, None)
+        else:
+            self.pods[uid] = pod
+            if pod["spec"].get("nodeName") and not (before and before["spec"].get("nodeName")):
+                self.bound_order.append(pod["metadata"]["name"])
+        self._judge(pod)
 
     def _judge(self, changed: Object) -> None:
         self.judged += 1
