@@ -166,6 +166,16 @@ def zone_problem(settings: Settings, nodes: Iterable[NodeFacts]) -> str:
     return f"{len(without)} of {len(nodes)} nodes have no carbon zone ({named}): {how}"
 
 
+def signal_reaches_no_node(settings: Settings, nodes: Iterable[NodeFacts]) -> str:
+    """As `zone_problem`, only where no node has a zone.
+
+    Nodes without a zone beside others may be meant so, and then nothing is wrong.
+    """
+    nodes = list(nodes)
+    zone_of = settings.to_policy().carbon.zone_of
+    return "" if any(zone_of(node.labels) for node in nodes) else zone_problem(settings, nodes)
+
+
 async def _carbon(settings: Settings, nodes: list[NodeFacts]) -> AsyncIterator[Finding]:
     url = settings.carbon.url
     if url is None:

@@ -16,7 +16,7 @@ from extender.adapters.webhooks.binds import Binds
 from extender.core import queries
 from extender.core.policy import Switches
 from extender.core.store import Store
-from extender.runtime.doctor import zone_problem
+from extender.runtime.doctor import signal_reaches_no_node
 from extender.runtime.ledger_recorder import Bookkeeper
 from extender.runtime.stage_polling import StageSources
 from extender.settings.root import Settings
@@ -89,7 +89,7 @@ class Health:
             problems.append(f"the ResourceQuota of CAP cannot be kept: {self.quota.last_problem}")
         if self.bookkeeper is not None and self.bookkeeper.problem:
             problems.append(f"the ledger cannot be written: {self.bookkeeper.problem}")
-        if zones := zone_problem(self.settings, queries.node_facts(self.store)):
+        if zones := signal_reaches_no_node(self.settings, queries.node_facts(self.store)):
             problems.append(zones)
         return problems
 
